@@ -1,0 +1,53 @@
+"""The `bloodcell-batch` program."""
+
+from typing import Annotated
+
+import typer
+
+from bloodcell_batch import __version__
+from bloodcell_batch.commands.classify import classify
+from bloodcell_batch.commands.doctor import doctor
+from bloodcell_batch.commands.evaluate import evaluate
+from bloodcell_batch.commands.model_card import model_card
+from bloodcell_batch.commands.train import train
+
+app = typer.Typer(
+    name="bloodcell-batch",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def program(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=lambda on: _print_version(on=on), is_eager=True)
+    ] = False,
+) -> None:
+    """Preclassify folders of peripheral-blood-smear cell images and count differentials, one folder per slide.
+
+    For Research Use Only. Not for use in diagnostic procedures.
+    """
+
+
+def _print_version(*, on: bool) -> None:
+    if on:
+        typer.echo(f"bloodcell-batch {__version__}")
+        raise typer.Exit
+
+
+app.command()(classify)
+app.command()(train)
+app.command()(evaluate)
+app.command("model-card")(model_card)
+app.command()(doctor)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""`classify`: slide folders in, tables out."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bloodcell_batch.backends import BACKEND_NAMES
+from bloodcell_batch.commands.options import Log, LogFormat, Quiet, errors_as_text, option
+from bloodcell_batch.config import ClassifyConfig, resolve
+from bloodcell_batch.errors import ExitCode
+from bloodcell_batch.formats import format_names
+
+_Config = ClassifyConfig
+
+
+def classify(
+    folder: Annotated[Path, typer.Argument(help="Folder with one folder of images per slide.", metavar="FOLDER")],
+    out: Annotated[
+        str,
+        typer.Option(
+            help=f"Result table, {format_names()}; NAME.slides.* and NAME.run.json are written beside it. "
+            "Use - for CSV on stdout.",
+            metavar="FILE",
+        ),
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any of the options below (flags win).", metavar="FILE")
+    ] = None,
+    model: Annotated[Path | None, option(_Config, "model", metavar="FILE")] = None,
+    backend: Annotated[str | None, option(_Config, "backend", metavar="|".join(BACKEND_NAMES))] = None,
+    batch_size: Annotated[int | None, option(_Config, "batch_size", metavar="IMAGES")] = None,
+    workers: Annotated[int | None, option(_Config, "workers", metavar="THREADS")] = None,
+    slide_by: Annotated[str | None, option(_Config, "slide_by")] = None,
+    slide_regex: Annotated[str | None, option(_Config, "slide_regex", metavar="REGEX")] = None,
+    slide_manifest: Annotated[Path | None, option(_Config, "slide_manifest", metavar="FILE")] = None,
+    dedup: Annotated[str | None, option(_Config, "dedup")] = None,
+    dedup_distance: Annotated[int | None, option(_Config, "dedup_distance", metavar="BITS")] = None,
+    max_megapixels: Annotated[float | None, option(_Config, "max_megapixels", metavar="MP")] = None,
+    min_confidence: Annotated[float | None, option(_Config, "min_confidence", metavar="PROBABILITY")] = None,
+    outlier_threshold: Annotated[float | None, option(_Config, "outlier_threshold", metavar="SCORE")] = None,
+    overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
+    allow_failed: Annotated[int | None, option(_Config, "allow_failed", metavar="FILES")] = None,
+    quiet: Quiet = False,
+    log_format: Log = LogFormat.TEXT,
+) -> None:
+    """Classify the cells of every slide under FOLDER and write per-image and per-slide tables.
+
+    Exit codes: 0 complete; 1 error; 2 wrong usage; 3 complete, but some files failed; 4 backend refused; 5 another
+    run is writing this output; 130 and 143 interrupted. For Research Use Only.
+    """
+    flags = {
+        key: value
+        for key, value in locals().items()
+        if key in _Config.model_fields and value is not None
+    }
+    with errors_as_text(log_format):
+        settings = resolve(_Config, flags, config)
+        from bloodcell_batch.console import describe_counts, make_observer  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.pipeline import classify_slides  # noqa: PLC0415
+
+        observer = make_observer(quiet=quiet, log_format=log_format)
+        result = classify_slides(folder, out, settings, observer, command=sys.argv)
+        observer.slides(result.slides)
+        counts = result.counts
+        total = f"{counts.found:,} files in {len(result.slides)} slides: {describe_counts(counts)}"
+        observer.note(f"{total}, {counts.ignored:,} ignored; {result.seconds:.1f} s", out=out)
+        if counts.by_status["failed"] > settings.allow_failed or result.unreadable_folders:  # type: ignore[index]
+            raise typer.Exit(ExitCode.COMPLETE_WITH_FAILED_FILES)

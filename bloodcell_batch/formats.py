@@ -1,0 +1,74 @@
+"""Output formats: the table here is the only list of them; file names, help and errors read it.
+
+pyarrow is imported where it is used, so that `--help` can read the table without it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from bloodcell_batch.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STDOUT = "-"
+
+
+def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Parquet with zstd, one row group a batch."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - see the module's docstring
+
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def write_csv(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Plain UTF-8 CSV with LF line ends, for pipes."""
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        write_csv_text(handle, schema, batches)
+
+
+def write_csv_text(handle: TextIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """CSV to an open text stream: nulls are empty, booleans `true`/`false`, numbers in their shortest form."""
+    writer = csv.writer(handle, lineterminator="\n")
+    writer.writerow(schema.names)
+    for batch in batches:
+        columns = [[_text(value) for value in column.to_pylist()] for column in batch.columns]
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+OUTPUT_FORMATS: dict[str, Callable[[Path, "pa.Schema", "Iterable[pa.RecordBatch]"], None]] = {
+    ".parquet": write_parquet,
+    ".csv": write_csv,
+}
+
+
+def format_names(stem: str = "NAME") -> str:
+    """The file names that `--out` takes, for help and errors."""
+    return " or ".join(f"{stem}{suffix}" for suffix in OUTPUT_FORMATS)
+
+
+def output_suffix(out: str) -> str:
+    """The format of an output path: a key of `OUTPUT_FORMATS`, or `STDOUT`.
+
+    Raises:
+        UsageError: the path ends in no known suffix.
+    """
+    suffix = STDOUT if out == STDOUT else Path(out).suffix.lower()
+    if suffix != STDOUT and suffix not in OUTPUT_FORMATS:
+        found = f"ends in {suffix!r}" if suffix else "has no suffix"
+        raise UsageError(f"--out {out} {found}, which is no output format.", hint=f"Use {format_names()}, or - for CSV on stdout.")
+    return suffix

@@ -1,0 +1,43 @@
+"""The eight cell classes, in the one order that every table, tensor and model file uses."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """How a class enters the differential count."""
+
+    LEUKOCYTE = "leukocyte"
+    """Counted in the denominator of the percentages."""
+    NRBC = "nrbc"
+    """Nucleated red blood cell: reported per 100 leukocytes, outside the percentages."""
+    PLATELET = "platelet"
+    """Images are counted, nothing more: crops say nothing about platelet concentration."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellClass:
+    """One class: its name in files and columns, its name for people, and its role."""
+
+    name: str
+    title: str
+    role: Role
+
+
+CELL_CLASSES: tuple[CellClass, ...] = (
+    CellClass("basophil", "Basophils", Role.LEUKOCYTE),
+    CellClass("eosinophil", "Eosinophils", Role.LEUKOCYTE),
+    CellClass("erythroblast", "Erythroblasts (nRBC)", Role.NRBC),
+    CellClass("ig", "Immature granulocytes (PMY+MY+MMY)", Role.LEUKOCYTE),
+    CellClass("lymphocyte", "Lymphocytes", Role.LEUKOCYTE),
+    CellClass("monocyte", "Monocytes", Role.LEUKOCYTE),
+    CellClass("neutrophil", "Neutrophils (band+segmented)", Role.LEUKOCYTE),
+    CellClass("platelet", "Platelets", Role.PLATELET),
+)
+
+CLASS_NAMES: tuple[str, ...] = tuple(cell.name for cell in CELL_CLASSES)
+LEUKOCYTES: tuple[str, ...] = tuple(cell.name for cell in CELL_CLASSES if cell.role is Role.LEUKOCYTE)
+NRBC: str = next(cell.name for cell in CELL_CLASSES if cell.role is Role.NRBC)
+PLATELET: str = next(cell.name for cell in CELL_CLASSES if cell.role is Role.PLATELET)
+
+RESEARCH_USE_ONLY = "For Research Use Only. Not for use in diagnostic procedures."

@@ -1,0 +1,175 @@
+"""The model file: one safetensors file with the weights and, in its header, everything needed to use them.
+
+The header's metadata holds one JSON document under the key `bloodcell_batch`. The file's SHA-256 is the model's
+identity. No pickle is ever loaded, and the preprocessing is read from here, never guessed from a name.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import safetensors
+import safetensors.numpy
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bloodcell_batch.errors import ModelFileError
+from bloodcell_batch.labels import CELL_CLASSES, Role
+from bloodcell_batch.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMAT_VERSION = 1
+METADATA_KEY = "bloodcell_batch"
+NETWORK_PREFIX = "network."
+OUTLIER_PREFIX = "outlier."
+SEEN_PREFIX = "seen."
+DEFAULT_MODEL = Path(__file__).parent / "assets" / "default_model.safetensors"
+_MAX_HEADER_BYTES = 16_000_000
+_PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClassEntry(_Frozen):
+    """A class of the network's output, in output order."""
+
+    name: str
+    role: Role
+
+
+class OutlierRule(_Frozen):
+    """The outlier score's decision: scores above `threshold` are flagged. `description` says how it was fitted."""
+
+    threshold: float = Field(gt=0)
+    description: str
+
+
+class ModelHeader(_Frozen):
+    """The JSON document in a model file's header."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str
+    architecture: str = Field(description="timm model name")
+    classes: tuple[ClassEntry, ...]
+    preprocessing: Preprocessing
+    temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
+    review_threshold: float = Field(ge=0, le=1, description="cells with a lower top probability are not classified")
+    outlier: OutlierRule
+    training: dict[str, Any] = Field(description="data, split sizes, recipe and software of the training run")
+    metrics: dict[str, Any] = Field(description="figures on images that no part of the fitting saw")
+    licence: str
+    attribution: str
+
+    @model_validator(mode="after")
+    def _classes_are_ours(self) -> Self:
+        ours = tuple((cell.name, cell.role) for cell in CELL_CLASSES)
+        theirs = tuple((entry.name, entry.role) for entry in self.classes)
+        if theirs != ours:
+            message = f"the model has {len(theirs)} classes {[name for name, _ in theirs]}; this release needs "
+            raise ValueError(message + f"exactly these {len(ours)}: {[name for name, _ in ours]}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model file that was checked: its path, identity and header. Tensors are read by `load_tensors`."""
+
+    path: Path
+    sha256: str
+    header: ModelHeader
+
+    def load_tensors(self, prefix: str) -> "dict[str, NDArray[np.generic]]":
+        """Tensors whose names start with `prefix`, the prefix taken off."""
+        with safetensors.safe_open(self.path, framework="numpy") as handle:
+            return {
+                name.removeprefix(prefix): handle.get_tensor(name) for name in handle.keys() if name.startswith(prefix)
+            }
+
+
+def default_classes() -> tuple[ClassEntry, ...]:
+    """The classes every model file of this format carries."""
+    return tuple(ClassEntry(name=cell.name, role=cell.role) for cell in CELL_CLASSES)
+
+
+def open_model(path: Path | None = None) -> ModelFile:
+    """Check a model file and read its header; None means the model that ships with the package.
+
+    Raises:
+        ModelFileError: missing, unreadable, not safetensors, no header of ours, other format version or classes.
+    """
+    path = path or DEFAULT_MODEL
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        hint = "Give an existing model file, or leave --model out to use the one that ships with the package."
+        raise ModelFileError(f"Can't read the model file {path}: {error.strerror or error}.", hint=hint) from error
+    header = _parse_header(path, data)
+    return ModelFile(path=path, sha256=hashlib.sha256(data).hexdigest(), header=header)
+
+
+def save_model(path: Path, header: ModelHeader, tensors: "Mapping[str, NDArray[Any]]") -> ModelFile:
+    """Write a model file so that it is never seen half-written, and read it back.
+
+    Args:
+        path: where to put it; replaced if it exists.
+        header: the JSON document.
+        tensors: names with their prefix (`network.`, `outlier.`, `seen.`).
+    """
+    metadata = {METADATA_KEY: header.model_dump_json()}
+    data = safetensors.numpy.save(dict(tensors), metadata=metadata)
+    partial = path.with_name(f".{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_bytes(data)
+    partial.replace(path)
+    return open_model(path)
+
+
+def _parse_header(path: Path, data: bytes) -> ModelHeader:
+    if data.startswith(_PICKLE_MAGIC):
+        hint = "Only safetensors files written by `bloodcell-batch train` are loaded; a pickle could run any code."
+        raise ModelFileError(f"{path} is a pickle (.pt, .pth, .pkl), which is never loaded.", hint=hint)
+    hint = "Use a model file written by `bloodcell-batch train`."
+    try:
+        metadata = _safetensors_metadata(data)
+    except (ValueError, struct.error) as error:
+        raise ModelFileError(f"{path} is not a safetensors file, or it is damaged: {error}.", hint=hint) from error
+    if METADATA_KEY not in metadata:
+        foreign = f"{path} is a safetensors file but has no {METADATA_KEY!r} header: it is another program's."
+        raise ModelFileError(foreign, hint=hint + " Bare weights can start a training: train --init-weights FILE.")
+    try:
+        document = json.loads(metadata[METADATA_KEY])
+        version = document.get("format_version") if isinstance(document, dict) else None
+        if version != FORMAT_VERSION:
+            wrong = f"{path} has model format version {version!r}; this release reads version {FORMAT_VERSION}."
+            raise ModelFileError(wrong, hint="Install the release that wrote it, or train the model again.")
+        return ModelHeader.model_validate(document)
+    except json.JSONDecodeError as error:
+        raise ModelFileError(f"The header of {path} is no JSON: {error}.", hint=hint) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "header"
+        raise ModelFileError(f"The header of {path} is wrong at {where}: {first['msg']}.", hint=hint) from error
+
+
+def _safetensors_metadata(data: bytes) -> dict[str, str]:
+    """Metadata of safetensors bytes, after the whole file's layout was checked."""
+    if len(data) < struct.calcsize("<Q"):
+        raise ValueError("too short")
+    (length,) = struct.unpack_from("<Q", data)
+    if length > min(_MAX_HEADER_BYTES, len(data) - 8):
+        raise ValueError(f"its header claims {length} bytes")
+    try:
+        safetensors.deserialize(data)
+    except safetensors.SafetensorError as error:
+        raise ValueError(str(error)) from error
+    document = json.loads(data[8 : 8 + length])
+    metadata = document.get("__metadata__", {})
+    return {str(key): str(value) for key, value in metadata.items()}

@@ -1,0 +1,74 @@
+"""The network as every runtime gets it: uint8 NHWC RGB in, float32 probabilities and features out."""
+
+from typing import cast
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from bloodcell_batch.errors import ModelFileError
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.model_file import NETWORK_PREFIX, ModelFile
+from bloodcell_batch.preprocessing import Preprocessing
+
+
+def create_network(architecture: str, *, pretrained: bool = False, drop_rate: float = 0.0) -> nn.Module:
+    """A timm network with one output per cell class.
+
+    Raises:
+        ModelFileError: timm has no such architecture.
+    """
+    if not timm.is_model(architecture):
+        near = ", ".join(timm.list_models(f"*{architecture.split('_', maxsplit=1)[0]}*")[:5])
+        hint = f"Names are timm's, for example: {near or 'mobilenetv2_100, resnet18, convnext_atto'}."
+        raise ModelFileError(f"Unknown architecture {architecture!r}.", hint=hint)
+    network = timm.create_model(architecture, pretrained=pretrained, num_classes=len(CLASS_NAMES), drop_rate=drop_rate)
+    return cast("nn.Module", network)
+
+
+class InferenceModule(nn.Module):
+    """Cast, normalise, run the network, scale by the temperature, softmax: all in one module for export.
+
+    Input: uint8 (N, S, S, 3) RGB. Output: float32 probabilities (N, C) and float32 pooled features (N, D).
+    """
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, temperature: float) -> None:
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
+        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
+        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities and features of a batch of images."""
+        scale = cast("Tensor", self.scale)
+        pixels = images.permute(0, 3, 1, 2).to(scale.dtype) * scale + self.shift
+        logits, features = logits_and_features(self.network, pixels)
+        probabilities = torch.softmax(logits.float() / self.temperature, dim=1)
+        return probabilities, features.float()
+
+
+def logits_and_features(network: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, C) and pooled penultimate features (N, D) of normalised pixels (N, 3, S, S), in one pass."""
+    features = network.forward_head(network.forward_features(pixels), pre_logits=True)  # type: ignore[operator]
+    logits = network.get_classifier()(features)  # type: ignore[operator]
+    return logits, features
+
+
+def load_inference_module(model: ModelFile) -> InferenceModule:
+    """Build the module of a model file, in evaluation mode, float32, on the CPU.
+
+    Raises:
+        ModelFileError: the tensors don't fit the architecture that the header names.
+    """
+    header = model.header
+    network = create_network(header.architecture)
+    weights = {name: torch.from_numpy(value) for name, value in model.load_tensors(NETWORK_PREFIX).items()}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        message = f"The tensors of {model.path} don't fit the architecture {header.architecture}: {first}"
+        raise ModelFileError(message, hint="The file is damaged or was edited; train or download it again.") from error
+    return InferenceModule(network, header.preprocessing, header.temperature).eval()

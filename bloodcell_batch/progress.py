@@ -1,0 +1,54 @@
+"""What a run tells while it runs. The console listens; without a listener nothing is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bloodcell_batch.records import RunCounts, SlideDifferential
+
+
+class Observer(Protocol):
+    """Receives the events of a run. Calls come from the main thread only."""
+
+    def note(self, text: str, **fields: object) -> None:
+        """Something worth knowing, such as the backend that was chosen."""
+
+    def warn(self, text: str, **fields: object) -> None:
+        """Something that may need action, such as an unreadable folder."""
+
+    def started(self, task: str, total: int) -> None:
+        """A task of `total` items begins."""
+
+    def advanced(self, done: int, counts: RunCounts | None = None) -> None:
+        """`done` items of the task are finished; `counts` are the outcomes so far, where there are any."""
+
+    def finished(self) -> None:
+        """The task is over, for whatever reason."""
+
+    def slides(self, slides: Sequence[SlideDifferential]) -> None:
+        """The differentials of the run, for the closing table."""
+
+
+class NullObserver:
+    """Shows nothing: the default for library use."""
+
+    def note(self, text: str, **fields: object) -> None:
+        """Ignore."""
+
+    def warn(self, text: str, **fields: object) -> None:
+        """Ignore."""
+
+    def started(self, task: str, total: int) -> None:
+        """Ignore."""
+
+    def advanced(self, done: int, counts: RunCounts | None = None) -> None:
+        """Ignore."""
+
+    def finished(self) -> None:
+        """Ignore."""
+
+    def slides(self, slides: Sequence[SlideDifferential]) -> None:
+        """Ignore."""

@@ -1,0 +1,227 @@
+"""The types that pass between stages. A bad image is a value here, never an exception."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Status(StrEnum):
+    """What became of an image file. Every image file ends with exactly one of these."""
+
+    CLASSIFIED = "classified"
+    UNCLASSIFIED = "unclassified"
+    EXACT_DUPLICATE = "exact_duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
+    FAILED = "failed"
+
+
+class Reason(StrEnum):
+    """Why a file failed or a cell was left unclassified, as written to the `reason` column."""
+
+    EMPTY = "empty"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
+    MULTIPLE_FRAMES = "multiple_frames"
+    UNSUPPORTED_PIXELS = "unsupported_pixels"
+    NOT_A_REGULAR_FILE = "not_a_regular_file"
+    UNREADABLE = "unreadable"
+    CHANGED_DURING_RUN = "changed_during_run"
+    LOW_CONFIDENCE = "low_confidence"
+    OUTLIER = "outlier"
+    NO_CONTRAST = "no_contrast"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One image file found by the scan.
+
+    `path` is relative to the scanned folder, with `/` between its parts; `size_bytes` and `mtime_ns` are as the
+    scan saw them, so that a file changing under the run is noticed.
+    """
+
+    path: str
+    slide_id: str
+    size_bytes: int
+    mtime_ns: int
+    is_regular: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredFile:
+    """A file that is no image by its name (hidden, a thumbnail cache, another suffix); `why` says which."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """Everything one walk found: image files sorted by slide and path, ignored files, unreadable folders."""
+
+    root: str
+    files: tuple[ImageFile, ...]
+    ignored: tuple[IgnoredFile, ...]
+    unreadable_folders: tuple[str, ...]
+
+    @property
+    def found(self) -> int:
+        """All files seen, ignored ones included: the left side of the conservation law."""
+        return len(self.files) + len(self.ignored)
+
+
+BLANK_CONTRAST = 2.0
+"""Grey-level standard deviation below which an image is blank; the cells of the training data have 10 and more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Measures of the decoded image: `brightness` and `contrast` are the mean and standard deviation of the grey
+    levels (0-255), `sharpness` the variance of their Laplacian, all on the 64x64 grey image of the hash."""
+
+    brightness: float
+    contrast: float
+    sharpness: float
+
+    @property
+    def is_blank(self) -> bool:
+        """True when the picture shows nothing: its perceptual hash would be rounding noise, and no cell is in it."""
+        return self.contrast < BLANK_CONTRAST
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What decoding learned about a file. `sha256` is of the file's bytes (hex); `phash` is 32 bytes, row-major."""
+
+    sha256: str
+    phash: bytes
+    width: int
+    height: int
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """A decoded image: `pixels` is the model input, uint8 of shape (S, S, 3), RGB; `pixel_digest` identifies the
+    full-size decoded RGB image whatever the file format."""
+
+    file: ImageFile
+    facts: ImageFacts
+    pixel_digest: bytes
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A file that gets no prediction: failed (`reason`, `detail`), or a duplicate of `duplicate_of`.
+
+    `duplicate_distance` is the Hamming distance between the two 256-bit perceptual hashes.
+    """
+
+    file: ImageFile
+    status: Status
+    reason: Reason | None = None
+    detail: str = ""
+    facts: ImageFacts | None = None
+    duplicate_of: str = ""
+    duplicate_distance: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawPrediction:
+    """What a backend said of one image: calibrated probabilities over `CLASS_NAMES` and the outlier score."""
+
+    file: ImageFile
+    facts: ImageFacts
+    probabilities: tuple[float, ...]
+    outlier_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A classified or unclassified cell. `label` is empty when unclassified, so that nobody counts a guess;
+    `review_reasons` is why a person should look at it."""
+
+    file: ImageFile
+    facts: ImageFacts
+    status: Status
+    reason: Reason | None
+    label: str
+    confidence: float
+    probabilities: tuple[float, ...]
+    outlier_score: float
+    review_reasons: tuple[str, ...]
+
+
+Outcome = Prediction | Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class CrossSlideMatch:
+    """The same picture in two slides, both kept: a possible specimen mix-up for a person to look at."""
+
+    path: str
+    slide_id: str
+    other_path: str
+    other_slide_id: str
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassShare:
+    """One leukocyte class of one slide: count, percent of all leukocytes, exact 95 % limits in percent."""
+
+    count: int
+    percent: float | None
+    percent_low: float | None
+    percent_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlideDifferential:
+    """The differential count of one slide; `shares` is keyed by leukocyte class, in `LEUKOCYTES` order."""
+
+    slide_id: str
+    found: int
+    classified: int
+    unclassified: int
+    duplicates: int
+    failed: int
+    wbc_counted: int
+    shares: dict[str, ClassShare]
+    erythroblast_count: int
+    nrbc_per_100_wbc: float | None
+    platelet_images: int
+    adequacy: str
+    alerts: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class RunCounts:
+    """Running totals of one run; `check` is the conservation law."""
+
+    found: int = 0
+    ignored: int = 0
+    by_status: dict[Status, int] = field(default_factory=lambda: dict.fromkeys(Status, 0))
+
+    @property
+    def done(self) -> int:
+        """Image files that have an outcome by now."""
+        return sum(self.by_status.values())
+
+    @property
+    def duplicates(self) -> int:
+        """Exact and near duplicates together."""
+        return self.by_status[Status.EXACT_DUPLICATE] + self.by_status[Status.NEAR_DUPLICATE]
+
+    def balanced(self) -> bool:
+        """True when files found = classified + unclassified + duplicates + failed + ignored."""
+        return self.found == self.done + self.ignored

@@ -1,0 +1,4 @@
+"""The stages of a run, one verb per file: scan, decode, dedup, infer, interpret, tally, write.
+
+Stages never import each other; `pipeline` connects them through the types of `records`.
+"""

@@ -1,0 +1,106 @@
+"""Decode: read each file once and derive everything from that one reading, ahead of the network, in order."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+from PIL import Image
+
+from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hash
+from bloodcell_batch.preprocessing import (
+    DecodeLimits,
+    Preprocessing,
+    UndecodableImageError,
+    decode_rgb,
+    resize_to_input,
+)
+from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality, Reason, Rejection, Status
+
+Decoder = Callable[[ImageFile], DecodedImage | Rejection]
+
+
+def make_decoder(root: str, preprocessing: Preprocessing, limits: DecodeLimits) -> Decoder:
+    """A function that reads one image under `root` and decodes it; a bad file gives a `Rejection`, never an error."""
+
+    def decode(file: ImageFile) -> DecodedImage | Rejection:
+        try:
+            data = _read(root, file, limits)
+            rgb = decode_rgb(data, limits)
+        except UndecodableImageError as error:
+            return Rejection(file, Status.FAILED, error.reason, error.detail)
+        thumbnail = grey_thumbnail(Image.fromarray(rgb))
+        facts = ImageFacts(
+            sha256=hashlib.sha256(data).hexdigest(),
+            phash=perceptual_hash(thumbnail),
+            width=rgb.shape[1],
+            height=rgb.shape[0],
+            quality=measure_quality(thumbnail),
+        )
+        return DecodedImage(file, facts, _pixel_digest(rgb), resize_to_input(rgb, preprocessing))
+
+    return decode
+
+
+def decode_ahead(
+    files: Iterable[ImageFile], decoder: Decoder, workers: int, window: int
+) -> Iterator[DecodedImage | Rejection]:
+    """Decode on `workers` threads, at most `window` files ahead of the consumer, in the order of `files`.
+
+    The decoders release the interpreter lock, so threads run in parallel and share the pixels without copies.
+    With 0 workers everything runs in the calling thread.
+    """
+    if workers == 0:
+        yield from map(decoder, files)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    pending: deque[Future[DecodedImage | Rejection]] = deque()
+    try:
+        for file in files:
+            pending.append(pool.submit(decoder, file))
+            if len(pending) >= window:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def measure_quality(thumbnail: NDArray[np.uint8]) -> Quality:
+    """Quality measures of the 64x64 grey thumbnail (uint8)."""
+    grey = thumbnail.astype(np.float32)
+    laplacian = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    return Quality(brightness=float(grey.mean()), contrast=float(grey.std()), sharpness=float(laplacian.var()))
+
+
+def _pixel_digest(rgb: NDArray[np.uint8]) -> bytes:
+    """128-bit digest of the decoded pixels and their shape.
+
+    xxh3 instead of SHA-256: at 360x363 pixels it costs 6 microseconds, not 220, and it only has to tell pictures
+    apart, not to withstand forgery.
+    """
+    return xxhash.xxh3_128_digest(rgb, seed=rgb.shape[1])
+
+
+def _read(root: str, file: ImageFile, limits: DecodeLimits) -> bytes:
+    if not file.is_regular:
+        # Opening a FIFO would wait for a writer that may never come.
+        raise UndecodableImageError(Reason.NOT_A_REGULAR_FILE, "neither a file nor a link to one")
+    if file.size_bytes > limits.max_bytes:
+        detail = f"{file.size_bytes:,} bytes, more than the limit of {limits.max_bytes:,}"
+        raise UndecodableImageError(Reason.TOO_LARGE, detail)
+    try:
+        with open(os.path.join(root, file.path), "rb") as handle:
+            data = handle.read(limits.max_bytes + 1)
+    except FileNotFoundError as error:
+        raise UndecodableImageError(Reason.CHANGED_DURING_RUN, "the file is gone, or a link leads nowhere") from error
+    except OSError as error:
+        raise UndecodableImageError(Reason.UNREADABLE, error.strerror or str(error)) from error
+    if len(data) != file.size_bytes:
+        detail = f"{file.size_bytes} bytes when scanned, {len(data)} when read"
+        raise UndecodableImageError(Reason.CHANGED_DURING_RUN, detail)
+    return data

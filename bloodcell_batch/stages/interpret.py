@@ -1,0 +1,50 @@
+"""Interpret: turn probabilities into a class, or say that the cell stays unclassified and why."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.records import Outcome, Prediction, RawPrediction, Reason, Rejection, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """A cell is classified when its top probability is at least `confidence` and its outlier score at most
+    `outlier`."""
+
+    confidence: float
+    outlier: float
+
+
+def interpret(outcomes: Iterable[RawPrediction | Rejection], thresholds: Thresholds) -> Iterator[Outcome]:
+    """Decide each prediction; rejections pass unchanged."""
+    for outcome in outcomes:
+        yield outcome if isinstance(outcome, Rejection) else decide(outcome, thresholds)
+
+
+def decide(raw: RawPrediction, thresholds: Thresholds) -> Prediction:
+    """The decision for one cell. What stays unclassified has no label and asks for review."""
+    confidence = max(raw.probabilities)
+    reason = _why_unclassified(raw, confidence, thresholds)
+    return Prediction(
+        file=raw.file,
+        facts=raw.facts,
+        status=Status.UNCLASSIFIED if reason else Status.CLASSIFIED,
+        reason=reason,
+        label="" if reason else CLASS_NAMES[raw.probabilities.index(confidence)],
+        confidence=confidence,
+        probabilities=raw.probabilities,
+        outlier_score=raw.outlier_score,
+        review_reasons=(reason.value,) if reason else (),
+    )
+
+
+def _why_unclassified(raw: RawPrediction, confidence: float, thresholds: Thresholds) -> Reason | None:
+    # Written so that a NaN score or probability fails the test instead of passing it.
+    if raw.facts.quality.is_blank:
+        return Reason.NO_CONTRAST
+    if not raw.outlier_score <= thresholds.outlier:
+        return Reason.OUTLIER
+    if not confidence >= thresholds.confidence:
+        return Reason.LOW_CONFIDENCE
+    return None

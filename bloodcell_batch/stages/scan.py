@@ -1,0 +1,104 @@
+"""Scan: one walk over the folder finds every file and gives each image its slide."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from bloodcell_batch.errors import InputError
+from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
+from bloodcell_batch.records import IgnoredFile, ImageFile, ScanResult
+from bloodcell_batch.slide_rules import SlideRule, by_parent
+
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
+
+
+def scan(root: Path, rule: SlideRule = by_parent) -> ScanResult:
+    """Walk `root` once, following links to folders but never in a circle.
+
+    Returns:
+        Image files sorted by slide, then path; ignored files and unreadable folders sorted by path.
+
+    Raises:
+        InputError: `root` is missing, no folder, or unreadable.
+    """
+    if not root.exists():
+        raise InputError(f"There is no folder {root}.", hint="Give the folder that holds the slide folders.")
+    if not root.is_dir():
+        hint = "Give the folder that holds it."
+        raise InputError(f"{root} is a file, not a folder of slides.", hint=hint)
+    unreadable: list[str] = []
+    files: list[ImageFile] = []
+    ignored: list[IgnoredFile] = []
+    for path, entry in _walk(root, unreadable):
+        why = _why_ignored(path)
+        if why:
+            ignored.append(IgnoredFile(path, why))
+        else:
+            files.append(_image_file(path, entry, rule))
+    if "" in unreadable:
+        raise InputError(f"The folder {root} can't be read.", hint="Check its permissions.")
+    files.sort(key=lambda file: (file.slide_id, file.path))
+    ignored.sort(key=lambda file: file.path)
+    return ScanResult(str(root), tuple(files), tuple(ignored), tuple(sorted(unreadable)))
+
+
+def _walk(root: Path, unreadable: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield (relative path, entry) of every non-folder; folders that can't be listed go to `unreadable`."""
+    pending = [""]
+    # Seen folders by (device, inode): a link back up, or two links to one folder, would list files twice.
+    seen: set[tuple[int, int]] = set()
+    while pending:
+        folder = pending.pop()
+        absolute = os.path.join(root, folder)
+        try:
+            identity = os.stat(absolute)
+            if (identity.st_dev, identity.st_ino) in seen:
+                continue
+            seen.add((identity.st_dev, identity.st_ino))
+            with os.scandir(absolute) as handle:
+                entries = sorted(handle, key=lambda entry: entry.name)
+        except OSError:
+            unreadable.append(folder)
+            continue
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if _is_folder(entry):
+                pending.append(path)
+            else:
+                yield path, entry
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        # A link that leads in a circle by itself is reported as a file that can't be opened.
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def _why_ignored(path: str) -> str:
+    """Why the file is no image by its name; empty for images."""
+    parts = path.split("/")
+    if any(part.startswith(".") for part in parts):
+        return "hidden"
+    name = parts[-1].lower()
+    if name in _SYSTEM_FILES:
+        return "system file"
+    suffix = os.path.splitext(name)[1]
+    if suffix not in IMAGE_SUFFIXES:
+        return f"suffix {suffix!r}" if suffix else "no suffix"
+    return ""
+
+
+def _image_file(path: str, entry: os.DirEntry[str], rule: SlideRule) -> ImageFile:
+    try:
+        status = entry.stat()
+    except OSError:
+        # A dangling link or a file that vanished: decode reports it, so that it has a row.
+        return ImageFile(path, rule(path), size_bytes=0, mtime_ns=0)
+    regular = stat.S_ISREG(status.st_mode)
+    return ImageFile(path, rule(path), status.st_size, status.st_mtime_ns, regular)

@@ -1,0 +1,86 @@
+"""Tally: count the outcomes of each slide and make its differential."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from bloodcell_batch.differential import adequacy, leukocyte_shares, nrbc_per_100_wbc
+from bloodcell_batch.labels import LEUKOCYTES, NRBC, PLATELET
+from bloodcell_batch.records import (
+    CrossSlideMatch,
+    Outcome,
+    Prediction,
+    RunCounts,
+    SlideDifferential,
+    Status,
+)
+
+_MANY_UNCLASSIFIED = 0.1
+
+
+class SlideTally:
+    """Counts a stream of outcomes by slide, and for the whole run in `counts`."""
+
+    def __init__(self, found: int, ignored: int) -> None:
+        self.counts = RunCounts(found=found, ignored=ignored)
+        self._by_slide: dict[str, tuple[Counter[Status], Counter[str]]] = {}
+
+    def __call__(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """Count each outcome and pass it on."""
+        for outcome in outcomes:
+            statuses, labels = self._by_slide.setdefault(outcome.file.slide_id, (Counter(), Counter()))
+            statuses[outcome.status] += 1
+            if isinstance(outcome, Prediction) and outcome.label:
+                labels[outcome.label] += 1
+            self.counts.by_status[outcome.status] += 1
+            yield outcome
+
+    def differentials(self, matches: Sequence[CrossSlideMatch] = ()) -> tuple[SlideDifferential, ...]:
+        """One differential per slide, sorted by slide; `matches` become alerts on both slides."""
+        alerts = _duplicate_alerts(matches)
+        return tuple(
+            _differential(slide, statuses, labels, alerts.get(slide, ()))
+            for slide, (statuses, labels) in sorted(self._by_slide.items())
+        )
+
+
+def _differential(
+    slide: str, statuses: Counter[Status], labels: Counter[str], alerts: Sequence[str]
+) -> SlideDifferential:
+    wbc = sum(labels[name] for name in LEUKOCYTES)
+    cells = statuses[Status.CLASSIFIED] + statuses[Status.UNCLASSIFIED]
+    shown = list(alerts)
+    if cells and statuses[Status.UNCLASSIFIED] > _MANY_UNCLASSIFIED * cells:
+        share = statuses[Status.UNCLASSIFIED] / cells
+        shown.append(f"many_unclassified: {share:.0%} of {cells} cells are outside the differential")
+    if wbc == 0:
+        shown.append("no_leukocytes: nothing to count")
+    return SlideDifferential(
+        slide_id=slide,
+        found=statuses.total(),
+        classified=statuses[Status.CLASSIFIED],
+        unclassified=statuses[Status.UNCLASSIFIED],
+        duplicates=statuses[Status.EXACT_DUPLICATE] + statuses[Status.NEAR_DUPLICATE],
+        failed=statuses[Status.FAILED],
+        wbc_counted=wbc,
+        shares=leukocyte_shares(labels),
+        erythroblast_count=labels[NRBC],
+        nrbc_per_100_wbc=nrbc_per_100_wbc(labels[NRBC], wbc),
+        platelet_images=labels[PLATELET],
+        adequacy=adequacy(wbc),
+        alerts=tuple(shown),
+    )
+
+
+def _duplicate_alerts(matches: Sequence[CrossSlideMatch]) -> dict[str, list[str]]:
+    """Per slide, one line for every other slide that shares pictures with it."""
+    shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for match in matches:
+        shared.setdefault((match.slide_id, match.other_slide_id), []).append((match.path, match.other_path))
+        shared.setdefault((match.other_slide_id, match.slide_id), []).append((match.other_path, match.path))
+    alerts: dict[str, list[str]] = {}
+    for (slide, other), pairs in sorted(shared.items()):
+        here, there = pairs[0]
+        pictures = "picture" if len(pairs) == 1 else "pictures"
+        text = f"cross_slide_duplicate: {len(pairs)} {pictures} also in slide {other} (first: {here} = {there})"
+        alerts.setdefault(slide, []).append(text)
+    return alerts

@@ -1,0 +1,139 @@
+"""Calibration on held-out images: temperature, review threshold, outlier head and its threshold."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bloodcell_batch.config import TrainConfig
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.model_file import OutlierRule
+from bloodcell_batch.network import InferenceModule, logits_and_features
+from bloodcell_batch.outlier import OutlierScore, fit_outlier_score
+from bloodcell_batch.preprocessing import Preprocessing
+from bloodcell_batch.training.augmentation import augment, plain
+from bloodcell_batch.training.dataset import LabelledImages
+from bloodcell_batch.training.metrics import Rules
+
+_BATCH = 128
+_MAX_FIT_IMAGES = 6000
+_MIN_THRESHOLD, _MAX_THRESHOLD = 0.4, 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What calibration adds to the weights, and the module that uses it all."""
+
+    temperature: float
+    outlier: OutlierScore
+    rule: OutlierRule
+    rules: Rules
+    module: InferenceModule
+
+    def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities (N, C) and outlier scores (N,) of model inputs, uint8 (N, S, S, 3), in float32."""
+        probabilities, features = predict(self.module, pixels)
+        return probabilities, self.outlier(features)
+
+
+def calibrate(
+    network: nn.Module,
+    training: LabelledImages,
+    validation: LabelledImages,
+    preprocessing: Preprocessing,
+    config: TrainConfig,
+) -> Calibration:
+    """Fit everything that stands between logits and decisions.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        training: images at `CACHE_FACTOR` times the input size; the outlier head is fitted on their features.
+        validation: images at the input size, as `classify` decodes them.
+        preprocessing: of the network.
+        config: the recipe.
+    """
+    side = preprocessing.input_size
+    generator = torch.Generator().manual_seed(config.seed)
+    picks = torch.randperm(len(training), generator=generator)[:_MAX_FIT_IMAGES].numpy()
+    chosen = training.take(picks)
+
+    def varied(batch: Tensor) -> Tensor:
+        return augment(batch, side, config.augmentation, generator)
+
+    features = [
+        _features(network, chosen.pixels, preprocessing, lambda batch: plain(batch, side)),
+        _features(network, chosen.pixels, preprocessing, varied),
+    ]
+    outlier = fit_outlier_score(np.concatenate(features), np.tile(chosen.labels, 2), len(CLASS_NAMES))
+    labels = torch.from_numpy(validation.labels)
+    module = InferenceModule(network, preprocessing, temperature=1.0).eval()
+    logits = torch.from_numpy(predict(module, validation.pixels)[0]).clamp_min(1e-12).log()
+    temperature = fit_temperature(logits, labels)
+    module.temperature = temperature
+    probabilities, _ = predict(module, validation.pixels)
+    enlarged = np.repeat(np.repeat(validation.pixels, 2, axis=1), 2, axis=2)
+    strangers = outlier(_features(network, enlarged, preprocessing, varied))
+    threshold = float(np.quantile(strangers, config.outlier_quantile))
+    description = (
+        f"Mahalanobis distance in {len(outlier.scale)} whitened directions plus residual energy; "
+        f"{config.outlier_quantile:.1%} of augmented validation cells score lower than the threshold"
+    )
+    rule = OutlierRule(threshold=threshold, description=description)
+    review = review_threshold(probabilities, validation.labels, config.review_error)
+    return Calibration(temperature, outlier, rule, Rules(review, threshold), module)
+
+
+def predict(module: InferenceModule, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities (N, C) and features (N, D) of uint8 images (N, S, S, 3), in float32, a batch at a time."""
+    outputs: list[tuple[Tensor, Tensor]] = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), _BATCH):
+            outputs.append(module(torch.from_numpy(pixels[start : start + _BATCH])))
+    return torch.cat([p for p, _ in outputs]).numpy(), torch.cat([features for _, features in outputs]).numpy()
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature that minimises the negative log-likelihood; logits (N, C), labels (N,)."""
+    log_temperature = torch.zeros(1, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_temperature], lr=0.1, max_iter=100)
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        loss = functional.cross_entropy(logits / log_temperature.exp(), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    optimiser.step(closure)
+    # A perfect validation part would send the temperature to zero and every probability to one.
+    return float(log_temperature.detach().exp().clamp(0.2, 10))
+
+
+def review_threshold(probabilities: NDArray[np.float32], labels: NDArray[np.int64], error: float) -> float:
+    """The lowest top probability at which the cells above it have at most the error rate `error`.
+
+    Clipped to 0.4-0.999: below, two classes could tie; above, every cell would go to review.
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum(probabilities.argmax(axis=1)[order] != labels[order])
+    passing = np.flatnonzero(wrong <= error * np.arange(1, len(labels) + 1))
+    lowest = float(confidence[order][passing[-1]]) if passing.size else _MAX_THRESHOLD
+    return float(np.clip(lowest, _MIN_THRESHOLD, _MAX_THRESHOLD))
+
+
+def _features(
+    network: nn.Module, pixels: NDArray[np.uint8], preprocessing: Preprocessing, change: Callable[[Tensor], Tensor]
+) -> NDArray[np.float32]:
+    """Features (N, D) of images after `change` made float pixels (N, 3, S, S) in 0-1 of them."""
+    mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1)
+    std = torch.tensor(preprocessing.std).view(1, 3, 1, 1)
+    found: list[Tensor] = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), _BATCH):
+            batch = change(torch.from_numpy(pixels[start : start + _BATCH]))
+            found.append(logits_and_features(network, (batch - mean) / std)[1].float())
+    return torch.cat(found).numpy()
