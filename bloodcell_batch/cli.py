@@ -22,7 +22,10 @@ app = typer.Typer(
 @app.callback()
 def program(
     _version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=lambda on: _print_version(on=on), is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=lambda on: _print_version(on=on), is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Preclassify folders of peripheral-blood-smear cell images and count differentials, one folder per slide.

@@ -50,7 +50,7 @@ def _text(value: object) -> str:
     return str(value)
 
 
-OUTPUT_FORMATS: dict[str, Callable[[Path, "pa.Schema", "Iterable[pa.RecordBatch]"], None]] = {
+OUTPUT_FORMATS: dict[str, Callable[[Path, pa.Schema, Iterable[pa.RecordBatch]], None]] = {
     ".parquet": write_parquet,
     ".csv": write_csv,
 }
@@ -70,5 +70,7 @@ def output_suffix(out: str) -> str:
     suffix = STDOUT if out == STDOUT else Path(out).suffix.lower()
     if suffix != STDOUT and suffix not in OUTPUT_FORMATS:
         found = f"ends in {suffix!r}" if suffix else "has no suffix"
-        raise UsageError(f"--out {out} {found}, which is no output format.", hint=f"Use {format_names()}, or - for CSV on stdout.")
+        raise UsageError(
+            f"--out {out} {found}, which is no output format.", hint=f"Use {format_names()}, or - for CSV on stdout."
+        )
     return suffix

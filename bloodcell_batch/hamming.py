@@ -18,7 +18,8 @@ def as_words(hashes: bytes) -> NDArray[np.uint64]:
 
 def distances(words: NDArray[np.uint64], query: NDArray[np.uint64]) -> NDArray[np.uint16]:
     """Distances in bits (0-256) from one hash (4,) to each of N hashes (N, 4); shape (N,)."""
-    return np.bitwise_count(words ^ query).sum(axis=1, dtype=np.uint16)
+    gaps: NDArray[np.uint16] = np.bitwise_count(words ^ query).sum(axis=1, dtype=np.uint16)
+    return gaps
 
 
 def pairs_within(words: NDArray[np.uint64], distance: int) -> Iterator[tuple[int, int, int]]:

@@ -31,25 +31,33 @@ def model_card(model: ModelFile) -> str:
     sections = [
         f"# {header.name}",
         f"**{RESEARCH_USE_ONLY}** Preclassification of single-cell images from peripheral-blood smears.",
-        f"- SHA-256: `{model.sha256}`\n- Network: {header.architecture} (timm), "
-        f"{header.preprocessing.input_size}x{header.preprocessing.input_size} RGB\n"
-        f"- Licence: {header.licence}\n- Training data: {header.attribution}",
+        (
+            f"- SHA-256: `{model.sha256}`\n- Network: {header.architecture} (timm), "
+            f"{header.preprocessing.input_size}x{header.preprocessing.input_size} RGB\n"
+            f"- Licence: {header.licence}\n- Training data: {header.attribution}"
+        ),
         "## Training",
-        f"{split.get('train', '?')} training, {split.get('validation', '?')} validation (choice of the epoch, "
-        f"calibration) and {split.get('test', '?')} test images, stratified, duplicates kept together, seed "
-        f"{recipe.get('seed', '?')}. {recipe.get('epochs', '?')} epochs, best: {training.get('best_epoch', '?')}. "
-        f"Started from {recipe.get('init_weights') or ('timm weights' if recipe.get('pretrained') else 'scratch')}.",
+        (
+            f"{split.get('train', '?')} training, {split.get('validation', '?')} validation (choice of the epoch, "
+            f"calibration) and {split.get('test', '?')} test images, stratified, duplicates kept together, seed "
+            f"{recipe.get('seed', '?')}. {recipe.get('epochs', '?')} epochs, best: {training.get('best_epoch', '?')}. "
+            f"Started from {recipe.get('init_weights') or ('timm weights' if recipe.get('pretrained') else 'scratch')}."
+        ),
         "## Figures on the test images",
         "The test images were used for nothing else. `bloodcell-batch evaluate DATA` prints these figures again.",
-        f"| accuracy | balanced accuracy | macro F1 | ECE | left for review | accuracy of the rest |\n"
-        f"|---|---|---|---|---|---|\n| {_share(metrics, 'accuracy')} | {_share(metrics, 'balanced_accuracy')} "
-        f"| {_share(metrics, 'macro_f1')} | {_share(metrics, 'ece')} | {_share(metrics, 'review_share')} "
-        f"| {_share(metrics, 'selective_accuracy')} |",
+        (
+            f"| accuracy | balanced accuracy | macro F1 | ECE | left for review | accuracy of the rest |\n"
+            f"|---|---|---|---|---|---|\n| {_share(metrics, 'accuracy')} | {_share(metrics, 'balanced_accuracy')} "
+            f"| {_share(metrics, 'macro_f1')} | {_share(metrics, 'ece')} | {_share(metrics, 'review_share')} "
+            f"| {_share(metrics, 'selective_accuracy')} |"
+        ),
         "| class | role | images | precision | recall | F1 |\n|---|---|---|---|---|---|\n" + "\n".join(rows),
         "## Decisions",
-        f"Temperature {header.temperature:.3f}. A cell is left unclassified when its top probability is below "
-        f"{header.review_threshold:.3f} or its outlier score above {header.outlier.threshold:.2f} "
-        f"({header.outlier.description}).",
+        (
+            f"Temperature {header.temperature:.3f}. A cell is left unclassified when its top probability is below "
+            f"{header.review_threshold:.3f} or its outlier score above {header.outlier.threshold:.2f} "
+            f"({header.outlier.description})."
+        ),
         "## Limits",
         _LIMITS,
     ]

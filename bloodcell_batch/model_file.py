@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 METADATA_KEY = "bloodcell_batch"
 NETWORK_PREFIX = "network."
 OUTLIER_PREFIX = "outlier."
@@ -89,9 +89,8 @@ class ModelFile:
     def load_tensors(self, prefix: str) -> "dict[str, NDArray[np.generic]]":
         """Tensors whose names start with `prefix`, the prefix taken off."""
         with safetensors.safe_open(self.path, framework="numpy") as handle:
-            return {
-                name.removeprefix(prefix): handle.get_tensor(name) for name in handle.keys() if name.startswith(prefix)
-            }
+            names = [name for name in handle.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
+            return {name.removeprefix(prefix): handle.get_tensor(name) for name in names}
 
 
 def default_classes() -> tuple[ClassEntry, ...]:
@@ -167,7 +166,7 @@ def _safetensors_metadata(data: bytes) -> dict[str, str]:
     if length > min(_MAX_HEADER_BYTES, len(data) - 8):
         raise ValueError(f"its header claims {length} bytes")
     try:
-        safetensors.deserialize(data)
+        safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise ValueError(str(error)) from error
     document = json.loads(data[8 : 8 + length])

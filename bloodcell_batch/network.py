@@ -1,7 +1,5 @@
 """The network as every runtime gets it: uint8 NHWC RGB in, float32 probabilities and features out."""
 
-from typing import cast
-
 import timm
 import torch
 from torch import Tensor, nn
@@ -22,8 +20,7 @@ def create_network(architecture: str, *, pretrained: bool = False, drop_rate: fl
         near = ", ".join(timm.list_models(f"*{architecture.split('_', maxsplit=1)[0]}*")[:5])
         hint = f"Names are timm's, for example: {near or 'mobilenetv2_100, resnet18, convnext_atto'}."
         raise ModelFileError(f"Unknown architecture {architecture!r}.", hint=hint)
-    network = timm.create_model(architecture, pretrained=pretrained, num_classes=len(CLASS_NAMES), drop_rate=drop_rate)
-    return cast("nn.Module", network)
+    return timm.create_model(architecture, pretrained=pretrained, num_classes=len(CLASS_NAMES), drop_rate=drop_rate)
 
 
 class InferenceModule(nn.Module):
@@ -31,6 +28,9 @@ class InferenceModule(nn.Module):
 
     Input: uint8 (N, S, S, 3) RGB. Output: float32 probabilities (N, C) and float32 pooled features (N, D).
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, temperature: float) -> None:
         super().__init__()
@@ -42,8 +42,7 @@ class InferenceModule(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities and features of a batch of images."""
-        scale = cast("Tensor", self.scale)
-        pixels = images.permute(0, 3, 1, 2).to(scale.dtype) * scale + self.shift
+        pixels = images.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
         logits, features = logits_and_features(self.network, pixels)
         probabilities = torch.softmax(logits.float() / self.temperature, dim=1)
         return probabilities, features.float()

@@ -60,8 +60,12 @@ def load_outlier_score(model: ModelFile) -> OutlierScore:
     except KeyError as error:
         raise ModelFileError(f"{model.path} lacks the outlier tensor {error}.", hint=hint) from error
     keep, width = arrays["directions"].shape
-    expected = {"mean": (width,), "scale": (keep,), "residual": (1,)}
-    expected["centers"] = (len(model.header.classes), keep)
+    expected: dict[str, tuple[int, ...]] = {
+        "mean": (width,),
+        "scale": (keep,),
+        "centers": (len(model.header.classes), keep),
+        "residual": (1,),
+    }
     wrong = [name for name, shape in expected.items() if arrays[name].shape != shape]
     if wrong:
         raise ModelFileError(f"The outlier tensors {wrong} of {model.path} have wrong shapes.", hint=hint)

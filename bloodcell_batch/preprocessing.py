@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from bloodcell_batch.records import Reason
@@ -174,7 +174,7 @@ def _decode_with_pillow(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
                 raise UndecodableImageError(Reason.MULTIPLE_FRAMES, detail)
             image.load()
             return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UndecodableImageError(Reason.NOT_AN_IMAGE, "the content is no image of a known format") from error
     except (OSError, *_DECODER_ERRORS) as error:
         text = str(error) or type(error).__name__

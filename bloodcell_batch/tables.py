@@ -139,10 +139,14 @@ def mark_for_review(batch: pa.RecordBatch, partners: Mapping[str, str]) -> pa.Re
         return batch
     rows = zip(paths, batch.column("review").to_pylist(), batch.column("review_reason").to_pylist(), strict=True)
     marked = [
-        (True, f"{reason}; {REVIEW_CROSS_SLIDE}" if reason else REVIEW_CROSS_SLIDE) if path in partners else (old, reason)
+        (True, f"{reason}; {REVIEW_CROSS_SLIDE}" if reason else REVIEW_CROSS_SLIDE)
+        if path in partners
+        else (old, reason)
         for path, old, reason in rows
     ]
     flags, reasons = zip(*marked, strict=True)
-    batch = batch.set_column(batch.schema.get_field_index("review"), IMAGE_SCHEMA.field("review"), pa.array(flags, _BOOL))
+    batch = batch.set_column(
+        batch.schema.get_field_index("review"), IMAGE_SCHEMA.field("review"), pa.array(flags, _BOOL)
+    )
     position = batch.schema.get_field_index("review_reason")
     return batch.set_column(position, IMAGE_SCHEMA.field("review_reason"), pa.array(reasons, _TEXT))

@@ -1,7 +1,7 @@
 """One drawing recipe for each of the eight blood cell classes.
 
 A recipe returns the radius of the cell and its layers from back to front. Sizes are
-pixels of a 360 × 363 picture in which a red cell is about 75 pixels wide.
+pixels of a 360 x 363 picture in which a red cell is about 75 pixels wide.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def lymphocyte(rng: Rng) -> Cell:
     outline = ellipse(at, shift, (radius * share, radius * share * oval), float(rng.uniform(0, 3)))
     blue = (float(rng.uniform(-20, -10)), float(rng.uniform(3, 9)))
     plasm = cytoplasm(rng, body, float(rng.uniform(92, 126)), blue, 18, 32)
-    nucleus = chromatin(rng, outline, float(rng.uniform(32, 40)), 17, (1, -2), 0.4)
+    nucleus = chromatin(rng, outline, float(rng.uniform(31, 39)), 16, (1, -2), 0.4)
     smudged = blur(nucleus.level, 0.5) + 5 * noise(rng, 5, 14)
     return radius, [plasm, Layer(smudged, nucleus.tint, nucleus.alpha)]
 
@@ -113,6 +113,7 @@ def monocyte(rng: Rng) -> Cell:
     kind = int(rng.integers(3))
     turn = float(rng.uniform(0, 2 * np.pi))
     if kind == 0:
+        # A horseshoe.
         outline = sausage(rng, at, 33, float(rng.uniform(3.2, 4.0)), float(rng.uniform(27, 32)), 6)
     elif kind == 1:
         # A bean with a deep, narrow notch.
@@ -120,11 +121,9 @@ def monocyte(rng: Rng) -> Cell:
         notch = strand(at, polar(-70, turn), polar(-2, turn), (11, 6))
         outline = -join([-bean, notch], 8)
     else:
+        # Four lobes folded over each other.
         spread = rng.uniform(1.4, 2.0, 4)
-        parts = [
-            ellipse(at, polar(27, turn + k * float(spread[k])), (37, 30), turn + k * 1.1)
-            for k in range(4)
-        ]
+        parts = [ellipse(at, polar(27, turn + k * float(spread[k])), (37, 30), turn + k * 1.1) for k in range(4)]
         outline = join(parts, 4)
     outline = np.maximum(outline, body + 4)
     grey = (float(rng.uniform(-10, -3)), float(rng.uniform(3, 8)))
@@ -178,14 +177,14 @@ def immature(rng: Rng) -> Cell:
     level = (140, 152, 162)[stage] + float(rng.uniform(-6, 6))
     tint = ((-6, 6), (3, 3), (9, 0))[stage]
     count = int((900, 480, 330)[stage] * rng.uniform(0.7, 1.2))
-    free = cover(body + 4, 4) * np.clip(1 + 0.5 * noise(rng, 10, 30), 0.05, 2)
+    free = cover(body + 4, 4) * np.clip(1 + 0.35 * noise(rng, 10, 30), 0.05, 2)
     over = (0.5, 0.12, 0.03)[stage]
     plasm = cytoplasm(rng, body, level, tint, 12)
     layers = [
         plasm,
         colour_patches(rng, plasm, (-13, 6), 0.6),
-        granules(rng, free, count, 1.8, 104, (8, 2)),
-        granules(rng, free, count, 1.7, 66, (16, 2)),
+        granules(rng, free, count // 2, 1.8, 104, (8, 2)),
+        granules(rng, free, count, 1.7, 60, (14, 2)),
         chromatin(rng, outline, (52, 42, 39)[stage], 25, (4, 2), 0.5),
     ]
     spots = granules(rng, free, int(count * over), 1.6, 40, (14, 2))

@@ -1,6 +1,6 @@
 """Smooth fields that drawn blood cells are made of: noise, outlines, stain colours.
 
-Everything is a float32 picture of ``SIDE`` × ``SIDE`` pixels with the origin in its
+Everything is a float32 picture of ``SIDE`` x ``SIDE`` pixels with the origin in its
 middle. Outlines are signed distances (negative inside), so an edge is a soft ramp and
 never a vector-flat step.
 """
@@ -151,7 +151,7 @@ def grains(rng: Rng, where: Field, count: int, radius: float) -> Field:
 
 
 def stain(level: Field, tint: Point) -> Field:
-    """Return the colour (height × width × 3) of a stain level."""
+    """Return the colour (height x width x 3) of a stain level."""
     dense = np.clip(level, 0, 228)
     red = np.interp(dense, _LEVELS, _REDS) + tint[0]
     # Cameras resolve blue less finely than green, so blue follows the blurred level.

@@ -23,6 +23,7 @@ from draw_fields import (
 
 
 def polar(radius: float, angle: float, centre: Point = (0.0, 0.0)) -> Point:
+    """Return the point at a distance and angle from a centre."""
     return (
         centre[0] + radius * float(np.cos(angle)),
         centre[1] + radius * float(np.sin(angle)),
@@ -40,9 +41,7 @@ def cell_outline(rng: Rng, radius: float, wobble: float, ragged: float) -> Field
     return torn
 
 
-def cytoplasm(
-    rng: Rng, body: Field, level: float, tint: Point, rough: float, rim: float = 18
-) -> Layer:
+def cytoplasm(rng: Rng, body: Field, level: float, tint: Point, rough: float, rim: float = 18) -> Layer:
     """Return cytoplasm: cloudy, finely grained, a little denser at the membrane."""
     cloud = 0.6 * noise(rng, 5, 18) + 0.6 * noise(rng, 1.6, 5) + 0.5 * noise(rng, 0.9, 2.4)
     membrane = np.exp(-(((body + 1.5) / 2.0) ** 2))
@@ -55,9 +54,7 @@ def colour_patches(rng: Rng, plasm: Layer, tint: Point, most: float) -> Layer:
     return Layer(plasm.level, tint, plasm.alpha * patchy)
 
 
-def chromatin(
-    rng: Rng, outline: Field, mean: float, spread: float, tint: Point, net: float = 0.5
-) -> Layer:
+def chromatin(rng: Rng, outline: Field, mean: float, spread: float, tint: Point, net: float = 0.5) -> Layer:
     """Return a nucleus: clumped chromatin, pale strands between, a dense envelope.
 
     Args:
@@ -80,27 +77,30 @@ def chromatin(
     return Layer(np.clip(level, 11, 140).astype(np.float32), tint, cover(smooth, 2.2))
 
 
-def granules(
-    rng: Rng, where: Field, count: int, radius: float, level: float, tint: Point
-) -> Layer:
+def granules(rng: Rng, where: Field, count: int, radius: float, level: float, tint: Point) -> Layer:
+    """Return round granules of one size, strewn where ``where`` is high."""
     shade = level + 9 * noise(rng, 2, 6)
     return Layer(shade, tint, grains(rng, where, count, radius))
 
 
-def sausage(
-    rng: Rng, at: tuple[Field, Field], bend: float, span: float, thick: float, steps: int
-) -> Field:
-    """Return a sausage along an arc: bands, kidneys and horseshoes."""
+def sausage(rng: Rng, at: tuple[Field, Field], bend: float, span: float, thick: float, steps: int) -> Field:
+    """Return a sausage along an arc: bands, kidneys and horseshoes.
+
+    Args:
+        rng: Source of chance.
+        at: Coordinates, bent for an uneven contour.
+        bend: Radius of the arc.
+        span: Angle of the arc.
+        thick: Half the width of the sausage.
+        steps: Number of rods it is made of.
+    """
     start = float(rng.uniform(0, 2 * np.pi))
     # A long arc is nearly a ring around the middle, a short one lies on it.
     middle = polar(-bend * float(np.sinc(span / 2 / np.pi)), start + span / 2)
     points = [polar(bend, start + span * k / steps, middle) for k in range(steps + 1)]
     girth = thick * rng.uniform(0.86, 1.14, steps + 1)
     girth[steps // 2] *= 0.86
-    rods = [
-        strand(at, points[k], points[k + 1], (float(girth[k]), float(girth[k + 1])))
-        for k in range(steps)
-    ]
+    rods = [strand(at, points[k], points[k + 1], (float(girth[k]), float(girth[k + 1]))) for k in range(steps)]
     return join(rods, 6)
 
 

@@ -119,12 +119,10 @@ def _red_layer(rng: Rng, slide: Slide, keep_out: float, pallor: float) -> Field:
     return thickest + 0.4 * (total - thickest)
 
 
-def _over(
-    rng: Rng, picture: Field, layers: list[Layer], shift: tuple[int, int] = (0, 0)
-) -> Field:
+def _over(rng: Rng, picture: Field, layers: list[Layer], shift: tuple[int, int] = (0, 0)) -> Field:
     """Return the picture with the layers of a cell laid over it."""
     # Stained parts mottle between blue and red, apart from how dense they are.
-    mottle = 5 * noise(rng, 1.6, 5) + 4 * noise(rng, 6, 25)
+    mottle = 4.5 * noise(rng, 1.7, 6) + 4 * noise(rng, 6, 25)
     for layer in layers:
         colour = stain(layer.level, layer.tint)
         colour[..., 0] += mottle

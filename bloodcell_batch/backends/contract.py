@@ -46,13 +46,9 @@ class BackendModule(Protocol):
         """
 
 
-def in_fixed_batches(
-    images: NDArray[np.uint8], size: int, run: Callable[[NDArray[np.uint8]], Outputs]
-) -> Outputs:
+def in_fixed_batches(images: NDArray[np.uint8], size: int, run: Callable[[NDArray[np.uint8]], Outputs]) -> Outputs:
     """Call `run` on batches of exactly `size` images and join the results; padding repeats the last image."""
-    parts: list[Outputs] = []
-    for start in range(0, len(images), size):
-        parts.append(run(padded(images[start : start + size], size)))
+    parts = [run(padded(images[start : start + size], size)) for start in range(0, len(images), size)]
     probabilities = np.concatenate([part[0] for part in parts])[: len(images)]
     features = np.concatenate([part[1] for part in parts])[: len(images)]
     return probabilities, features

@@ -1,8 +1,10 @@
 """OpenVINO on the CPU: bfloat16 where the processor multiplies it natively, float32 elsewhere."""
 
 import importlib.metadata
+import logging
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from bloodcell_batch.backends.contract import Outputs, padded
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model_file import ModelFile
+
+_log = logging.getLogger(__name__)
 
 _BATCH = 16  # fixed at compilation; measured fastest on two cores, and small batches keep every core busy
 
@@ -106,7 +110,11 @@ def _convert_from_pytorch(model: ModelFile) -> openvino.Model:
 
     side = model.header.preprocessing.input_size
     example = torch.zeros((_BATCH, side, side, 3), dtype=torch.uint8)
-    return openvino.convert_model(load_inference_module(model), example_input=example)
+    with warnings.catch_warnings():
+        # OpenVINO's converter traces with torch.jit, which PyTorch deprecates; the user can do nothing about it.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return openvino.convert_model(load_inference_module(model), example_input=example)
 
 
 def _save(network: openvino.Model, cached: Path) -> None:
@@ -118,5 +126,5 @@ def _save(network: openvino.Model, cached: Path) -> None:
             openvino.save_model(network, fresh, compress_to_fp16=False)
             os.replace(fresh.with_suffix(".bin"), cached.with_suffix(".bin"))
             os.replace(fresh, cached)
-    except OSError:
-        return
+    except OSError as error:
+        _log.info("the converted network could not be cached: %s", error)

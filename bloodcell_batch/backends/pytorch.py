@@ -25,7 +25,7 @@ class PyTorchBackend:
     def __init__(self, model: ModelFile, device: str) -> None:
         self._device = torch.device(device)
         self._module = load_inference_module(model).to(self._device)
-        self._module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module.network.to(memory_format=torch.channels_last)
         self._batch = _BATCH[device]
 
     @property

@@ -50,11 +50,7 @@ def classify(
     Exit codes: 0 complete; 1 error; 2 wrong usage; 3 complete, but some files failed; 4 backend refused; 5 another
     run is writing this output; 130 and 143 interrupted. For Research Use Only.
     """
-    flags = {
-        key: value
-        for key, value in locals().items()
-        if key in _Config.model_fields and value is not None
-    }
+    flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
     with errors_as_text(log_format):
         settings = resolve(_Config, flags, config)
         from bloodcell_batch.console import describe_counts, make_observer  # noqa: PLC0415 - keeps --help fast

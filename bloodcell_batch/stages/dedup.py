@@ -76,6 +76,4 @@ class DuplicateFilter:
 
 
 def _duplicate(image: DecodedImage, status: Status, first: ImageFile, distance: int) -> Rejection:
-    return Rejection(
-        image.file, status, facts=image.facts, duplicate_of=first.path, duplicate_distance=distance
-    )
+    return Rejection(image.file, status, facts=image.facts, duplicate_of=first.path, duplicate_distance=distance)

@@ -15,6 +15,7 @@ from bloodcell_batch.records import (
 )
 
 _MANY_UNCLASSIFIED = 0.1
+_SLIDES_NAMED = 5
 
 
 class SlideTally:
@@ -72,15 +73,18 @@ def _differential(
 
 
 def _duplicate_alerts(matches: Sequence[CrossSlideMatch]) -> dict[str, list[str]]:
-    """Per slide, one line for every other slide that shares pictures with it."""
-    shared: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    """Per slide, one line that says how many of its pictures are in which other slides too."""
+    partners: dict[str, list[tuple[str, str, str]]] = {}
     for match in matches:
-        shared.setdefault((match.slide_id, match.other_slide_id), []).append((match.path, match.other_path))
-        shared.setdefault((match.other_slide_id, match.slide_id), []).append((match.other_path, match.path))
+        partners.setdefault(match.slide_id, []).append((match.other_slide_id, match.path, match.other_path))
+        partners.setdefault(match.other_slide_id, []).append((match.slide_id, match.other_path, match.path))
     alerts: dict[str, list[str]] = {}
-    for (slide, other), pairs in sorted(shared.items()):
-        here, there = pairs[0]
-        pictures = "picture" if len(pairs) == 1 else "pictures"
-        text = f"cross_slide_duplicate: {len(pairs)} {pictures} also in slide {other} (first: {here} = {there})"
-        alerts.setdefault(slide, []).append(text)
+    for slide, found in sorted(partners.items()):
+        found.sort()
+        others = sorted({other for other, _, _ in found})
+        pictures = len({here for _, here, _ in found})
+        named = ", ".join(others[:_SLIDES_NAMED]) + (" and others" if len(others) > _SLIDES_NAMED else "")
+        _, here, there = found[0]
+        noun, verb = ("picture", "is") if pictures == 1 else ("pictures", "are")
+        alerts[slide] = [f"cross_slide_duplicate: {pictures} {noun} {verb} also in {named} (first: {here} = {there})"]
     return alerts

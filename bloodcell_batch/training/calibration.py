@@ -83,7 +83,7 @@ def calibrate(
         f"{config.outlier_quantile:.1%} of augmented validation cells score lower than the threshold"
     )
     rule = OutlierRule(threshold=threshold, description=description)
-    review = review_threshold(probabilities, validation.labels, config.review_error)
+    review = review_threshold(probabilities, validation.labels, config.review_error, config.review_share)
     return Calibration(temperature, outlier, rule, Rules(review, threshold), module)
 
 
@@ -91,8 +91,9 @@ def predict(module: InferenceModule, pixels: NDArray[np.uint8]) -> tuple[NDArray
     """Probabilities (N, C) and features (N, D) of uint8 images (N, S, S, 3), in float32, a batch at a time."""
     outputs: list[tuple[Tensor, Tensor]] = []
     with torch.inference_mode():
-        for start in range(0, len(pixels), _BATCH):
-            outputs.append(module(torch.from_numpy(pixels[start : start + _BATCH])))
+        outputs.extend(
+            module(torch.from_numpy(pixels[start : start + _BATCH])) for start in range(0, len(pixels), _BATCH)
+        )
     return torch.cat([p for p, _ in outputs]).numpy(), torch.cat([features for _, features in outputs]).numpy()
 
 
@@ -107,22 +108,25 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
-    optimiser.step(closure)
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     # A perfect validation part would send the temperature to zero and every probability to one.
     return float(log_temperature.detach().exp().clamp(0.2, 10))
 
 
-def review_threshold(probabilities: NDArray[np.float32], labels: NDArray[np.int64], error: float) -> float:
+def review_threshold(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64], error: float, share: float
+) -> float:
     """The lowest top probability at which the cells above it have at most the error rate `error`.
 
-    Clipped to 0.4-0.999: below, two classes could tie; above, every cell would go to review.
+    No more than `share` of the cells is held back for it: a differential that leaves out every tenth cell is biased
+    towards the easy classes. Clipped to 0.4-0.999: below, two classes could tie.
     """
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     wrong = np.cumsum(probabilities.argmax(axis=1)[order] != labels[order])
     passing = np.flatnonzero(wrong <= error * np.arange(1, len(labels) + 1))
     lowest = float(confidence[order][passing[-1]]) if passing.size else _MAX_THRESHOLD
-    return float(np.clip(lowest, _MIN_THRESHOLD, _MAX_THRESHOLD))
+    return float(np.clip(min(lowest, np.quantile(confidence, share)), _MIN_THRESHOLD, _MAX_THRESHOLD))
 
 
 def _features(

@@ -26,6 +26,9 @@ class CellClassifier(LightningModule):
     balanced accuracy on the validation part, `best_accuracy` that accuracy and `best_epoch` its number from 1.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: TrainConfig, preprocessing: Preprocessing, total_steps: int) -> None:
         super().__init__()
         self.config = config
@@ -74,10 +77,8 @@ class CellClassifier(LightningModule):
         """AdamW without decay on biases and norms; linear warm-up, then cosine to zero, step by step."""
         decayed = [weight for weight in self.parameters() if weight.ndim > 1]
         plain_weights = [weight for weight in self.parameters() if weight.ndim <= 1]
-        groups = [{"params": decayed}, {"params": plain_weights, "weight_decay": 0.0}]
-        optimiser = torch.optim.AdamW(
-            groups, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain_weights, "weight_decay": 0.0}]
+        optimiser = torch.optim.AdamW(groups, lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
         warm = max(1, round(self.total_steps * self.config.warmup))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, warm, self.total_steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -38,9 +38,7 @@ class LabelledImages:
     def take(self, index: NDArray[np.int64]) -> "LabelledImages":
         """The images at `index`, in its order."""
         paths = tuple(self.paths[int(i)] for i in index)
-        return LabelledImages(
-            paths, self.pixels[index], self.labels[index], self.digests[index], self.groups[index]
-        )
+        return LabelledImages(paths, self.pixels[index], self.labels[index], self.digests[index], self.groups[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +127,10 @@ def resolve_conflicts(images: LabelledImages, action: str, observer: Observer) -
     names = [images.paths[int(i)] for i in np.flatnonzero(conflicting)]
     listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
     if action == "error":
-        hint = "Correct the labels, or set conflicts = \"drop\" in the recipe to leave these images out."
-        raise TrainingError(f"{len(names)} images are copies of each other under different labels: {listed}.", hint=hint)
+        hint = 'Correct the labels, or set conflicts = "drop" in the recipe to leave these images out.'
+        raise TrainingError(
+            f"{len(names)} images are copies of each other under different labels: {listed}.", hint=hint
+        )
     observer.warn(f"left out {len(names)} images that are copies under different labels: {listed}")
     return images.take(np.flatnonzero(~conflicting))
 

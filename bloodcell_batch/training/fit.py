@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
 
 from bloodcell_batch import __version__
@@ -109,7 +110,10 @@ def train(config: TrainConfig, data: Path, out: Path, observer: Observer | None 
     network.load_state_dict(classifier.best_state)
     network.eval()
     held_out = _as_classified(data, images, np.concatenate([split.validation, split.test]), preprocessing, workers)
-    validation, test = held_out.take(np.arange(sizes["validation"])), held_out.take(np.arange(sizes["validation"], len(held_out)))
+    validation, test = (
+        held_out.take(np.arange(sizes["validation"])),
+        held_out.take(np.arange(sizes["validation"], len(held_out))),
+    )
     observer.note("calibrating on the validation part")
     calibration = calibrate(network, images.take(split.train), validation, preprocessing, config)
     metrics = measure(*calibration.predict(test.pixels), test.labels, calibration.rules)
@@ -145,7 +149,7 @@ def _fit(
     if config.init_weights is not None:
         replaced = classifier.load_initial_weights(_read_weights(config.init_weights))
         observer.note(f"started from {config.init_weights.name}; {len(replaced)} tensors start afresh: {replaced[:4]}")
-    classifier.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier.network.to(memory_format=torch.channels_last)
     loader = DataLoader(
         _InMemory(training),
         batch_size=config.batch_size,
@@ -177,7 +181,7 @@ def _fit(
     return classifier.cpu()
 
 
-def _identity(batch: Batch) -> Batch:
+def _identity(batch: Any) -> Any:  # noqa: ANN401 - DataLoader's own types are no better
     return batch
 
 
@@ -195,7 +199,7 @@ def _use_bf16(config: TrainConfig) -> bool:
     if config.precision != "auto":
         return config.precision == "bf16"
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16"))
 
 
@@ -206,7 +210,9 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     except (OSError, safetensors.SafetensorError) as error:
         hint = "Give a safetensors file with the weights of the same architecture."
         raise InputError(f"Can't read the initial weights {path}: {error}.", hint=hint) from error
-    ours = {name.removeprefix(NETWORK_PREFIX): value for name, value in state.items() if name.startswith(NETWORK_PREFIX)}
+    ours = {
+        name.removeprefix(NETWORK_PREFIX): value for name, value in state.items() if name.startswith(NETWORK_PREFIX)
+    }
     return ours or state
 
 
@@ -217,7 +223,7 @@ def _quieten_lightning() -> None:
 
 
 def _as_classified(
-    data: Path, images: LabelledImages, index: Any, preprocessing: Preprocessing, workers: int
+    data: Path, images: LabelledImages, index: NDArray[np.int64], preprocessing: Preprocessing, workers: int
 ) -> LabelledImages:
     """The images at `index` decoded again straight to the network's size, exactly as `classify` does it."""
     wanted = images.take(index)
