@@ -99,7 +99,8 @@ class PlainObserver(QuietObserver):
             shares = ", ".join(
                 f"{name} {share.percent:.1f}%" for name, share in slide.shares.items() if share.percent is not None
             )
-            self.note(f"slide {slide.slide_id}: {slide.wbc_counted} leukocytes ({slide.adequacy}); {shares}")
+            text = f"slide {slide.slide_id}: {slide.wbc_counted} leukocytes ({slide.adequacy})"
+            self.note(f"{text}; {shares}" if shares else text)
             for alert in slide.alerts:
                 self.warn(f"slide {slide.slide_id}: {alert}")
         if len(slides) > _MAX_SLIDES_SHOWN:
@@ -166,6 +167,7 @@ class LiveObserver(NullObserver):
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._last = self._began = 0.0
+        self._latest: tuple[int, RunCounts | None] = (0, None)
 
     def note(self, text: str, **fields: object) -> None:
         """See `Observer.note`."""
@@ -194,6 +196,7 @@ class LiveObserver(NullObserver):
 
     def advanced(self, done: int, counts: RunCounts | None = None) -> None:
         """See `Observer.advanced`."""
+        self._latest = (done, counts)
         # Ten updates a second are all that a person sees; more would only cost time.
         if time.monotonic() - self._last >= 0.1:
             self._update(done, counts)
@@ -201,6 +204,7 @@ class LiveObserver(NullObserver):
     def finished(self) -> None:
         """See `Observer.finished`."""
         if self._progress is not None:
+            self._update(*self._latest)
             self._progress.stop()
         self._progress = None
 

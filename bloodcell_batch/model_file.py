@@ -10,19 +10,17 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
+import numpy as np
 import safetensors
 import safetensors.numpy
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.labels import CELL_CLASSES, Role
 from bloodcell_batch.preprocessing import Preprocessing
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 FORMAT_VERSION: Literal[1] = 1
 METADATA_KEY = "bloodcell_batch"
@@ -86,7 +84,7 @@ class ModelFile:
     sha256: str
     header: ModelHeader
 
-    def load_tensors(self, prefix: str) -> "dict[str, NDArray[np.generic]]":
+    def load_tensors(self, prefix: str) -> dict[str, NDArray[Any]]:
         """Tensors whose names start with `prefix`, the prefix taken off."""
         with safetensors.safe_open(self.path, framework="numpy") as handle:
             names = [name for name in handle.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
@@ -114,7 +112,7 @@ def open_model(path: Path | None = None) -> ModelFile:
     return ModelFile(path=path, sha256=hashlib.sha256(data).hexdigest(), header=header)
 
 
-def save_model(path: Path, header: ModelHeader, tensors: "Mapping[str, NDArray[Any]]") -> ModelFile:
+def save_model(path: Path, header: ModelHeader, tensors: Mapping[str, NDArray[Any]]) -> ModelFile:
     """Write a model file so that it is never seen half-written, and read it back.
 
     Args:
@@ -123,7 +121,9 @@ def save_model(path: Path, header: ModelHeader, tensors: "Mapping[str, NDArray[A
         tensors: names with their prefix (`network.`, `outlier.`, `seen.`).
     """
     metadata = {METADATA_KEY: header.model_dump_json()}
-    data = safetensors.numpy.save(dict(tensors), metadata=metadata)
+    # safetensors stores an array's memory as it lies: a transposed or channels-last one would be scrambled in silence.
+    ordered = {name: np.asarray(value, order="C") for name, value in tensors.items()}
+    data = safetensors.numpy.save(ordered, metadata=metadata)
     partial = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial.write_bytes(data)

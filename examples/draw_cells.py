@@ -43,9 +43,9 @@ def neutrophil(rng: Rng) -> Cell:
     return radius, [
         plasm,
         colour_patches(rng, plasm, (0, 4), 0.5),
-        granules(rng, free, int(rng.uniform(250, 520)), 1.8, 116, (12, 0)),
-        granules(rng, free, int(rng.uniform(40, 200)), 1.7, 92, (14, 2)),
-        chromatin(rng, outline, 34, 21, (0, 1), 0.15),
+        granules(rng, free, int(rng.uniform(250, 520)), 1.9, 132, (10, 0)),
+        granules(rng, free, int(rng.uniform(40, 200)), 1.7, 104, (14, 1)),
+        chromatin(rng, outline, 36, 22, (0, 1), 0.3),
     ]
 
 
@@ -90,19 +90,26 @@ def basophil(rng: Rng) -> Cell:
 
 def lymphocyte(rng: Rng) -> Cell:
     """Draw a lymphocyte: a dense round nucleus within a thin pale-blue rim."""
-    large = rng.random() < 0.25
-    radius = float(rng.uniform(55, 61) if large else rng.uniform(44, 53))
-    body = cell_outline(rng, radius, float(rng.uniform(1.5, 3.5)), 0.9)
-    share = float(rng.uniform(0.84, 0.90) if large else rng.uniform(0.93, 0.98))
-    at = bent_axes(rng, 2.4, 20)
-    shift = polar(radius * (1 - share) * float(rng.uniform(0.3, 0.95)), float(rng.uniform(0, 2 * np.pi)))
-    oval = float(rng.uniform(0.93, 1))
+    large = rng.random() < 0.2
+    radius = float(rng.uniform(51, 58) if large else rng.uniform(41, 50))
+    body = cell_outline(rng, radius, float(rng.uniform(1.5, 3.5)), 0.6)
+    share = float(rng.uniform(0.82, 0.88) if large else rng.uniform(0.91, 0.97))
+    at = bent_axes(rng, 2.4, 16)
+    # The rim is a crescent rather than a ring.
+    shift = polar(radius * (1 - share) * float(rng.uniform(0.4, 1.1)), float(rng.uniform(0, 2 * np.pi)))
+    oval = float(rng.uniform(0.9, 1))
     outline = ellipse(at, shift, (radius * share, radius * share * oval), float(rng.uniform(0, 3)))
-    blue = (float(rng.uniform(-20, -10)), float(rng.uniform(3, 9)))
-    plasm = cytoplasm(rng, body, float(rng.uniform(92, 126)), blue, 18, 32)
-    nucleus = chromatin(rng, outline, float(rng.uniform(31, 39)), 16, (1, -2), 0.4)
-    smudged = blur(nucleus.level, 0.5) + 5 * noise(rng, 5, 14)
-    return radius, [plasm, Layer(smudged, nucleus.tint, nucleus.alpha)]
+    blue = (float(rng.uniform(-22, -12)), float(rng.uniform(0, 7)))
+    plasm = cytoplasm(rng, body, float(rng.uniform(104, 136)), blue, 15, 62)
+    nucleus = chromatin(rng, outline, float(rng.uniform(30, 38)), 15, (3, 0), 0.3)
+    # Its chromatin is a smudge that is densest along the envelope.
+    dense = 1 - 0.42 * np.exp(-((np.minimum(outline, 0) / 8) ** 2))
+    smudged = (blur(nucleus.level, 0.6) + 4 * noise(rng, 5, 14)) * dense
+    return radius, [
+        Layer(plasm.level, plasm.tint, blur(plasm.alpha, 0.8)),
+        granules(rng, cover(body + 5, 4), 12 if large else 0, 1.7, 66, (18, 2)),
+        Layer(smudged.astype(np.float32), nucleus.tint, nucleus.alpha),
+    ]
 
 
 def monocyte(rng: Rng) -> Cell:
@@ -174,21 +181,22 @@ def immature(rng: Rng) -> Cell:
     bay = ellipse(at, bay_centre, (0.36 * radius, 0.27 * radius), turn)
     outline = -join([-outline, bay], 12)
     outline = np.maximum(outline, body + 3)
-    level = (140, 152, 162)[stage] + float(rng.uniform(-6, 6))
-    tint = ((-6, 6), (3, 3), (9, 0))[stage]
-    count = int((900, 480, 330)[stage] * rng.uniform(0.7, 1.2))
-    free = cover(body + 4, 4) * np.clip(1 + 0.35 * noise(rng, 10, 30), 0.05, 2)
-    over = (0.5, 0.12, 0.03)[stage]
+    # Promyelocytes are crowded with granules; of the later stages only some are.
+    crowded = stage == 0 or rng.random() < 0.35
+    count = int(rng.uniform(600, 900) if crowded else rng.uniform(30, 160))
+    level = float(rng.uniform(134, 146) if crowded else rng.uniform(140, 156))
+    tint = ((-4, 6), (1, 4), (8, 1))[stage]
     plasm = cytoplasm(rng, body, level, tint, 12)
-    layers = [
+    free = cover(body + 3, 4) * np.clip(1 + 0.3 * noise(rng, 10, 30), 0.05, 2)
+    above = granules(rng, free, count // 3, 1.8, 36, (10, 2))
+    return radius, [
         plasm,
-        colour_patches(rng, plasm, (-13, 6), 0.6),
-        granules(rng, free, count // 2, 1.8, 104, (8, 2)),
-        granules(rng, free, count, 1.7, 60, (14, 2)),
-        chromatin(rng, outline, (52, 42, 39)[stage], 25, (4, 2), 0.5),
+        colour_patches(rng, plasm, (-12, 6), 0.6),
+        granules(rng, free, 250, 1.8, 122, (8, 2)),
+        granules(rng, free, count, 1.9, 52, (14, 2)),
+        chromatin(rng, outline, (50, 42, 40)[stage], 29, (4, 2), 0.5),
+        Layer(above.level, above.tint, above.alpha * (0.6 if stage == 0 else 0.2)),
     ]
-    spots = granules(rng, free, int(count * over), 1.6, 40, (14, 2))
-    return radius, [*layers, Layer(spots.level, spots.tint, spots.alpha * 0.6)]
 
 
 def platelet(rng: Rng, radius: float | None = None) -> Cell:

@@ -24,8 +24,8 @@ SIDE = 400
 # May-Grünwald-Giemsa stains lie close to one curve from cream over lilac to violet.
 # A cell is therefore drawn as one level (its green value); red and blue follow from it.
 _LEVELS = (0.0, 10.0, 30.0, 50.0, 70.0, 90.0, 110.0, 130.0, 150.0, 170.0, 190.0, 210.0, 228.0)
-_REDS = (55.0, 60.0, 72.0, 97.0, 118.0, 135.0, 150.0, 165.0, 180.0, 194.0, 206.0, 222.0, 254.0)
-_BLUES = (137.0, 137.0, 133.0, 140.0, 147.0, 154.0, 161.0, 167.0, 172.0, 178.0, 184.0, 190.0, 201.0)
+_REDS = (60.0, 65.0, 75.0, 97.0, 117.0, 135.0, 150.0, 165.0, 180.0, 194.0, 206.0, 222.0, 254.0)
+_BLUES = (134.0, 135.0, 135.0, 139.0, 145.0, 152.0, 161.0, 167.0, 172.0, 178.0, 184.0, 190.0, 201.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +155,6 @@ def stain(level: Field, tint: Point) -> Field:
     dense = np.clip(level, 0, 228)
     red = np.interp(dense, _LEVELS, _REDS) + tint[0]
     # Cameras resolve blue less finely than green, so blue follows the blurred level.
-    blue = np.interp(blur(dense, 2), _LEVELS, _BLUES) + tint[1]
+    blue = np.interp(blur(dense, 3), _LEVELS, _BLUES) + tint[1]
     colour: Field = np.stack([red, dense, blue], axis=-1).astype(np.float32)
     return colour

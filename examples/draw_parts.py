@@ -67,14 +67,14 @@ def chromatin(rng: Rng, outline: Field, mean: float, spread: float, tint: Point,
     """
     smooth = blur(outline, 1.5)
     mosaic = noise(rng, 2.2, 7)
-    streaks = np.clip(noise(rng, 1.6, 4.4) - 0.5, 0, 2)
-    lace = np.exp(-((noise(rng, 1.7, 5) / 0.55) ** 2)) * np.clip(0.6 + 0.6 * mosaic, 0, 1.5)
+    streaks = np.clip(noise(rng, 1.9, 5) - 0.5, 0, 2)
+    lace = np.exp(-((noise(rng, 1.9, 5.5) / 0.55) ** 2)) * np.clip(0.6 + 0.6 * mosaic, 0, 1.5)
     pattern = 0.2 * mosaic + 2 * (1 - 0.6 * net) * streaks + 2 * net * lace + 0.2 * noise(rng, 1, 2.4)
     inner = cover(smooth + 1, 3) > 0.5
     pattern = (pattern - pattern[inner].mean()) / pattern[inner].std()
     envelope = np.exp(-(((smooth + 1.8) / 1.8) ** 2))
-    level = (mean + 2 + spread * pattern) * (1 - 0.5 * envelope)
-    return Layer(np.clip(level, 11, 140).astype(np.float32), tint, cover(smooth, 2.2))
+    level = (mean + 6 + spread * pattern) * (1 - 0.5 * envelope)
+    return Layer(np.clip(level, 15, 140).astype(np.float32), tint, cover(smooth, 2.2))
 
 
 def granules(rng: Rng, where: Field, count: int, radius: float, level: float, tint: Point) -> Layer:

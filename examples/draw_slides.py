@@ -122,7 +122,7 @@ def _red_layer(rng: Rng, slide: Slide, keep_out: float, pallor: float) -> Field:
 def _over(rng: Rng, picture: Field, layers: list[Layer], shift: tuple[int, int] = (0, 0)) -> Field:
     """Return the picture with the layers of a cell laid over it."""
     # Stained parts mottle between blue and red, apart from how dense they are.
-    mottle = 4.5 * noise(rng, 1.7, 6) + 4 * noise(rng, 6, 25)
+    mottle = 5 * noise(rng, 0.6, 2.2) + 4 * noise(rng, 1.6, 6) + 3 * noise(rng, 6, 25)
     for layer in layers:
         colour = stain(layer.level, layer.tint)
         colour[..., 0] += mottle
@@ -199,7 +199,7 @@ def draw(label: str, slide: Slide, seed: tuple[int, ...]) -> Image.Image:
 
 def _jpeg(picture: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, optimize=True, comment=COMMENT)
+    picture.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True, comment=COMMENT)
     return buffer.getvalue()
 
 
@@ -213,7 +213,7 @@ def _draw_slide(folder: Path, slide: Slide, seed: tuple[int, int]) -> list[tuple
     for number, label in enumerate(labels, start=1):
         name = f"drawn_{number:04d}.jpg"
         picture = draw(label, slide, (*seed, number))
-        (folder / name).write_bytes(_jpeg(picture, 82))
+        (folder / name).write_bytes(_jpeg(picture, 78))
         rows.append((f"{slide.name}/{name}", slide.name, label, "cell", ""))
     return rows
 

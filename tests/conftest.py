@@ -40,14 +40,14 @@ def pbc() -> Path:
 
 @pytest.fixture
 def draw() -> Callable[..., Picture]:
-    """`draw(seed, side=96)`: a smooth random colour picture, uint8 (side, side, 3); other seeds, other pictures."""
+    """`draw(seed, side=96)`: a random colour picture, uint8 (side, side, 3); other seeds, other pictures."""
     return draw_picture
 
 
 def draw_picture(seed: int, side: int = 96, height: int | None = None) -> Picture:
-    """A smooth random colour picture: blobs that survive JPEG and give distinct perceptual hashes."""
+    """A random colour picture of blobs: like cells, it fills all the frequencies of the perceptual hash."""
     rng = np.random.default_rng(seed)
-    coarse = rng.integers(30, 226, (9, 9, 3), dtype=np.uint8)
+    coarse = rng.integers(0, 256, (25, 25, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((side, height or side), Image.Resampling.BICUBIC))
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -63,6 +64,8 @@ def errors_as_text(log_format: LogFormat) -> Iterator[None]:
     """Turn every expected error into one message on stderr and the exit code that belongs to it."""
     from bloodcell_batch.console import report_error  # noqa: PLC0415 - rich is not needed for --help
 
+    # Pillow warns about odd metadata; what is wrong with the pixels it raises, and that becomes a row.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:

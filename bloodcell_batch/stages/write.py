@@ -1,5 +1,6 @@
 """Write: append rows to a journal beside the output, then publish all files at once under their final names."""
 
+import io
 import os
 import shutil
 import sys
@@ -135,8 +136,7 @@ class Journal:
         partners = {printable(m.path): m.other_path for m in matches}
         partners |= {printable(m.other_path): m.path for m in matches}
         if self._paths.images is None:
-            write_csv_text(sys.stdout, IMAGE_SCHEMA, self._batches(partners))
-            sys.stdout.flush()
+            self._publish_to_stdout(partners)
             return
         write = OUTPUT_FORMATS[self._paths.suffix]
         with _writing(self._paths.images):
@@ -148,6 +148,15 @@ class Journal:
                 _sync(path)
             for path, final in zip(fresh, self._paths.all(), strict=True):
                 path.replace(final)
+
+    def _publish_to_stdout(self, partners: Mapping[str, str]) -> None:
+        # Its own text layer: the locale's encoding, as under cron, may not know every name, and LF must stay LF.
+        stream = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
+        try:
+            write_csv_text(stream, IMAGE_SCHEMA, self._batches(partners))
+            stream.flush()
+        finally:
+            stream.detach()
 
     def _flush(self) -> None:
         if not self._rows:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, Weight
 from bloodcell_batch import __version__
 from bloodcell_batch.config import TrainConfig
 from bloodcell_batch.cpus import available_cpus
-from bloodcell_batch.errors import InputError, OutputError
+from bloodcell_batch.errors import InputError, OutputError, TrainingError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import (
     NETWORK_PREFIX,
@@ -31,9 +31,10 @@ from bloodcell_batch.model_file import (
     default_classes,
     save_model,
 )
+from bloodcell_batch.network import load_inference_module
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver, Observer
-from bloodcell_batch.training.calibration import Calibration, calibrate
+from bloodcell_batch.training.calibration import Calibration, calibrate, predict
 from bloodcell_batch.training.classifier import Batch, CellClassifier
 from bloodcell_batch.training.dataset import (
     LabelledImages,
@@ -46,6 +47,9 @@ from bloodcell_batch.training.metrics import Metrics, measure
 
 CACHE_FACTOR = 2
 """Training images are kept at this multiple of the input size, so that magnified cells stay sharp."""
+
+
+_CHECKED = 64
 
 
 class _InMemory(Dataset[Batch]):
@@ -122,7 +126,9 @@ def train(config: TrainConfig, data: Path, out: Path, observer: Observer | None 
     tensors |= {OUTLIER_PREFIX + name: value for name, value in calibration.outlier.tensors().items()}
     tensors[SEEN_PREFIX + "train"] = np.sort(images.digests[split.train])
     tensors[SEEN_PREFIX + "validation"] = np.sort(images.digests[split.validation])
-    return save_model(out, header, tensors), metrics
+    model = save_model(out, header, tensors)
+    _check_saved(model, calibration, test)
+    return model, metrics
 
 
 def check_model_path(out: Path, *, overwrite: bool) -> None:
@@ -230,6 +236,20 @@ def _as_classified(
     fresh, _ = load_labelled(data, preprocessing, workers, NullObserver(), only=frozenset(wanted.paths))
     order = {path: i for i, path in enumerate(fresh.paths)}
     return fresh.take(np.array([order[path] for path in wanted.paths], dtype=np.int64))
+
+
+def _check_saved(model: ModelFile, calibration: Calibration, images: LabelledImages) -> None:
+    """Make sure that what was written predicts what was measured.
+
+    Raises:
+        TrainingError: it does not; the file is removed.
+    """
+    some = images.pixels[:_CHECKED]
+    written, _ = predict(load_inference_module(model), some)
+    if not np.allclose(written, calibration.predict(some)[0], atol=1e-4):
+        model.path.unlink()
+        hint = "This is a bug; please report it with the recipe."
+        raise TrainingError("The written model predicts something else than the trained one.", hint=hint)
 
 
 def _header(

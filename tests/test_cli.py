@@ -1,0 +1,238 @@
+"""The command line as a user meets it: wrong input, exit codes, signals, streams."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import draw_picture, encode
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
+
+from bloodcell_batch import config, pipeline
+from bloodcell_batch.cli import app
+from bloodcell_batch.errors import ExitCode
+
+COMMANDS = ("classify", "train", "evaluate", "model-card", "doctor")
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> Path:
+    """Two slides of three images each."""
+    folder = tmp_path / "slides"
+    for seed in range(6):
+        path = folder / f"s{seed % 2}" / f"{seed}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(draw_picture(seed)))
+    return folder
+
+
+def listing(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def program(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bloodcell_batch", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def one_clear_sentence(stderr: str) -> None:
+    assert "Traceback" not in stderr
+    assert stderr.startswith("error: ") or "Usage:" in stderr, stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_defaults_and_units(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
+    assert result.exit_code == 0
+    if command == "classify":
+        text = re.sub(r"[│\s]+", " ", result.output)
+        for words in ("[default: 256]", "bits of 256", "megapixels", "openvino|pytorch", "off|exact|near", "NAME.csv"):
+            assert words in text
+
+
+def test_help_is_fast() -> None:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert program("--help").returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1.5, times  # 0.3 s on a quiet machine; CI machines are not quiet
+
+
+ARGV = [
+    pytest.param([], {}, id="defaults"),
+    pytest.param(["--batch-size", "7"], {"batch_size": 7}, id="batch-size"),
+    pytest.param(["--workers", "0"], {"workers": 0}, id="workers"),
+    pytest.param(["--dedup", "exact"], {"dedup": "exact"}, id="dedup"),
+    pytest.param(["--dedup-distance", "3"], {"dedup_distance": 3}, id="dedup-distance"),
+    pytest.param(["--slide-by", "top"], {"slide_by": "top"}, id="slide-by"),
+    pytest.param(
+        ["--slide-by", "regex", "--slide-regex", "(a)"], {"slide_by": "regex", "slide_regex": "(a)"}, id="slide-regex"
+    ),
+    pytest.param(
+        ["--slide-by", "manifest", "--slide-manifest", "m.csv"],
+        {"slide_by": "manifest", "slide_manifest": Path("m.csv")},
+        id="slide-manifest",
+    ),
+    pytest.param(["--max-megapixels", "2.5"], {"max_megapixels": 2.5}, id="max-megapixels"),
+    pytest.param(["--min-confidence", "0.9"], {"min_confidence": 0.9}, id="min-confidence"),
+    pytest.param(["--outlier-threshold", "9"], {"outlier_threshold": 9.0}, id="outlier-threshold"),
+    pytest.param(["--overwrite"], {"overwrite": True}, id="overwrite"),
+    pytest.param(["--allow-failed", "4"], {"allow_failed": 4}, id="allow-failed"),
+    pytest.param(["--backend", "pytorch"], {"backend": "pytorch"}, id="backend"),
+    pytest.param(["--model", "m.safetensors"], {"model": Path("m.safetensors")}, id="model"),
+]
+
+
+@pytest.mark.parametrize(("flags", "expected"), ARGV)
+def test_every_flag_reaches_the_pipeline(
+    flags: list[str], expected: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[config.ClassifyConfig] = []
+
+    def stop(_root: Path, _out: str, settings: config.ClassifyConfig, *_rest: object, **_more: object) -> None:
+        seen.append(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "classify_slides", stop)
+    result = CliRunner().invoke(app, ["classify", "folder", "--out", "r.csv", *flags])
+    assert result.exit_code == ExitCode.INTERRUPTED
+    assert seen == [config.ClassifyConfig(**expected)]
+
+
+def test_every_option_of_the_configuration_has_a_flag() -> None:
+    covered = {key for case in ARGV for key in case.values[1]}  # type: ignore[union-attr]
+    assert covered == set(config.ClassifyConfig.model_fields)
+
+
+BAD = [
+    pytest.param(["{tmp}/nowhere", "--out", "{tmp}/r.csv"], "There is no folder", 1, id="no such folder"),
+    pytest.param(["{tmp}/empty", "--out", "{tmp}/r.csv"], "No images under", 1, id="empty folder"),
+    pytest.param(["{tmp}/texts", "--out", "{tmp}/r.csv"], "1 files, none of them an image", 1, id="no images"),
+    pytest.param(["{tmp}/texts/notes.txt", "--out", "{tmp}/r.csv"], "is a file, not a folder", 1, id="a file"),
+    pytest.param(["{slides}", "--out", "{tmp}/there.csv"], "exists already", 1, id="existing output"),
+    pytest.param(["{slides}", "--out", "{tmp}/no/r.csv"], "There is no folder", 1, id="no output folder"),
+    pytest.param(["{slides}", "--out", "{tmp}/empty"], "has no suffix", 2, id="output without suffix"),
+    pytest.param(["{slides}", "--out", "{tmp}/r.docx"], "ends in '.docx'", 2, id="unknown suffix"),
+    pytest.param(["{slides}", "--out", "{tmp}/r.csv", "--backend", "cray"], "no backend 'cray'", 2, id="backend"),
+    pytest.param(["{slides}", "--out", "{tmp}/r.csv", "--dedup", "maybe"], "--dedup can't be 'maybe'", 2, id="choice"),
+    pytest.param(
+        ["{slides}", "--out", "{tmp}/r.csv", "--dedup-distance", "99"], "--dedup-distance can't", 2, id="range"
+    ),
+    pytest.param(["{slides}", "--out", "{tmp}/r.csv", "--slide-by", "regex"], "go together", 2, id="half a rule"),
+    pytest.param(
+        ["{slides}", "--out", "{tmp}/r.csv", "--config", "{tmp}/odd.toml"], "Unknown key 'batchsize'", 2, id="key"
+    ),
+    pytest.param(
+        ["{slides}", "--out", "{tmp}/r.csv", "--config", "{tmp}/no.toml"], "Can't read the conf", 2, id="no toml"
+    ),
+    pytest.param(
+        ["{slides}", "--out", "{tmp}/r.csv", "--model", "{tmp}/no.st"], "Can't read the model", 1, id="no model"
+    ),
+    pytest.param(["{slides}", "--out", "{tmp}/r.csv", "--model", "{tmp}/m.pt"], "is a pickle", 1, id="pickle"),
+    pytest.param(["{slides}", "--out", "{tmp}/r.csv", "--model", "{tmp}/m.st"], "another program's", 1, id="foreign"),
+    pytest.param(
+        ["{slides}", "--out", "{tmp}/r.csv", "--model", "{tmp}/texts/notes.txt"], "not a safetensors", 1, id="text"
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words", "code"), BAD)
+def test_bad_input_gets_one_clear_sentence(
+    arguments: list[str], words: str, code: int, slides: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "notes.txt").write_text("stained in May", encoding="utf-8")
+    (tmp_path / "there.csv").write_text("mine", encoding="utf-8")
+    (tmp_path / "odd.toml").write_text("batchsize = 3\n", encoding="utf-8")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "m.pt")
+    save_file({"a": torch.zeros(2).numpy()}, tmp_path / "m.st")
+    before = listing(tmp_path)
+    result = CliRunner().invoke(
+        app, ["classify", *(argument.format(tmp=tmp_path, slides=slides) for argument in arguments)]
+    )
+    assert words in result.stderr
+    assert result.exit_code == code
+    assert result.stdout == ""
+    one_clear_sentence(result.stderr)
+    assert listing(tmp_path) == before
+    assert (tmp_path / "there.csv").read_text(encoding="utf-8") == "mine"
+
+
+def test_overwrite_replaces_all_three_files(slides: Path, tmp_path: Path) -> None:
+    for name in ("r.csv", "r.slides.csv", "r.run.json"):
+        (tmp_path / name).write_text("old", encoding="utf-8")
+    assert program("classify", slides, "--out", tmp_path / "r.csv", "--overwrite").returncode == 0
+    for name in ("r.csv", "r.slides.csv", "r.run.json"):
+        assert (tmp_path / name).read_text(encoding="utf-8") != "old"
+
+
+def test_allowed_failures_still_count_as_success(slides: Path, tmp_path: Path) -> None:
+    (slides / "s0" / "broken.jpg").write_bytes(b"")
+    assert program("classify", slides, "--out", tmp_path / "a.csv").returncode == 3
+    assert program("classify", slides, "--out", tmp_path / "b.csv", "--allow-failed", "1").returncode == 0
+
+
+def test_messages_off_a_terminal_have_no_control_characters(slides: Path, tmp_path: Path) -> None:
+    done = program("classify", slides, "--out", tmp_path / "r.csv")
+    assert done.stdout == ""
+    assert "classifying: 6/6" in done.stderr
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stderr)
+    quiet = program("classify", slides, "--out", "-", "--quiet")
+    assert quiet.stdout.startswith("path,slide_id,status,")
+    assert "classifying" not in quiet.stderr
+
+
+def test_a_closed_pipe_ends_without_a_traceback(slides: Path) -> None:
+    command = f"'{sys.executable}' -m bloodcell_batch classify '{slides}' --out - --quiet | true"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruption_publishes_nothing_and_leaves_nothing(
+    slides: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    for copy in range(2000):
+        os.link(slides / "s0" / "0.jpg", slides / "s1" / f"copy{copy}.jpg")
+    command = [sys.executable, "-m", "bloodcell_batch", "classify", slides, "--out", tmp_path / "r.csv"]
+    running = subprocess.Popen(
+        [*map(str, command), "--dedup", "off", "--backend", "pytorch"], stderr=subprocess.PIPE, text=True
+    )
+    assert running.stderr is not None
+    for line in running.stderr:
+        if line.startswith("classifying"):
+            break
+    time.sleep(0.5)
+    running.send_signal(number)
+    rest = running.stderr.read()
+    assert running.wait(timeout=60) == code, rest
+    assert "Traceback" not in rest
+    assert "nothing was published" in rest
+    assert listing(tmp_path) == {"slides", *(f"slides/{path}" for path in listing(slides))}
+
+
+def test_doctor_explains_the_ladder_and_the_model() -> None:
+    done = program("doctor")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"sha256 +[0-9a-f]{64}", done.stdout)
+    assert "auto uses " in done.stdout
+    if not torch.cuda.is_available():
+        assert "skipped pytorch on cuda: " in done.stdout
+    assert done.stdout.count("writable") >= 3
+
+
+def test_model_card_states_data_licence_figures_and_limits() -> None:
+    card = program("model-card").stdout
+    for words in ("CC BY 4.0", "Acevedo", "accuracy", "ECE", "For Research Use Only", "## Limits"):
+        assert words in card
+    shipped = Path(pipeline.__file__).parent / "assets" / "MODEL_CARD.md"
+    assert shipped.read_text(encoding="utf-8") == card

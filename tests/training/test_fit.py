@@ -1,0 +1,185 @@
+"""A whole training at toy size: eight classes of drawn pictures, a tiny network, the real code path."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import encode
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from bloodcell_batch.cli import app
+from bloodcell_batch.config import EvaluateConfig, TrainConfig
+from bloodcell_batch.errors import InputError, ModelFileError, OutputError
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.model_file import SEEN_PREFIX, ModelFile, open_model
+from bloodcell_batch.pipeline import classify_slides
+from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.training.evaluation import evaluate
+from bloodcell_batch.training.fit import check_model_path, train
+from bloodcell_batch.training.metrics import Metrics
+
+pytestmark = pytest.mark.filterwarnings(
+    # Lightning 2.6 with PyTorch 2.15: its own call of a deprecated tree function.
+    "ignore:.*isinstance.treespec, LeafSpec.*",
+)
+RECIPE = """
+name = "toy"
+architecture = "test_efficientnet"
+input_size = 32
+epochs = 8
+batch_size = 16
+learning_rate = 0.01
+ema = 0.5
+precision = "fp32"
+attribution = "drawn by a test"
+
+[augmentation]
+scale = 0.1
+blur = 0.0
+colour_mixing = 0.0
+grey = 0.0
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty pictures per class; the classes differ in colour and are easy to learn."""
+    folder = tmp_path_factory.mktemp("cells")
+    rng = np.random.default_rng(0)
+    palette = [(c & 1, c >> 1 & 1, c >> 2 & 1) for c in range(8)]
+    for name, colour in zip(CLASS_NAMES, palette, strict=True):
+        (folder / name).mkdir()
+        for i in range(20):
+            noise = rng.integers(0, 60, (64, 64, 3))
+            coarse = np.kron(rng.integers(0, 40, (8, 8, 3)), np.ones((8, 8, 1), dtype=np.int64))
+            picture = (np.array(colour) * 150 + noise + coarse).clip(0, 255).astype(np.uint8)
+            (folder / name / f"{i:02}.jpg").write_bytes(encode(picture))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "toy.toml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("model") / "toy.safetensors"
+    result = CliRunner().invoke(app, ["train", str(data), "--config", str(recipe), "--out", str(out)])
+    assert result.exit_code == 0, result.stderr
+    return out, result.stdout
+
+
+@pytest.fixture(scope="module")
+def model(trained: tuple[Path, str]) -> ModelFile:
+    return open_model(trained[0])
+
+
+def test_training_learns_and_prints_the_figures_of_the_test_part(model: ModelFile, trained: tuple[Path, str]) -> None:
+    assert model.header.metrics["accuracy"] >= 0.8
+    assert model.header.metrics["images"] == model.header.training["split"]["test"] == 16
+    assert f"accuracy              {model.header.metrics['accuracy']:.2%}" in trained[1]
+    assert model.sha256 in trained[1]
+
+
+def test_the_model_file_says_where_it_comes_from(model: ModelFile) -> None:
+    training = model.header.training
+    assert training["recipe"]["architecture"] == "test_efficientnet"
+    assert training["images"] == dict.fromkeys(CLASS_NAMES, 20)
+    assert training["split"] == {"train": 128, "validation": 16, "test": 16}
+    assert model.header.attribution == "drawn by a test"
+    assert 0.4 <= model.header.review_threshold <= 0.999
+    seen = model.load_tensors(SEEN_PREFIX)
+    assert len(seen["train"]) == 128
+    assert not set(seen["train"].tolist()) & set(seen["validation"].tolist())
+
+
+def test_evaluate_leaves_out_what_training_saw(model: ModelFile, data: Path) -> None:
+    report = evaluate(model, data, EvaluateConfig(backend="pytorch"), NullObserver())
+    assert report.metrics.images == 16
+    assert report.images_left_out == 144
+    assert report.metrics.accuracy == pytest.approx(model.header.metrics["accuracy"])
+    assert report.metrics.ece == pytest.approx(model.header.metrics["ece"], abs=1e-3)
+    everything = evaluate(model, data, EvaluateConfig(backend="pytorch", part="all"), NullObserver())
+    assert everything.metrics.images == 160
+
+
+def test_evaluate_without_unseen_images_says_what_to_do(model: ModelFile, data: Path, tmp_path: Path) -> None:
+    seen = set(model.load_tensors(SEEN_PREFIX)["train"].tolist())
+    import hashlib  # noqa: PLC0415
+
+    from bloodcell_batch.training.dataset import short_digest  # noqa: PLC0415
+
+    for path in data.rglob("*.jpg"):
+        if short_digest(hashlib.sha256(path.read_bytes()).hexdigest()) in seen:
+            target = tmp_path / path.relative_to(data)
+            target.parent.mkdir(exist_ok=True)
+            target.symlink_to(path)
+    with pytest.raises(InputError, match="None of the 128 images") as caught:
+        evaluate(model, tmp_path, EvaluateConfig(), NullObserver())
+    assert "--part all" in caught.value.hint
+
+
+@pytest.mark.parametrize("backend", ["openvino", "pytorch"])
+def test_a_trained_model_classifies(trained: tuple[Path, str], data: Path, tmp_path: Path, backend: str) -> None:
+    from bloodcell_batch.config import ClassifyConfig  # noqa: PLC0415
+
+    settings = ClassifyConfig(model=trained[0], backend=backend, min_confidence=0.0, outlier_threshold=1e9)
+    result = classify_slides(data, str(tmp_path / "r.csv"), settings)
+    assert {slide.slide_id for slide in result.slides} == set(CLASS_NAMES)
+    assert sum(slide.classified for slide in result.slides) == 160
+    right = sum(slide.shares[slide.slide_id].count for slide in result.slides if slide.slide_id in slide.shares)
+    assert right >= 0.8 * 120
+
+
+def test_the_same_seed_gives_the_same_model(data: Path, tmp_path: Path) -> None:
+    config = TrainConfig(architecture="test_efficientnet", input_size=32, epochs=1, batch_size=16, precision="fp32")
+
+    def weights(name: str, seed: int) -> tuple[dict[str, torch.Tensor], Metrics]:
+        model, metrics = train(config.model_copy(update={"seed": seed}), data, tmp_path / name)
+        return {key: torch.from_numpy(value) for key, value in model.load_tensors("network.").items()}, metrics
+
+    first, second, other = weights("a.safetensors", 1), weights("b.safetensors", 1), weights("c.safetensors", 2)
+    assert all(torch.equal(first[0][key], second[0][key]) for key in first[0])
+    assert first[1] == second[1] or first[1].as_dict().keys() == second[1].as_dict().keys()
+    assert any(not torch.equal(first[0][key], other[0][key]) for key in first[0])
+
+
+def test_training_starts_from_given_weights(
+    trained: tuple[Path, str], recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "next.safetensors"
+    arguments = ["train", str(data), "--config", str(recipe), "--epochs", "1", "--learning-rate", "1e-9"]
+    result = CliRunner().invoke(app, [*arguments, "--init-weights", str(trained[0]), "--out", str(out)])
+    assert result.exit_code == 0, result.stderr
+    assert "0 tensors start afresh" in result.stderr
+    assert open_model(out).header.training["best_balanced_validation_accuracy"] >= 0.7
+
+
+def test_bare_weights_start_a_training_too(data: Path, tmp_path: Path) -> None:
+    import timm  # noqa: PLC0415
+
+    bare = timm.create_model("test_efficientnet", num_classes=1000)
+    save_file(bare.state_dict(), tmp_path / "bare.safetensors")
+    config = TrainConfig(
+        architecture="test_efficientnet", input_size=32, epochs=1, init_weights=tmp_path / "bare.safetensors"
+    )
+    model, _ = train(config, data, tmp_path / "m.safetensors")
+    assert model.header.training["recipe"]["init_weights"] == "bare.safetensors"
+
+
+def test_bad_starts_are_refused_before_the_work(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="initial weights"):
+        train(TrainConfig(init_weights=tmp_path / "w.safetensors", epochs=1), data, tmp_path / "m.safetensors")
+    with pytest.raises(ModelFileError, match="Unknown architecture 'resnet9999'"):
+        train(TrainConfig(architecture="resnet9999", epochs=1), data, tmp_path / "m.safetensors")
+    (tmp_path / "there.safetensors").write_bytes(b"")
+    for name in ("m.pt", "there.safetensors", "no/m.safetensors"):
+        with pytest.raises(OutputError):
+            check_model_path(tmp_path / name, overwrite=False)
+    assert not (tmp_path / "m.safetensors").exists()
