@@ -106,7 +106,7 @@ class TrainConfig(CommandConfig):
         0.05, gt=0, le=1, description="Largest share of validation cells that the review threshold may hold back"
     )
     outlier_quantile: float = Field(
-        0.99, gt=0.5, lt=1, description="Share of augmented validation cells that the outlier threshold must pass"
+        0.99, gt=0.5, lt=1, description="Share of the validation cells that the outlier threshold lets pass"
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it")
     workers: int | None = Field(None, ge=0, le=256, description="Decoding threads; one per available CPU if unset")

@@ -19,6 +19,9 @@ _MAX_DIRECTIONS = 128
 class OutlierScore:
     """Mahalanobis distance to the nearest class in the whitened principal subspace, plus the energy outside of it.
 
+    Features are scaled to unit length first: the length mostly follows contrast and sharpness, the direction the kind
+    of cell. Without it, cell types that the network never saw pass as known ones.
+
     Shapes, all float32: `mean` (D,), `directions` (K, D) with orthonormal rows, `scale` (K,), `centers` (C, K),
     `residual` (1,).
     """
@@ -31,7 +34,7 @@ class OutlierScore:
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores (N,) of features (N, D): about 1 for cells like the training cells, larger for strangers."""
-        centred = features - self.mean
+        centred = unit_length(features) - self.mean
         projected = centred @ self.directions.T
         energy = np.square(centred).sum(axis=1) - np.square(projected).sum(axis=1)
         outside = np.maximum(energy, 0) / self.residual
@@ -45,6 +48,13 @@ class OutlierScore:
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The arrays by name, as they are stored in the model file."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def unit_length(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Features (N, D) scaled to length 1 each; a row of zeros stays zero."""
+    length = np.sqrt(np.square(features).sum(axis=1, keepdims=True))
+    unit: NDArray[np.float32] = features / np.maximum(length, np.finfo(np.float32).tiny)
+    return unit
 
 
 def load_outlier_score(model: ModelFile) -> OutlierScore:
@@ -74,7 +84,7 @@ def load_outlier_score(model: ModelFile) -> OutlierScore:
 
 def fit_outlier_score(features: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> OutlierScore:
     """Fit the score to training features (N, D) with labels (N,) in 0..classes-1, every class present."""
-    wide = features.astype(np.float64)
+    wide = unit_length(features).astype(np.float64)
     mean = wide.mean(axis=0)
     centred = wide - mean
     means = np.stack([centred[labels == label].mean(axis=0) for label in range(classes)])

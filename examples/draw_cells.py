@@ -168,7 +168,7 @@ def erythroblast(rng: Rng) -> Cell:
 def immature(rng: Rng) -> Cell:
     """Draw a pro-, myelo- or metamyelocyte: one large fine nucleus, red-purple granules."""
     stage = int(rng.choice([0, 1, 1, 2, 2]))
-    radius = float(rng.uniform(0.93, 1.07)) * (72, 64, 60)[stage]
+    radius = float(rng.uniform(0.93, 1.07)) * (70, 64, 60)[stage]
     body = cell_outline(rng, radius, 2.2, 0.3)
     at = bent_axes(rng, 3.0, 15)
     turn = float(rng.uniform(0, 2 * np.pi))
@@ -182,18 +182,18 @@ def immature(rng: Rng) -> Cell:
     outline = -join([-outline, bay], 12)
     outline = np.maximum(outline, body + 3)
     # Promyelocytes are crowded with granules; of the later stages only some are.
-    crowded = stage == 0 or rng.random() < 0.35
-    count = int(rng.uniform(600, 900) if crowded else rng.uniform(30, 160))
-    level = float(rng.uniform(134, 146) if crowded else rng.uniform(140, 156))
+    crowded = stage == 0 or rng.random() < 0.65
+    count = int(rng.uniform(550, 850) if crowded else rng.uniform(180, 320))
+    level = float(rng.uniform(134, 148) if crowded else rng.uniform(136, 150))
     tint = ((-4, 6), (1, 4), (8, 1))[stage]
-    plasm = cytoplasm(rng, body, level, tint, 12)
+    plasm = cytoplasm(rng, body, level, tint, 17)
     free = cover(body + 3, 4) * np.clip(1 + 0.3 * noise(rng, 10, 30), 0.05, 2)
     above = granules(rng, free, count // 3, 1.8, 36, (10, 2))
     return radius, [
         plasm,
         colour_patches(rng, plasm, (-12, 6), 0.6),
-        granules(rng, free, 250, 1.8, 122, (8, 2)),
-        granules(rng, free, count, 1.9, 52, (14, 2)),
+        granules(rng, free, 420, 1.8, 108, (9, 2)),
+        granules(rng, free, count, 1.7, 52, (14, 2)),
         chromatin(rng, outline, (50, 42, 40)[stage], 29, (4, 2), 0.5),
         Layer(above.level, above.tint, above.alpha * (0.6 if stage == 0 else 0.2)),
     ]

@@ -155,6 +155,6 @@ def stain(level: Field, tint: Point) -> Field:
     dense = np.clip(level, 0, 228)
     red = np.interp(dense, _LEVELS, _REDS) + tint[0]
     # Cameras resolve blue less finely than green, so blue follows the blurred level.
-    blue = np.interp(blur(dense, 3), _LEVELS, _BLUES) + tint[1]
+    blue = np.interp(blur(dense, 1.8), _LEVELS, _BLUES) + tint[1]
     colour: Field = np.stack([red, dense, blue], axis=-1).astype(np.float32)
     return colour

@@ -72,6 +72,7 @@ def chromatin(rng: Rng, outline: Field, mean: float, spread: float, tint: Point,
     pattern = 0.2 * mosaic + 2 * (1 - 0.6 * net) * streaks + 2 * net * lace + 0.2 * noise(rng, 1, 2.4)
     inner = cover(smooth + 1, 3) > 0.5
     pattern = (pattern - pattern[inner].mean()) / pattern[inner].std()
+    pattern = np.where(pattern > 1, 1 + 2.5 * np.tanh((pattern - 1) / 2.5), pattern)
     envelope = np.exp(-(((smooth + 1.8) / 1.8) ** 2))
     level = (mean + 6 + spread * pattern) * (1 - 0.5 * envelope)
     return Layer(np.clip(level, 15, 140).astype(np.float32), tint, cover(smooth, 2.2))

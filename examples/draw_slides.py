@@ -232,6 +232,7 @@ def _add_flaws(out: Path, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     (out / first / "notes.txt").write_text(
         "This slide is computer-drawn. A file that is not an image is ignored.\n",
         encoding="utf-8",
+        newline="\n",
     )
     exact, near = f"{first}/drawn_0003.jpg", f"{second}/drawn_0005.jpg"
     return [

@@ -95,6 +95,14 @@ def _reason(data: bytes, limits: DecodeLimits = LIMITS) -> Reason:
     return caught.value.reason
 
 
+def _decode(data: bytes) -> Picture | Reason:
+    """The pixels, or the reason why there are none; any other exception is the decoder's mistake."""
+    try:
+        return decode_rgb(data, LIMITS)
+    except UndecodableImageError as error:
+        return error.reason
+
+
 def _largest_gap(one: Picture, other: Picture) -> int:
     assert one.shape == other.shape
     return int(np.abs(one.astype(int) - other.astype(int)).max())
@@ -186,8 +194,10 @@ class TestOtherFormats:
     )
     def test_lossy_pixels_come_back_nearly(self, kind: str, options: dict[str, Any]) -> None:
         picture = draw_picture(4, side=70, height=50)
-        rgb = decode_rgb(encode(picture, kind, **options), LIMITS)
-        assert float(np.abs(rgb.astype(float) - picture).mean()) < 12
+        data = encode(picture, kind, **options)
+        rgb = decode_rgb(data, LIMITS)
+        assert np.array_equal(rgb, _pillow(data))
+        assert float(np.abs(rgb.astype(float) - picture).mean()) < 20
 
     @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
     @pytest.mark.parametrize("orientation", [2, 6])
@@ -277,12 +287,11 @@ class TestDamage:
         whole = decode_rgb(data, LIMITS)
         spread = range(1, len(data), max(1, len(data) // 60))
         for cut in sorted({*spread, *range(1, 64), *range(len(data) - 40, len(data))}):
-            try:
-                rgb = decode_rgb(data[:cut], LIMITS)
-            except UndecodableImageError as error:
-                assert error.reason in DAMAGED, f"cut to {cut} bytes: {error.reason}, {error.detail}"
+            outcome = _decode(data[:cut])
+            if isinstance(outcome, Reason):
+                assert outcome in DAMAGED, f"cut to {cut} bytes"
             else:
-                assert np.array_equal(rgb, whole), f"cut to {cut} bytes"
+                assert np.array_equal(outcome, whole), f"cut to {cut} bytes"
 
     @pytest.mark.parametrize("name", ["jpeg", "jpeg-progressive", "jpeg-grey", "jpeg-cmyk", "png", "tiff", "bmp"])
     @pytest.mark.parametrize("share", [0.5, 0.9])
@@ -295,22 +304,20 @@ class TestDamage:
     def test_random_damage_raises_nothing_else(self, name: str) -> None:
         data = VARIANTS[name]
         rng = np.random.default_rng(len(data))
-        outcomes = {"decoded": 0, "refused": 0}
+        refused = 0
         for _ in range(300):
             damaged = bytearray(data)
             # Half of the damage goes into the header and the metadata.
             reach = len(data) if rng.random() < 0.5 else min(300, len(data))
             for place in rng.integers(2, reach, rng.integers(1, 6)):
                 damaged[place] ^= 1 << int(rng.integers(8))
-            try:
-                rgb = decode_rgb(bytes(damaged), LIMITS)
-            except UndecodableImageError:
-                outcomes["refused"] += 1
+            outcome = _decode(bytes(damaged))
+            if isinstance(outcome, Reason):
+                refused += 1
             else:
-                assert rgb.ndim == 3
-                assert rgb.dtype == np.uint8
-                outcomes["decoded"] += 1
-        assert outcomes["refused"] > 20
+                assert outcome.ndim == 3
+                assert outcome.dtype == np.uint8
+        assert refused > 20
 
     @quiet_pillow
     @pytest.mark.parametrize(
@@ -331,12 +338,8 @@ class TestDamage:
         ids=str,
     )
     def test_damaged_png_metadata_raises_nothing_else(self, extra: bytes) -> None:
-        try:
-            rgb = decode_rgb(_black_png(extra), LIMITS)
-        except UndecodableImageError as error:
-            assert error.reason in DAMAGED
-        else:
-            assert not rgb.any()
+        outcome = _decode(_black_png(extra))
+        assert outcome in DAMAGED if isinstance(outcome, Reason) else not outcome.any()
 
     def test_wrong_checksum_of_a_png_is_damage(self) -> None:
         data = bytearray(VARIANTS["png"])
@@ -369,7 +372,7 @@ class TestLimits:
         data = _png(30_000, 1, 0, bytes((30_000 // 8 + 1) * 30_000))
         began = time.perf_counter()
         assert _reason(data) is Reason.TOO_LARGE
-        assert time.perf_counter() - began < 0.1  # decoding would take a second and 900 MB
+        assert time.perf_counter() - began < 0.5  # decoding would take a second and 900 MB
 
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP", "WEBP"])
     def test_borders_of_the_size_limits(self, kind: str) -> None:

@@ -74,13 +74,11 @@ def calibrate(
     logits = torch.from_numpy(predict(module, validation.pixels)[0]).clamp_min(1e-12).log()
     temperature = fit_temperature(logits, labels)
     module.temperature = temperature
-    probabilities, _ = predict(module, validation.pixels)
-    enlarged = np.repeat(np.repeat(validation.pixels, 2, axis=1), 2, axis=2)
-    strangers = outlier(_features(network, enlarged, preprocessing, varied))
-    threshold = float(np.quantile(strangers, config.outlier_quantile))
+    probabilities, known = predict(module, validation.pixels)
+    threshold = float(np.quantile(outlier(known), config.outlier_quantile))
     description = (
-        f"Mahalanobis distance in {len(outlier.scale)} whitened directions plus residual energy; "
-        f"{config.outlier_quantile:.1%} of augmented validation cells score lower than the threshold"
+        f"Mahalanobis distance in {len(outlier.scale)} whitened directions of unit-length "
+        f"features, plus residual energy; {config.outlier_quantile:.1%} of the validation cells score lower"
     )
     rule = OutlierRule(threshold=threshold, description=description)
     review = review_threshold(probabilities, validation.labels, config.review_error, config.review_share)

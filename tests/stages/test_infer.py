@@ -1,0 +1,176 @@
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bloodcell_batch.backends.contract import Outputs
+from bloodcell_batch.errors import BackendError, ExitCode
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.outlier import OutlierScore
+from bloodcell_batch.records import (
+    DecodedImage,
+    ImageFacts,
+    ImageFile,
+    Quality,
+    RawPrediction,
+    Reason,
+    Rejection,
+    Status,
+)
+from bloodcell_batch.stages.infer import infer
+
+CLASSES = len(CLASS_NAMES)
+FACTS = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, 40.0, 10.0))
+OUTLIER = OutlierScore(
+    mean=np.zeros(2, dtype=np.float32),
+    directions=np.eye(2, dtype=np.float32)[:1],
+    scale=np.ones(1, dtype=np.float32),
+    centers=np.zeros((CLASSES, 1), dtype=np.float32),
+    residual=np.full(1, 4, dtype=np.float32),
+)
+
+Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def _features(values: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.stack([values, np.full(len(values), 20)], axis=1).astype(np.float32)
+
+
+class EchoBackend:
+    """Says of each image the class that its first pixel names, and gives the pixel as feature."""
+
+    description = "an echo"
+
+    def __init__(self, change: Change = lambda probabilities: probabilities) -> None:
+        self.batches: list[int] = []
+        self._change = change
+
+    def infer(self, images: NDArray[np.uint8]) -> Outputs:
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (4, 4, 3)
+        self.batches.append(len(images))
+        values = images[:, 0, 0, 0]
+        probabilities = np.full((len(images), CLASSES), 0.01, dtype=np.float32)
+        probabilities[np.arange(len(images)), values % CLASSES] = 1 - 0.01 * (CLASSES - 1)
+        return self._change(probabilities), _features(values)
+
+    def close(self) -> None:
+        pass
+
+
+def _image(number: int) -> DecodedImage:
+    pixels = np.full((4, 4, 3), number, dtype=np.uint8)
+    return DecodedImage(ImageFile(f"{number:03d}", "s", 1, 0), FACTS, bytes([number]), pixels)
+
+
+def _bad(number: int) -> Rejection:
+    return Rejection(ImageFile(f"{number:03d}", "s", 1, 0), Status.FAILED, Reason.CORRUPT, "test")
+
+
+def _infer(
+    outcomes: Sequence[DecodedImage | Rejection], batch_size: int, backend: EchoBackend | None = None
+) -> list[RawPrediction | Rejection]:
+    return list(infer(outcomes, backend or EchoBackend(), OUTLIER, batch_size))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 40, 100])
+def test_every_image_gets_its_own_prediction_in_order(batch_size: int) -> None:
+    mixed = [_bad(i) if i % 3 == 0 or 20 <= i < 27 else _image(i) for i in range(40)]
+    outcomes = _infer(mixed, batch_size)
+    scores = OUTLIER(_features(np.arange(40, dtype=np.uint8)))
+    assert len(set(scores.tolist())) == 40
+    assert [outcome.file for outcome in outcomes] == [outcome.file for outcome in mixed]
+    for number, (before, after) in enumerate(zip(mixed, outcomes, strict=True)):
+        if isinstance(before, Rejection):
+            assert after is before
+            continue
+        assert isinstance(after, RawPrediction)
+        assert after.facts is before.facts
+        assert int(np.argmax(after.probabilities)) == number % CLASSES
+        assert len(after.probabilities) == CLASSES
+        assert after.outlier_score == pytest.approx(float(scores[number]))
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "batches"),
+    [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (1, 1, [1]), (5, 1, [1] * 5), (0, 4, [])],
+)
+def test_batches_are_filled_with_images_only(images: int, batch_size: int, batches: list[int]) -> None:
+    backend = EchoBackend()
+    mixed = [part for i in range(images) for part in (_bad(100 + i), _image(i))]
+    _infer([*mixed, _bad(99)], batch_size, backend)
+    assert backend.batches == batches
+
+
+def test_outcomes_leave_as_soon_as_their_batch_is_full() -> None:
+    taken = []
+
+    def source() -> Iterator[DecodedImage]:
+        for number in range(10):
+            taken.append(number)
+            yield _image(number)
+
+    stream = infer(source(), EchoBackend(), OUTLIER, 3)
+    next(stream)
+    assert len(taken) == 3
+
+
+def test_only_rejections_never_reach_the_backend() -> None:
+    backend = EchoBackend()
+    rejections = [_bad(number) for number in range(5)]
+    assert _infer(rejections, 2, backend) == rejections
+    assert backend.batches == []
+    assert _infer([], 2, backend) == []
+
+
+def test_values_are_plain_python_numbers() -> None:
+    (outcome,) = _infer([_image(3)], 2)
+    assert isinstance(outcome, RawPrediction)
+    assert type(outcome.outlier_score) is float
+    assert {type(value) for value in outcome.probabilities} == {float}
+
+
+def _set(value: float) -> Change:
+    def change(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        probabilities[-1, 0] = value
+        return probabilities
+
+    return change
+
+
+def _negative(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    probabilities[-1] = 0
+    probabilities[-1, :3] = (1.5, -0.7, 0.2)
+    return probabilities
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set(float("nan")),
+        _set(float("inf")),
+        _set(0.5),
+        _set(-0.5),
+        _negative,
+        lambda probabilities: probabilities * 0,
+        lambda probabilities: probabilities * 1.02,
+        lambda probabilities: -np.log(probabilities),
+        lambda probabilities: probabilities[:-1],
+        lambda probabilities: np.concatenate([probabilities, probabilities]),
+        lambda probabilities: probabilities[:, :-1] / probabilities[:, :-1].sum(axis=1, keepdims=True),
+    ],
+    ids=[
+        *["nan", "infinite", "sum above 1", "sum below 1", "negative but summing to 1", "zeros", "slightly off"],
+        *["logarithms", "a row too few", "rows too many", "seven classes"],
+    ],
+)
+def test_what_is_no_distribution_stops_the_run(change: Change) -> None:
+    with pytest.raises(BackendError, match="an echo returned invalid probabilities") as caught:
+        _infer([_image(number) for number in range(3)], 3, EchoBackend(change))
+    assert caught.value.exit_code == ExitCode.BACKEND_REFUSED
+    assert caught.value.hint
+
+
+def test_rounding_of_low_precision_is_no_error() -> None:
+    assert len(_infer([_image(1)], 1, EchoBackend(lambda probabilities: probabilities * np.float32(1.005)))) == 1

@@ -1,0 +1,110 @@
+import dataclasses
+
+import pytest
+
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.records import (
+    BLANK_CONTRAST,
+    ImageFacts,
+    ImageFile,
+    Prediction,
+    Quality,
+    RawPrediction,
+    Reason,
+    Rejection,
+    Status,
+)
+from bloodcell_batch.stages.interpret import Thresholds, decide, interpret
+
+THRESHOLDS = Thresholds(confidence=0.8, outlier=2.0)
+NAN = float("nan")
+
+
+def _raw(top: float = 0.9, score: float = 1.0, contrast: float = 40.0, index: int = 6) -> RawPrediction:
+    rest = (1 - top) / (len(CLASS_NAMES) - 1)
+    probabilities = tuple(top if i == index else rest for i in range(len(CLASS_NAMES)))
+    facts = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, contrast, 10.0))
+    return RawPrediction(ImageFile("s/a", "s", 1, 0), facts, probabilities, score)
+
+
+def _is_unclassified(cell: Prediction, reason: Reason) -> None:
+    assert cell.status is Status.UNCLASSIFIED
+    assert cell.reason is reason
+    assert cell.label == ""
+    assert cell.review_reasons == (reason.value,)
+
+
+@pytest.mark.parametrize("index", range(len(CLASS_NAMES)))
+def test_a_clear_cell_gets_the_top_class(index: int) -> None:
+    raw = _raw(index=index)
+    cell = decide(raw, THRESHOLDS)
+    assert cell == Prediction(
+        raw.file, raw.facts, Status.CLASSIFIED, None, CLASS_NAMES[index], 0.9, raw.probabilities, 1.0, ()
+    )
+
+
+@pytest.mark.parametrize(("top", "classified"), [(0.8, True), (0.8 - 1e-9, False), (1.0, True), (0.2, False)])
+def test_the_confidence_threshold_is_inclusive(top: float, *, classified: bool) -> None:
+    cell = decide(_raw(top=top), THRESHOLDS)
+    if classified:
+        assert cell.status is Status.CLASSIFIED
+    else:
+        _is_unclassified(cell, Reason.LOW_CONFIDENCE)
+
+
+@pytest.mark.parametrize(
+    ("score", "classified"), [(2.0, True), (2.0 + 1e-9, False), (0.0, True), (float("inf"), False)]
+)
+def test_the_outlier_threshold_is_inclusive(score: float, *, classified: bool) -> None:
+    cell = decide(_raw(score=score), THRESHOLDS)
+    if classified:
+        assert cell.status is Status.CLASSIFIED
+    else:
+        _is_unclassified(cell, Reason.OUTLIER)
+
+
+@pytest.mark.parametrize(("contrast", "blank"), [(0.0, True), (BLANK_CONTRAST - 1e-6, True), (BLANK_CONTRAST, False)])
+def test_a_blank_picture_is_never_classified(contrast: float, *, blank: bool) -> None:
+    cell = decide(_raw(top=1.0, score=0.1, contrast=contrast), THRESHOLDS)
+    assert (cell.reason is Reason.NO_CONTRAST) == blank
+    assert (cell.status is Status.CLASSIFIED) != blank
+
+
+def test_the_strongest_reason_is_given() -> None:
+    _is_unclassified(decide(_raw(top=0.3, score=9, contrast=0), THRESHOLDS), Reason.NO_CONTRAST)
+    _is_unclassified(decide(_raw(top=0.3, score=9), THRESHOLDS), Reason.OUTLIER)
+
+
+def test_an_unclassified_cell_keeps_its_numbers() -> None:
+    raw = _raw(top=0.5, score=1.5)
+    cell = decide(raw, THRESHOLDS)
+    assert (cell.confidence, cell.outlier_score, cell.probabilities) == (0.5, 1.5, raw.probabilities)
+    assert (cell.file, cell.facts) == (raw.file, raw.facts)
+
+
+def test_a_nan_score_is_never_classified() -> None:
+    _is_unclassified(decide(_raw(top=1.0, score=NAN), THRESHOLDS), Reason.OUTLIER)
+
+
+@pytest.mark.parametrize("position", range(len(CLASS_NAMES)))
+def test_a_nan_probability_is_never_classified(position: int) -> None:
+    raw = _raw(top=0.95, index=1)
+    probabilities = tuple(NAN if i == position else value for i, value in enumerate(raw.probabilities))
+    _is_unclassified(decide(dataclasses.replace(raw, probabilities=probabilities), THRESHOLDS), Reason.LOW_CONFIDENCE)
+
+
+def test_thresholds_can_be_switched_off() -> None:
+    off = Thresholds(confidence=0.0, outlier=float("inf"))
+    assert decide(_raw(top=0.126, score=1e9), off).status is Status.CLASSIFIED
+
+
+def test_a_tie_goes_to_the_first_class() -> None:
+    raw = dataclasses.replace(_raw(), probabilities=(0.5, 0.5, 0, 0, 0, 0, 0, 0))
+    assert decide(raw, Thresholds(confidence=0.5, outlier=2)).label == CLASS_NAMES[0]
+
+
+def test_rejections_pass_unchanged_and_in_place() -> None:
+    bad = Rejection(ImageFile("s/b", "s", 0, 0), Status.FAILED, Reason.EMPTY, "test")
+    outcomes = list(interpret([_raw(), bad, _raw(top=0.1)], THRESHOLDS))
+    assert outcomes[1] is bad
+    assert [outcome.status for outcome in outcomes] == [Status.CLASSIFIED, Status.FAILED, Status.UNCLASSIFIED]

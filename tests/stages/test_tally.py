@@ -1,0 +1,175 @@
+from collections.abc import Sequence
+
+import pytest
+
+from bloodcell_batch.differential import leukocyte_shares
+from bloodcell_batch.labels import CLASS_NAMES, LEUKOCYTES
+from bloodcell_batch.records import (
+    CrossSlideMatch,
+    ImageFacts,
+    ImageFile,
+    Outcome,
+    Prediction,
+    Quality,
+    Reason,
+    Rejection,
+    SlideDifferential,
+    Status,
+)
+from bloodcell_batch.stages.tally import SlideTally
+
+FACTS = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, 40.0, 10.0))
+SHARES = (0.125,) * len(CLASS_NAMES)
+
+
+def _cells(slide: str, label: str, count: int = 1) -> list[Outcome]:
+    status, reason = (Status.CLASSIFIED, None) if label else (Status.UNCLASSIFIED, Reason.OUTLIER)
+    file = ImageFile(f"{slide}/x", slide, 1, 0)
+    return [Prediction(file, FACTS, status, reason, label, 0.9, SHARES, 1.0, ())] * count
+
+
+def _rejected(slide: str, status: Status, count: int = 1) -> list[Outcome]:
+    return [Rejection(ImageFile(f"{slide}/x", slide, 1, 0), status)] * count
+
+
+def _tally(outcomes: Sequence[Outcome], ignored: int = 0) -> SlideTally:
+    tally = SlideTally(len(outcomes) + ignored, ignored)
+    assert list(tally(outcomes)) == list(outcomes)
+    return tally
+
+
+def _one(outcomes: Sequence[Outcome], matches: Sequence[CrossSlideMatch] = ()) -> SlideDifferential:
+    (slide,) = _tally(outcomes).differentials(matches)
+    return slide
+
+
+def test_a_hand_counted_slide() -> None:
+    outcomes = [
+        *_cells("s", "neutrophil", 60),
+        *_cells("s", "lymphocyte", 30),
+        *_cells("s", "ig", 10),
+        *_cells("s", "erythroblast", 7),
+        *_cells("s", "platelet", 4),
+        *_cells("s", "", 3),
+        *_rejected("s", Status.EXACT_DUPLICATE, 2),
+        *_rejected("s", Status.NEAR_DUPLICATE, 5),
+        *_rejected("s", Status.FAILED, 1),
+    ]
+    assert _one(outcomes) == SlideDifferential(
+        slide_id="s",
+        found=122,
+        classified=111,
+        unclassified=3,
+        duplicates=7,
+        failed=1,
+        wbc_counted=100,
+        shares=leukocyte_shares({"neutrophil": 60, "lymphocyte": 30, "ig": 10}),
+        erythroblast_count=7,
+        nrbc_per_100_wbc=7.0,
+        platelet_images=4,
+        adequacy="100-199",
+        alerts=(),
+    )
+
+
+def test_slides_are_sorted_and_counted_apart() -> None:
+    outcomes = [*_cells("b", "monocyte", 2), *_cells("a", "monocyte"), *_cells("b", "basophil"), *_cells("A", "ig")]
+    slides = _tally(outcomes).differentials()
+    assert [(slide.slide_id, slide.wbc_counted) for slide in slides] == [("A", 1), ("a", 1), ("b", 3)]
+    assert slides[2].shares["monocyte"].count == 2
+    assert slides[1].shares["basophil"].count == 0
+
+
+def test_the_counts_of_the_run_balance() -> None:
+    outcomes = [*_cells("a", "ig", 3), *_cells("b", "", 2), *_rejected("b", Status.FAILED), *_cells("c", "platelet")]
+    tally = _tally(outcomes, ignored=4)
+    counts = tally.counts
+    assert (counts.found, counts.ignored, counts.done) == (11, 4, 7)
+    assert counts.by_status == {
+        Status.CLASSIFIED: 4,
+        Status.UNCLASSIFIED: 2,
+        Status.EXACT_DUPLICATE: 0,
+        Status.NEAR_DUPLICATE: 0,
+        Status.FAILED: 1,
+    }
+    assert counts.balanced()
+    assert sum(slide.found for slide in tally.differentials()) == counts.done
+
+
+@pytest.mark.parametrize("found", [2, 4])
+def test_a_missing_or_a_surplus_file_is_noticed(found: int) -> None:
+    tally = SlideTally(found=found, ignored=0)
+    list(tally(_cells("s", "ig", 3)))
+    assert not tally.counts.balanced()
+
+
+def test_counting_happens_as_the_outcomes_pass() -> None:
+    tally = SlideTally(3, 0)
+    stream = tally(_cells("s", "ig", 3))
+    next(stream)
+    assert tally.counts.done == 1
+    assert not tally.counts.balanced()
+
+
+def test_nothing_has_no_slides() -> None:
+    assert _tally([]).differentials() == ()
+    assert _tally([], ignored=3).counts.balanced()
+
+
+@pytest.mark.parametrize("label", [*LEUKOCYTES])
+def test_every_leukocyte_class_counts_in_the_denominator(label: str) -> None:
+    slide = _one(_cells("s", label, 5))
+    assert slide.wbc_counted == 5
+    assert slide.shares[label].percent == 100
+
+
+class TestAlerts:
+    @pytest.mark.parametrize(
+        "outcomes", [_rejected("s", Status.FAILED), _cells("s", "platelet", 3), _cells("s", "erythroblast")]
+    )
+    def test_a_slide_without_leukocytes(self, outcomes: list[Outcome]) -> None:
+        slide = _one(outcomes)
+        assert slide.alerts == ("no_leukocytes: nothing to count",)
+        assert slide.nrbc_per_100_wbc is None
+        assert {share.percent for share in slide.shares.values()} == {None}
+        assert slide.adequacy == "<100"
+
+    def test_many_unclassified_cells(self) -> None:
+        assert _one([*_cells("s", "ig", 90), *_cells("s", "", 10)]).alerts == ()
+        alerts = _one([*_cells("s", "ig", 89), *_cells("s", "", 11)]).alerts
+        assert alerts == ("many_unclassified: 11% of 100 cells are outside the differential",)
+
+    def test_duplicates_and_failures_are_no_cells(self) -> None:
+        outcomes = [*_cells("s", "ig", 8), *_cells("s", "", 2), *_rejected("s", Status.FAILED, 90)]
+        assert _one(outcomes).alerts == ("many_unclassified: 20% of 10 cells are outside the differential",)
+
+    def test_nothing_but_unclassified_cells(self) -> None:
+        assert _one(_cells("s", "", 2)).alerts == (
+            "many_unclassified: 100% of 2 cells are outside the differential",
+            "no_leukocytes: nothing to count",
+        )
+
+    def test_pictures_in_two_slides_alert_both(self) -> None:
+        outcomes = [*_cells("a", "ig"), *_cells("b", "ig"), *_cells("c", "ig")]
+        matches = [CrossSlideMatch("a/1", "a", "b/1", "b", 0), CrossSlideMatch("a/2", "a", "b/0", "b", 3)]
+        a, b, c = _tally(outcomes).differentials(matches)
+        assert a.alerts == ("cross_slide_duplicate: 2 pictures are also in b (first: a/1 = b/1)",)
+        assert b.alerts == ("cross_slide_duplicate: 2 pictures are also in a (first: b/0 = a/2)",)
+        assert c.alerts == ()
+
+    def test_one_picture_is_singular_and_counts_once(self) -> None:
+        outcomes = [*_cells("a", "ig"), *_cells("b", "ig"), *_cells("c", "ig")]
+        matches = [CrossSlideMatch("a/1", "a", "c/1", "c", 0), CrossSlideMatch("a/1", "a", "b/1", "b", 0)]
+        a, b, _ = _tally(outcomes).differentials(matches)
+        assert a.alerts == ("cross_slide_duplicate: 1 picture is also in b, c (first: a/1 = b/1)",)
+        assert b.alerts == ("cross_slide_duplicate: 1 picture is also in a (first: b/1 = a/1)",)
+
+    def test_many_other_slides_are_cut_short(self) -> None:
+        matches = [CrossSlideMatch("a/1", "a", f"s{i}/1", f"s{i}", 0) for i in range(7)]
+        (alert,) = _one(_cells("a", "ig"), matches).alerts
+        assert alert == "cross_slide_duplicate: 1 picture is also in s0, s1, s2, s3, s4 and others (first: a/1 = s0/1)"
+
+    def test_the_duplicate_alert_comes_first(self) -> None:
+        alerts = _one(_cells("a", ""), [CrossSlideMatch("a/1", "a", "b/1", "b", 0)]).alerts
+        kinds = [alert.partition(":")[0] for alert in alerts]
+        assert kinds == ["cross_slide_duplicate", "many_unclassified", "no_leukocytes"]

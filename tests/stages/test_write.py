@@ -1,0 +1,332 @@
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from filelock import FileLock
+
+from bloodcell_batch.differential import leukocyte_shares
+from bloodcell_batch.errors import ExitCode, LockedError, OutputError, UsageError
+from bloodcell_batch.formats import OUTPUT_FORMATS
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.records import (
+    CrossSlideMatch,
+    ImageFacts,
+    ImageFile,
+    Outcome,
+    Prediction,
+    Quality,
+    Reason,
+    Rejection,
+    SlideDifferential,
+    Status,
+)
+from bloodcell_batch.stages import write
+from bloodcell_batch.stages.write import OutputPaths, check_writable, open_journal, output_paths
+from bloodcell_batch.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
+
+FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.5, 30.25, 99.0))
+
+
+def _cell(path: str, label: str = "neutrophil") -> Prediction:
+    shares = tuple(0.93 if name == label else 0.01 for name in CLASS_NAMES)
+    file = ImageFile(path, path.rpartition("/")[0], 1234, 0)
+    return Prediction(file, FACTS, Status.CLASSIFIED, None, label, 0.93, shares, 1.1, ())
+
+
+def _failure(path: str) -> Rejection:
+    return Rejection(ImageFile(path, path.rpartition("/")[0], 0, 0), Status.FAILED, Reason.EMPTY, "no bytes")
+
+
+def _slide(slide_id: str) -> SlideDifferential:
+    return SlideDifferential(slide_id, 3, 2, 0, 0, 1, 2, leukocyte_shares({"neutrophil": 2}), 0, 0.0, 0, "<100", ())
+
+
+def _publish(
+    out: Path,
+    outcomes: Iterable[Outcome],
+    slides: Sequence[SlideDifferential] = (),
+    matches: Sequence[CrossSlideMatch] = (),
+) -> OutputPaths:
+    paths = output_paths(str(out))
+    with open_journal(paths) as journal:
+        for outcome in outcomes:
+            journal.append(outcome)
+        journal.publish(slides, matches, lambda: '{"run": 1}\n')
+    return paths
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+class TestOutputPaths:
+    def test_three_files_belong_to_one_output(self) -> None:
+        paths = output_paths("some/folder/results.v2.parquet")
+        assert paths.images == Path("some/folder/results.v2.parquet")
+        assert paths.slides == Path("some/folder/results.v2.slides.parquet")
+        assert paths.run == Path("some/folder/results.v2.run.json")
+        assert paths.suffix == ".parquet"
+
+    def test_the_image_table_is_published_last(self) -> None:
+        paths = output_paths("results.csv")
+        assert paths.all() == (paths.slides, paths.run, paths.images)
+
+    def test_stdout_has_no_paths(self) -> None:
+        paths = output_paths("-")
+        assert paths.all() == ()
+        assert paths.suffix == "-"
+
+    def test_an_upper_case_suffix_is_understood(self, tmp_path: Path) -> None:
+        paths = _publish(tmp_path / "RESULTS.CSV", [_cell("s/a.jpg")])
+        assert _names(tmp_path) == ["RESULTS.CSV", "RESULTS.run.json", "RESULTS.slides.CSV"]
+        assert paths.images is not None
+        assert len(_rows(paths.images)) == 1
+
+    @pytest.mark.parametrize("out", ["results", "results.txt", "results.csv.gz", ".csv", ""])
+    def test_other_suffixes_are_a_usage_error(self, out: str) -> None:
+        with pytest.raises(UsageError) as caught:
+            output_paths(out)
+        assert ".parquet" in caught.value.hint
+        assert ".csv" in caught.value.hint
+
+
+class TestCheckWritable:
+    @pytest.mark.parametrize("existing", ["r.csv", "r.slides.csv", "r.run.json"])
+    def test_existing_results_need_overwrite(self, tmp_path: Path, existing: str) -> None:
+        (tmp_path / existing).touch()
+        paths = output_paths(str(tmp_path / "r.csv"))
+        with pytest.raises(OutputError, match="exists already") as caught:
+            check_writable(paths, overwrite=False)
+        assert "--overwrite" in caught.value.hint
+        check_writable(paths, overwrite=True)
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_a_folder_is_never_replaced(self, tmp_path: Path, *, overwrite: bool) -> None:
+        (tmp_path / "r.csv").mkdir()
+        with pytest.raises(OutputError, match="is a folder"):
+            check_writable(output_paths(str(tmp_path / "r.csv")), overwrite=overwrite)
+
+    def test_a_missing_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match="There is no folder"):
+            check_writable(output_paths(str(tmp_path / "none" / "r.csv")), overwrite=False)
+
+    def test_a_file_as_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(OutputError, match="There is no folder"):
+            check_writable(output_paths(str(tmp_path / "file" / "r.csv")), overwrite=False)
+
+    def test_a_folder_without_write_permission(self, tmp_path: Path) -> None:
+        folder = tmp_path / "locked"
+        folder.mkdir(mode=0o500)
+        if os.access(folder, os.W_OK):
+            pytest.skip("this user may write everywhere")
+        with pytest.raises(OutputError, match="can't be written"):
+            check_writable(output_paths(str(folder / "r.csv")), overwrite=False)
+
+    def test_stdout_is_always_writable(self) -> None:
+        check_writable(output_paths("-"), overwrite=False)
+
+
+class TestPublish:
+    @pytest.mark.parametrize("suffix", OUTPUT_FORMATS)
+    def test_the_files_are_there_and_nothing_else(self, tmp_path: Path, suffix: str) -> None:
+        _publish(tmp_path / f"r{suffix}", [_cell("s/a.jpg"), _failure("s/b.jpg")], [_slide("s")])
+        assert _names(tmp_path) == sorted([f"r{suffix}", f"r.slides{suffix}", "r.run.json"])
+        assert (tmp_path / "r.run.json").read_text(encoding="utf-8") == '{"run": 1}\n'
+
+    def test_parquet_has_the_declared_schemas(self, tmp_path: Path) -> None:
+        _publish(tmp_path / "r.parquet", [_failure("s/b.jpg")], [_slide("s")])
+        images, slides = pq.read_table(tmp_path / "r.parquet"), pq.read_table(tmp_path / "r.slides.parquet")
+        assert images.schema.equals(IMAGE_SCHEMA, check_metadata=True)
+        assert slides.schema.equals(SLIDE_SCHEMA, check_metadata=True)
+        assert images.column("label").null_count == 1
+        assert slides.column("slide_id").to_pylist() == ["s"]
+
+    def test_rows_keep_their_order(self, tmp_path: Path) -> None:
+        outcomes: list[Outcome] = [_cell("s/b.jpg"), _failure("s/a.jpg"), _cell("r/z.jpg", "platelet")]
+        _publish(tmp_path / "r.csv", outcomes)
+        rows = _rows(tmp_path / "r.csv")
+        assert [row["path"] for row in rows] == ["s/b.jpg", "s/a.jpg", "r/z.jpg"]
+        assert [row["label"] for row in rows] == ["neutrophil", "", "platelet"]
+        assert [row["reason"] for row in rows] == ["", "empty", ""]
+
+    @pytest.mark.parametrize("suffix", OUTPUT_FORMATS)
+    def test_equal_runs_give_equal_bytes(self, tmp_path: Path, suffix: str) -> None:
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir()
+            _publish(tmp_path / folder / f"r{suffix}", [_cell("s/a.jpg"), _failure("s/b.jpg")], [_slide("s")])
+        for name in (f"r{suffix}", f"r.slides{suffix}"):
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+    @pytest.mark.parametrize("suffix", OUTPUT_FORMATS)
+    def test_no_rows_give_an_empty_table(self, tmp_path: Path, suffix: str) -> None:
+        _publish(tmp_path / f"r{suffix}", [])
+        if suffix == ".parquet":
+            table = pq.read_table(tmp_path / "r.parquet")
+            assert table.num_rows == 0
+            assert table.schema.equals(IMAGE_SCHEMA)
+        else:
+            assert (tmp_path / "r.csv").read_text(encoding="utf-8") == ",".join(IMAGE_SCHEMA.names) + "\n"
+
+    @pytest.mark.parametrize("rows", [1, 4, 5, 8, 23])
+    def test_parts_are_joined_without_a_seam(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+        outcomes: list[Outcome] = [
+            _failure(f"s/{i:03d}.jpg") if i % 3 else _cell(f"s/{i:03d}.jpg") for i in range(rows)
+        ]
+        _publish(tmp_path / "whole.csv", outcomes)
+        monkeypatch.setattr(write, "ROWS_PER_PART", 4)
+        _publish(tmp_path / "parts.csv", outcomes)
+        assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+        _publish(tmp_path / "parts.parquet", outcomes)
+        file = pq.ParquetFile(tmp_path / "parts.parquet")
+        assert file.metadata.num_rows == rows
+        assert file.metadata.num_row_groups == -(-rows // 4)
+        assert file.schema_arrow.equals(IMAGE_SCHEMA, check_metadata=True)
+        assert file.read().column("path").to_pylist() == [outcome.file.path for outcome in outcomes]
+
+    def test_pictures_in_two_slides_are_marked_on_both_sides(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(write, "ROWS_PER_PART", 2)
+        names = ["s/a.jpg", "s/b.jpg", "t/a.jpg", "t/\udcff.jpg"]
+        matches = [CrossSlideMatch("s/b.jpg", "s", "t/\udcff.jpg", "t", 3)]
+        _publish(tmp_path / "r.csv", [_cell(name) for name in names], matches=matches)
+        rows = _rows(tmp_path / "r.csv")
+        assert [row["review"] for row in rows] == ["false", "true", "false", "true"]
+        assert [row["review_reason"] for row in rows] == ["", "cross_slide_duplicate", "", "cross_slide_duplicate"]
+
+    def test_the_csv_is_read_back_by_pyarrow(self, tmp_path: Path) -> None:
+        _publish(tmp_path / "r.csv", [_cell('s/a, "quoted"\n.jpg'), _failure("s/b.jpg")])
+        options = pyarrow.csv.ParseOptions(newlines_in_values=True)
+        types = pyarrow.csv.ConvertOptions(column_types=IMAGE_SCHEMA, strings_can_be_null=True)
+        table = pyarrow.csv.read_csv(tmp_path / "r.csv", parse_options=options, convert_options=types)
+        assert table.column("path").to_pylist() == ['s/a, "quoted"\n.jpg', "s/b.jpg"]
+        assert table.column("p_neutrophil").to_pylist() == [0.93, None]
+
+    def test_stdout_gets_the_image_table(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with open_journal(output_paths("-")) as journal:
+            journal.append(_cell("s/a.jpg"))
+            journal.append(_failure("s/ü.jpg"))
+            journal.publish([_slide("s")], [], lambda: "never shown")
+        text = capsys.readouterr().out
+        assert "never shown" not in text
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert [row["path"] for row in rows] == ["s/a.jpg", "s/ü.jpg"]
+        assert text.count("\n") == 3
+
+
+class TestFailure:
+    @pytest.mark.parametrize("when", ["first", "second"])
+    def test_a_failing_writer_leaves_the_old_results(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+    ) -> None:
+        _publish(tmp_path / "r.csv", [_cell("s/a.jpg")], [_slide("s")])
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        calls: list[Path] = []
+        real = OUTPUT_FORMATS[".csv"]
+
+        def full_disk(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+            calls.append(path)
+            if when == "second" and len(calls) == 1:
+                real(path, schema, batches)
+                return
+            path.write_bytes(b"half a row")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setitem(OUTPUT_FORMATS, ".csv", full_disk)
+        with pytest.raises(OutputError, match="No space left on device") as caught:
+            _publish(tmp_path / "r.csv", [_cell("s/b.jpg")], [_slide("t")])
+        assert "Nothing was published" in caught.value.hint
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_a_failing_run_record_leaves_the_old_results(self, tmp_path: Path) -> None:
+        paths = _publish(tmp_path / "r.parquet", [_cell("s/a.jpg")])
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+        def broken() -> str:
+            raise RuntimeError("no record")
+
+        with open_journal(paths) as journal:
+            journal.append(_cell("s/b.jpg"))
+            with pytest.raises(RuntimeError, match="no record"):
+                journal.publish([], [], broken)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_an_interrupted_run_publishes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(write, "ROWS_PER_PART", 1)
+
+        def run() -> None:
+            with open_journal(output_paths(str(tmp_path / "r.csv"))) as journal:
+                journal.append(_cell("s/a.jpg"))
+                assert (tmp_path / "r.csv.partial" / "part-000000.parquet").is_file()
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run()
+        assert _names(tmp_path) == []
+
+    def test_a_part_that_cannot_be_written_is_an_output_error(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(write, "ROWS_PER_PART", 1)
+        with open_journal(output_paths(str(tmp_path / "r.csv"))) as journal:
+            (tmp_path / "r.csv.partial" / "part-000000.parquet").mkdir()
+            with pytest.raises(OutputError, match="part-000000") as caught:
+                journal.append(_cell("s/a.jpg"))
+        assert caught.value.exit_code == ExitCode.ERROR
+        assert _names(tmp_path) == []
+
+    def test_a_file_in_the_place_of_the_journal(self, tmp_path: Path) -> None:
+        (tmp_path / "r.csv.partial").touch()
+        with pytest.raises(OutputError, match=r"r\.csv\.partial"), open_journal(output_paths(str(tmp_path / "r.csv"))):
+            pytest.fail("the journal opened")
+
+
+class TestLock:
+    def test_a_second_run_on_the_same_output_is_refused(self, tmp_path: Path) -> None:
+        paths = output_paths(str(tmp_path / "r.csv"))
+        with open_journal(paths) as journal:
+            journal.append(_cell("s/a.jpg"))
+            with pytest.raises(LockedError, match="Another run is writing") as caught, open_journal(paths):
+                pytest.fail("two runs at once")
+            assert caught.value.exit_code == ExitCode.LOCKED
+            journal.publish([], [], lambda: "{}")
+        assert _names(tmp_path) == ["r.csv", "r.run.json", "r.slides.csv"]
+
+    def test_a_lock_of_another_holder_is_respected(self, tmp_path: Path) -> None:
+        folder = tmp_path / "r.csv.partial"
+        folder.mkdir()
+        (folder / "part-000000.parquet").write_bytes(b"of the other run")
+        paths = output_paths(str(tmp_path / "r.csv"))
+        with FileLock(folder / "lock"), pytest.raises(LockedError), open_journal(paths):
+            pytest.fail("two runs at once")
+        assert (folder / "part-000000.parquet").read_bytes() == b"of the other run"
+
+    def test_two_outputs_in_one_folder_do_not_meet(self, tmp_path: Path) -> None:
+        with open_journal(output_paths(str(tmp_path / "a.csv"))) as one:
+            _publish(tmp_path / "b.csv", [_cell("s/b.jpg")])
+            one.append(_cell("s/a.jpg"))
+            one.publish([], [], lambda: "{}")
+        assert [row["path"] for row in _rows(tmp_path / "a.csv")] == ["s/a.jpg"]
+        assert [row["path"] for row in _rows(tmp_path / "b.csv")] == ["s/b.jpg"]
+
+    def test_parts_of_a_killed_run_are_removed(self, tmp_path: Path) -> None:
+        folder = tmp_path / "r.csv.partial"
+        folder.mkdir()
+        for number in range(3):
+            (folder / f"part-{number:06d}.parquet").write_bytes(b"stale")
+        (folder / "lock").touch()
+        _publish(tmp_path / "r.csv", [_cell("s/a.jpg")])
+        assert [row["path"] for row in _rows(tmp_path / "r.csv")] == ["s/a.jpg"]
+        assert _names(tmp_path) == ["r.csv", "r.run.json", "r.slides.csv"]
