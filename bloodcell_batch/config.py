@@ -169,7 +169,10 @@ def _explain(error: ValidationError, kind: type[BaseModel], file: Path | None) -
     key = ".".join(str(part) for part in first["loc"])
     source = f" (from {file} or a flag)" if file else ""
     if first["type"] == "extra_forbidden":
-        return f"Unknown key {key!r} in {file}; known keys: {', '.join(kind.model_fields)}."
+        table: Any = kind
+        for part in first["loc"][:-1]:
+            table = table.model_fields[part].annotation
+        return f"Unknown key {key!r} in {file}; known keys: {', '.join(table.model_fields)}."
     if not key:
         return f"{first['msg'].removeprefix('Value error, ')}{source}."
     flag = "--" + key.replace("_", "-")

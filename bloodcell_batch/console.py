@@ -46,9 +46,9 @@ def report_error(error: BloodcellBatchError, log_format: str) -> None:
     if log_format == "json":
         _json_line("error", error.message, {"hint": error.hint, "exit_code": int(error.exit_code)})
         return
-    sys.stderr.write(f"error: {printable(error.message)}\n")
+    sys.stderr.write(f"error: {one_line(error.message)}\n")
     if error.hint:
-        sys.stderr.write(f"       {printable(error.hint)}\n")
+        sys.stderr.write(f"       {one_line(error.hint)}\n")
 
 
 def write_text(text: str) -> None:
@@ -61,7 +61,7 @@ class QuietObserver(NullObserver):
 
     def warn(self, text: str, **fields: object) -> None:
         """See `Observer.warn`."""
-        sys.stderr.write(f"warning: {printable(text)}\n")
+        sys.stderr.write(f"warning: {one_line(text)}\n")
 
 
 class PlainObserver(QuietObserver):
@@ -74,7 +74,7 @@ class PlainObserver(QuietObserver):
 
     def note(self, text: str, **fields: object) -> None:
         """See `Observer.note`."""
-        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.write(f"{one_line(text)}\n")
 
     def started(self, task: str, total: int) -> None:
         """See `Observer.started`."""
@@ -171,11 +171,11 @@ class LiveObserver(NullObserver):
 
     def note(self, text: str, **fields: object) -> None:
         """See `Observer.note`."""
-        self._console.print(escape(printable(text)), style="dim", highlight=False)
+        self._console.print(escape(one_line(text)), style="dim", highlight=False)
 
     def warn(self, text: str, **fields: object) -> None:
         """See `Observer.warn`."""
-        self._console.print(f"[yellow]warning:[/] {escape(printable(text))}", highlight=False)
+        self._console.print(f"[yellow]warning:[/] {escape(one_line(text))}", highlight=False)
 
     def started(self, task: str, total: int) -> None:
         """See `Observer.started`."""
@@ -252,7 +252,7 @@ def slide_table(slides: Sequence[SlideDifferential]) -> Table:
         percents = [slide.shares[cell.name].percent for cell in leukocytes]
         nrbc = "-" if slide.nrbc_per_100_wbc is None else f"{slide.nrbc_per_100_wbc:.1f}"
         table.add_row(
-            escape(printable(slide.slide_id)),
+            escape(one_line(slide.slide_id)),
             f"{slide.wbc_counted} [dim]({slide.adequacy})[/]",
             *("-" if percent is None else f"{percent:.1f}" for percent in percents),
             nrbc,
@@ -264,6 +264,11 @@ def slide_table(slides: Sequence[SlideDifferential]) -> Table:
     return table
 
 
+def one_line(text: str) -> str:
+    """Text that can't move the cursor, change colours or forge a line: names of files may hold any character."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in printable(text))
+
+
 def _json_line(event: str, text: str, fields: dict[str, object]) -> None:
     line = {"time": datetime.now(UTC).isoformat(), "event": event, "text": printable(text), **fields}
-    sys.stderr.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+    sys.stderr.write(json.dumps(line, default=str) + "\n")

@@ -35,11 +35,14 @@ def write_csv(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) 
 
 def write_csv_text(handle: TextIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """CSV to an open text stream: nulls are empty, booleans `true`/`false`, numbers in their shortest form."""
-    writer = csv.writer(handle, lineterminator="\n")
-    writer.writerow(schema.names)
+    plain = csv.writer(handle, lineterminator="\n")
+    quoting = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow(schema.names)
     for batch in batches:
         columns = [[_text(value) for value in column.to_pylist()] for column in batch.columns]
-        writer.writerows(zip(*columns, strict=True))
+        for row in zip(*columns, strict=True):
+            # The csv module leaves a lone carriage return unquoted, and then refuses to read it back.
+            (quoting if any("\r" in text for text in row) else plain).writerow(row)
 
 
 def _text(value: object) -> str:

@@ -33,7 +33,7 @@ _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x0
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ClassEntry(_Frozen):
@@ -126,13 +126,17 @@ def save_model(path: Path, header: ModelHeader, tensors: Mapping[str, NDArray[An
     data = safetensors.numpy.save(ordered, metadata=metadata)
     partial = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_bytes(data)
-    partial.replace(path)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return open_model(path)
 
 
 def _parse_header(path: Path, data: bytes) -> ModelHeader:
-    if data.startswith(_PICKLE_MAGIC):
+    # A header length of ours may start with a pickle's two bytes, but its upper half is always zero.
+    if data.startswith(_PICKLE_MAGIC) and data[4:8] != bytes(4):
         hint = "Only safetensors files written by `bloodcell-batch train` are loaded; a pickle could run any code."
         raise ModelFileError(f"{path} is a pickle (.pt, .pth, .pkl), which is never loaded.", hint=hint)
     hint = "Use a model file written by `bloodcell-batch train`."
@@ -150,12 +154,12 @@ def _parse_header(path: Path, data: bytes) -> ModelHeader:
             wrong = f"{path} has model format version {version!r}; this release reads version {FORMAT_VERSION}."
             raise ModelFileError(wrong, hint="Install the release that wrote it, or train the model again.")
         return ModelHeader.model_validate(document)
-    except json.JSONDecodeError as error:
-        raise ModelFileError(f"The header of {path} is no JSON: {error}.", hint=hint) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "header"
         raise ModelFileError(f"The header of {path} is wrong at {where}: {first['msg']}.", hint=hint) from error
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"The header of {path} is no JSON: {error}.", hint=hint) from error
 
 
 def _safetensors_metadata(data: bytes) -> dict[str, str]:
@@ -170,5 +174,5 @@ def _safetensors_metadata(data: bytes) -> dict[str, str]:
     except safetensors.SafetensorError as error:
         raise ValueError(str(error)) from error
     document = json.loads(data[8 : 8 + length])
-    metadata = document.get("__metadata__", {})
+    metadata = document.get("__metadata__") or {}
     return {str(key): str(value) for key, value in metadata.items()}

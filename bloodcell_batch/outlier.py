@@ -69,8 +69,9 @@ def load_outlier_score(model: ModelFile) -> OutlierScore:
         arrays = {name: tensors[name].astype(np.float32) for name in OutlierScore.__slots__}
     except KeyError as error:
         raise ModelFileError(f"{model.path} lacks the outlier tensor {error}.", hint=hint) from error
-    keep, width = arrays["directions"].shape
+    keep, width = (*arrays["directions"].shape, 0, 0)[:2]
     expected: dict[str, tuple[int, ...]] = {
+        "directions": (keep, width),
         "mean": (width,),
         "scale": (keep,),
         "centers": (len(model.header.classes), keep),

@@ -14,7 +14,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from bloodcell_batch.records import Reason
 
@@ -30,7 +30,7 @@ IMAGE_SUFFIXES: dict[str, str] = {
     ".bmp": "BMP",
     ".webp": "WEBP",
 }
-_PILLOW_FORMATS = (*dict.fromkeys(IMAGE_SUFFIXES.values()), "MPO")
+_PILLOW_FORMATS = tuple(dict.fromkeys(IMAGE_SUFFIXES.values()))
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _EXIF_MARKER = b"Exif\x00\x00"
 _EXIF_SEARCH_BYTES = 65536 + 20
@@ -60,12 +60,14 @@ Image.MAX_IMAGE_PIXELS = None
 class Preprocessing(BaseModel):
     """How a decoded image becomes the network's input. Stored in the model file, never inferred from a name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     input_size: int = Field(128, ge=16, le=1024, description="side of the square network input, in pixels")
     crop: float = Field(1.0, gt=0, le=1, description="central share of each side that is kept before resizing")
     mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="per channel, of values in 0-1")
-    std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="per channel, of values in 0-1")
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+        (0.229, 0.224, 0.225), description="per channel, of values in 0-1"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def test_help_names_defaults_and_units(command: str) -> None:
     assert result.exit_code == 0
     if command == "classify":
         text = re.sub(r"[│\s]+", " ", result.output)
-        for words in ("[default: 256]", "bits of 256", "megapixels", "openvino|pytorch", "off|exact|near", "NAME.csv"):
+        for words in ("Default: 256.", "bits of 256", "megapixels", "openvino|pytorch", "off|exact|near", "NAME.csv"):
             assert words in text
 
 
@@ -204,17 +204,17 @@ def test_interruption_publishes_nothing_and_leaves_nothing(
     for copy in range(2000):
         os.link(slides / "s0" / "0.jpg", slides / "s1" / f"copy{copy}.jpg")
     command = [sys.executable, "-m", "bloodcell_batch", "classify", slides, "--out", tmp_path / "r.csv"]
-    running = subprocess.Popen(
+    with subprocess.Popen(
         [*map(str, command), "--dedup", "off", "--backend", "pytorch"], stderr=subprocess.PIPE, text=True
-    )
-    assert running.stderr is not None
-    for line in running.stderr:
-        if line.startswith("classifying"):
-            break
-    time.sleep(0.5)
-    running.send_signal(number)
-    rest = running.stderr.read()
-    assert running.wait(timeout=60) == code, rest
+    ) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if line.startswith("classifying"):
+                break
+        time.sleep(0.5)
+        running.send_signal(number)
+        rest = running.stderr.read()
+        assert running.wait(timeout=60) == code, rest
     assert "Traceback" not in rest
     assert "nothing was published" in rest
     assert listing(tmp_path) == {"slides", *(f"slides/{path}" for path in listing(slides))}

@@ -40,7 +40,7 @@ def option(kind: type[CommandConfig], field: str, *names: str, metavar: str | No
     info = kind.model_fields[field]
     parts = [f"{info.description}.", _limits(info.metadata)]
     if info.default is not None and info.default is not False:
-        parts.append(f"[default: {info.default}]")
+        parts.append(f"Default: {info.default}.")
     names = names or (f"--{field.replace('_', '-')}",)
     choices = get_args(info.annotation)
     if metavar is None and choices and all(isinstance(choice, str) for choice in choices):

@@ -6,6 +6,7 @@ import numpy as np
 
 from bloodcell_batch.backends.contract import Backend
 from bloodcell_batch.errors import BackendError
+from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.outlier import OutlierScore
 from bloodcell_batch.records import DecodedImage, RawPrediction, Rejection
 
@@ -39,8 +40,8 @@ def _run(
         yield from (outcome for outcome in waiting if isinstance(outcome, Rejection))
         return
     probabilities, features = backend.infer(np.stack(pixels))
-    sums = probabilities.sum(axis=1)
-    if probabilities.shape[0] != len(pixels) or not (np.abs(sums - 1) <= _SUM_TOLERANCE).all():
+    valid = probabilities.shape == (len(pixels), len(CLASS_NAMES)) and (probabilities >= 0).all()
+    if not valid or not (np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE).all():
         hint = "Run again with --backend pytorch, and report the machine that `bloodcell-batch doctor` prints."
         raise BackendError(f"{backend.description} returned invalid probabilities.", hint=hint)
     scores = outlier(features)

@@ -1,5 +1,6 @@
 """Interpret: turn probabilities into a class, or say that the cell stays unclassified and why."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -45,6 +46,6 @@ def _why_unclassified(raw: RawPrediction, confidence: float, thresholds: Thresho
         return Reason.NO_CONTRAST
     if not raw.outlier_score <= thresholds.outlier:
         return Reason.OUTLIER
-    if not confidence >= thresholds.confidence:
+    if not confidence >= thresholds.confidence or any(map(math.isnan, raw.probabilities)):
         return Reason.LOW_CONFIDENCE
     return None

@@ -45,11 +45,12 @@ def scan(root: Path, rule: SlideRule = by_parent) -> ScanResult:
 
 def _walk(root: Path, unreadable: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield (relative path, entry) of every non-folder; folders that can't be listed go to `unreadable`."""
-    pending = [""]
+    pending, linked = [""], list[str]()
     # Seen folders by (device, inode): a link back up, or two links to one folder, would list files twice.
     seen: set[tuple[int, int]] = set()
-    while pending:
-        folder = pending.pop()
+    while pending or linked:
+        # Links last: a folder that is also reached without one keeps its own name.
+        folder = pending.pop() if pending else linked.pop()
         absolute = os.path.join(root, folder)
         try:
             identity = os.stat(absolute)
@@ -64,7 +65,7 @@ def _walk(root: Path, unreadable: list[str]) -> Iterator[tuple[str, os.DirEntry[
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if _is_folder(entry):
-                pending.append(path)
+                (linked if entry.is_symlink() else pending).append(path)
             else:
                 yield path, entry
 

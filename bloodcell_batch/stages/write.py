@@ -104,8 +104,9 @@ def open_journal(paths: OutputPaths) -> Iterator["Journal"]:
     try:
         yield Journal(folder_path, paths)
     finally:
-        lock.release()
+        # Still locked: a run that starts now must not lose the folder that it has just been given.
         shutil.rmtree(folder_path, ignore_errors=True)
+        lock.release()
 
 
 class Journal:
