@@ -56,7 +56,9 @@ def _limits(metadata: list[Any]) -> str:
     high = high or next((f"below {rule.lt:,}" for rule in metadata if getattr(rule, "lt", None) is not None), "")
     if low and high:
         return f"Range: {low} to {high}."
-    return f"At least {low}." if low and not low.startswith("above") else f"{low.capitalize()}{high.capitalize()}"
+    if low.startswith("above") or high:
+        return f"{(low or high).capitalize()}."
+    return f"At least {low}." if low else ""
 
 
 @contextmanager
