@@ -103,7 +103,7 @@ class TrainConfig(CommandConfig):
         0.002, gt=0, lt=0.5, description="Error rate among classified cells that the review threshold aims at"
     )
     review_share: float = Field(
-        0.05, gt=0, le=1, description="Largest share of validation cells that the review threshold may hold back"
+        0.02, gt=0, le=1, description="Largest share of validation cells that the review threshold may hold back"
     )
     outlier_quantile: float = Field(
         0.99, gt=0.5, lt=1, description="Share of the validation cells that the outlier threshold lets pass"

@@ -79,7 +79,7 @@ class ScanResult:
 
 
 BLANK_CONTRAST = 2.0
-"""Grey-level standard deviation below which an image is blank; the cells of the training data have 10 and more."""
+"""Grey-level standard deviation below which an image is blank; cells of three laboratories have 15 and more."""
 
 
 @dataclass(frozen=True, slots=True)
