@@ -18,7 +18,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bloodcell_batch.errors import ModelFileError
+from bloodcell_batch.errors import ModelFileError, OutputError
 from bloodcell_batch.labels import CELL_CLASSES, Role
 from bloodcell_batch.preprocessing import Preprocessing
 
@@ -119,16 +119,22 @@ def save_model(path: Path, header: ModelHeader, tensors: Mapping[str, NDArray[An
         path: where to put it; replaced if it exists.
         header: the JSON document.
         tensors: names with their prefix (`network.`, `outlier.`, `seen.`).
+
+    Raises:
+        OutputError: the file can't be written.
     """
     metadata = {METADATA_KEY: header.model_dump_json()}
     # safetensors stores an array's memory as it lies: a transposed or channels-last one would be scrambled in silence.
     ordered = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     data = safetensors.numpy.save(ordered, metadata=metadata)
     partial = path.with_name(f".{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(data)
         partial.replace(path)
+    except OSError as error:
+        hint = "Free some space or choose another place, then run it again; an older file of that name is untouched."
+        raise OutputError(f"Can't write the model file {path}: {error.strerror or error}.", hint=hint) from error
     finally:
         partial.unlink(missing_ok=True)
     return open_model(path)

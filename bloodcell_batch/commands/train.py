@@ -40,9 +40,9 @@ def train(
     with errors_as_text(log_format):
         settings = resolve(_Config, flags, config)
         from bloodcell_batch.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
-        from bloodcell_batch.training.fit import check_model_path  # noqa: PLC0415
-        from bloodcell_batch.training.fit import train as run  # noqa: PLC0415
         from bloodcell_batch.training.metrics import as_text  # noqa: PLC0415
+        from bloodcell_batch.training.train import check_model_path  # noqa: PLC0415
+        from bloodcell_batch.training.train import train as run  # noqa: PLC0415
 
         check_model_path(out, overwrite=overwrite)
         model, metrics = run(settings, data, out, make_observer(quiet=quiet, log_format=log_format))

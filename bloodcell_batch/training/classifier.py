@@ -11,6 +11,7 @@ from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from bloodcell_batch.config import TrainConfig
+from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.network import create_network
 from bloodcell_batch.preprocessing import Preprocessing
@@ -54,6 +55,9 @@ class CellClassifier(LightningModule):
         images, labels = batch
         logits = self(augment(images, self.side, self.config.augmentation, self.random))
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
+        if not torch.isfinite(loss):
+            hint = "Lower --learning-rate, or use --precision fp32."
+            raise TrainingError(f"The loss became {float(loss.detach())} in epoch {self.current_epoch + 1}.", hint=hint)
         self.log("train_loss", loss, prog_bar=True)
         return loss
 

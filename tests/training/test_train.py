@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cli import app
 from bloodcell_batch.config import EvaluateConfig, TrainConfig
-from bloodcell_batch.errors import InputError, ModelFileError, OutputError
+from bloodcell_batch.errors import InputError, ModelFileError, OutputError, TrainingError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import SEEN_PREFIX, ModelFile, open_model
 from bloodcell_batch.pipeline import classify_slides
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.training.evaluation import evaluate
-from bloodcell_batch.training.fit import check_model_path, train
 from bloodcell_batch.training.metrics import Metrics
+from bloodcell_batch.training.train import check_model_path, train
 
 pytestmark = pytest.mark.filterwarnings(
     # Lightning 2.6 with PyTorch 2.15: its own call of a deprecated tree function.
@@ -183,3 +183,10 @@ def test_bad_starts_are_refused_before_the_work(data: Path, tmp_path: Path) -> N
         with pytest.raises(OutputError):
             check_model_path(tmp_path / name, overwrite=False)
     assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_training(data: Path, tmp_path: Path) -> None:
+    config = TrainConfig(architecture="test_efficientnet", input_size=32, epochs=2, learning_rate=1e30, warmup=0)
+    with pytest.raises(TrainingError, match="The loss became"):
+        train(config, data, tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())

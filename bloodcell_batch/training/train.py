@@ -1,0 +1,162 @@
+"""`train`: read, audit, split, fit, calibrate, measure, and write one model file."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bloodcell_batch import __version__
+from bloodcell_batch.config import TrainConfig
+from bloodcell_batch.cpus import available_cpus
+from bloodcell_batch.errors import OutputError, TrainingError
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.model_file import (
+    NETWORK_PREFIX,
+    OUTLIER_PREFIX,
+    SEEN_PREFIX,
+    ModelFile,
+    ModelHeader,
+    default_classes,
+    save_model,
+)
+from bloodcell_batch.network import load_inference_module
+from bloodcell_batch.preprocessing import Preprocessing
+from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.training.calibration import Calibration, calibrate, predict
+from bloodcell_batch.training.classifier import CellClassifier
+from bloodcell_batch.training.dataset import LabelledImages, load_labelled, resolve_conflicts, stratified_split
+from bloodcell_batch.training.fit import fit
+from bloodcell_batch.training.metrics import Metrics, measure
+
+CACHE_FACTOR = 2
+"""Training images are kept at this multiple of the input size, so that magnified cells stay sharp."""
+
+_CHECKED = 64
+
+
+def train(config: TrainConfig, data: Path, out: Path, observer: Observer | None = None) -> tuple[ModelFile, Metrics]:
+    """Train on the class folders of `data` and write the model file `out`.
+
+    The figures in the model's header come from the test part, which neither the weights nor the epoch nor the
+    calibration saw.
+
+    Raises:
+        InputError: no class folders, or unusable initial weights.
+        TrainingError: conflicting labels, a class with too few images, or a loss that is no number.
+        OutputError: the model file can't be written.
+    """
+    observer = observer or NullObserver()
+    preprocessing = Preprocessing(input_size=config.input_size)
+    cached = preprocessing.model_copy(update={"input_size": CACHE_FACTOR * config.input_size})
+    workers = available_cpus() if config.workers is None else config.workers
+    images, rejected = load_labelled(data, cached, workers, observer)
+    for bad in rejected:
+        observer.warn(f"left out {bad.file.path}: {bad.reason} ({bad.detail})")
+    images = resolve_conflicts(images, config.conflicts, observer)
+    fractions = (config.validation_fraction, config.test_fraction)
+    split = stratified_split(images.labels, images.groups, *fractions, config.seed)
+    sizes = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
+    observer.note("; ".join(f"{part} {size} images" for part, size in sizes.items()), **sizes)
+
+    classifier = fit(config, preprocessing, images, split, observer)
+    network = classifier.network
+    network.load_state_dict(classifier.best_state)
+    network.eval()
+    held_out = _as_classified(data, images, np.concatenate([split.validation, split.test]), preprocessing, workers)
+    validation, test = (
+        held_out.take(np.arange(sizes["validation"])),
+        held_out.take(np.arange(sizes["validation"], len(held_out))),
+    )
+    observer.note("calibrating on the validation part")
+    calibration = calibrate(network, images.take(split.train), validation, preprocessing, config)
+    metrics = measure(*calibration.predict(test.pixels), test.labels, calibration.rules)
+    header = _header(config, preprocessing, calibration, images, sizes, classifier, metrics)
+    tensors = {NETWORK_PREFIX + name: value.numpy() for name, value in network.state_dict().items()}
+    tensors |= {OUTLIER_PREFIX + name: value for name, value in calibration.outlier.tensors().items()}
+    tensors[SEEN_PREFIX + "train"] = np.sort(images.digests[split.train])
+    tensors[SEEN_PREFIX + "validation"] = np.sort(images.digests[split.validation])
+    model = save_model(out, header, tensors)
+    _check_saved(model, calibration, test)
+    return model, metrics
+
+
+def check_model_path(out: Path, *, overwrite: bool) -> None:
+    """Fail before the training begins, not after it.
+
+    Raises:
+        OutputError: wrong suffix, no such folder, no write access, or the file exists and `overwrite` is off.
+    """
+    if out.suffix != ".safetensors":
+        raise OutputError(f"--out {out} must end in .safetensors.", hint="Choose such a name.")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already.", hint="Choose another name, or add --overwrite to replace it.")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"The folder {out.parent} does not exist or can't be written.", hint="Correct --out.")
+
+
+def _as_classified(
+    data: Path, images: LabelledImages, index: NDArray[np.int64], preprocessing: Preprocessing, workers: int
+) -> LabelledImages:
+    """The images at `index` decoded again straight to the network's size, exactly as `classify` does it."""
+    wanted = images.take(index)
+    fresh, _ = load_labelled(data, preprocessing, workers, NullObserver(), only=frozenset(wanted.paths))
+    order = {path: i for i, path in enumerate(fresh.paths)}
+    return fresh.take(np.array([order[path] for path in wanted.paths], dtype=np.int64))
+
+
+def _check_saved(model: ModelFile, calibration: Calibration, images: LabelledImages) -> None:
+    """Make sure that what was written predicts what was measured.
+
+    Raises:
+        TrainingError: it does not; the file is removed.
+    """
+    some = images.pixels[:_CHECKED]
+    written, _ = predict(load_inference_module(model), some)
+    if not np.allclose(written, calibration.predict(some)[0], atol=1e-4):
+        model.path.unlink()
+        hint = "This is a bug; please report it with the recipe."
+        raise TrainingError("The written model predicts something else than the trained one.", hint=hint)
+
+
+def _header(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    calibration: Calibration,
+    images: LabelledImages,
+    sizes: dict[str, int],
+    classifier: CellClassifier,
+    metrics: Metrics,
+) -> ModelHeader:
+    counts = np.bincount(images.labels, minlength=len(CLASS_NAMES)).tolist()
+    recipe = config.model_dump(mode="json", exclude={"workers", "init_weights"})
+    recipe["init_weights"] = config.init_weights.name if config.init_weights else None
+    training = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "images": dict(zip(CLASS_NAMES, counts, strict=True)),
+        "split": sizes,
+        "best_epoch": classifier.best_epoch,
+        "best_balanced_validation_accuracy": classifier.best_accuracy,
+        "recipe": recipe,
+        "software": {
+            "bloodcell-batch": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    return ModelHeader(
+        name=config.name,
+        architecture=config.architecture,
+        classes=default_classes(),
+        preprocessing=preprocessing,
+        temperature=calibration.temperature,
+        review_threshold=calibration.rules.review_threshold,
+        outlier=calibration.rule,
+        training=training,
+        metrics=metrics.as_dict(),
+        licence=config.licence,
+        attribution=config.attribution,
+    )
