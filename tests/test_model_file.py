@@ -11,7 +11,7 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from bloodcell_batch.errors import ExitCode, ModelFileError
+from bloodcell_batch.errors import ExitCode, ModelFileError, OutputError
 from bloodcell_batch.labels import CELL_CLASSES, CLASS_NAMES
 from bloodcell_batch.model_file import (
     DEFAULT_MODEL,
@@ -144,7 +144,7 @@ class TestSave:
     def test_a_failed_save_leaves_no_partial_file(self, tmp_path: Path) -> None:
         path = tmp_path / "model.safetensors"
         path.mkdir()
-        with pytest.raises(OutputError, match="Can.t write the model file"):
+        with pytest.raises(OutputError, match="Can't write the model file"):
             save_model(path, _header(), TENSORS)
         assert list(tmp_path.iterdir()) == [path]
 
@@ -158,7 +158,7 @@ class TestSave:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(Path, "write_bytes", full_disk)
-        with pytest.raises(OutputError, match="Can.t write the model file"):
+        with pytest.raises(OutputError, match="Can't write the model file"):
             save_model(path, _header(name="second"), TENSORS)
         assert open_model(path) == before
         assert list(tmp_path.iterdir()) == [path]
