@@ -48,12 +48,13 @@ class _Report(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         logged = trainer.callback_metrics
-        accuracy = logged.get("validation_balanced_accuracy")
-        if accuracy is not None:
-            loss = float(logged.get("train_loss", torch.nan))
-            epoch = pl_module.current_epoch + 1
-            text = f"epoch {epoch}: training loss {loss:.3f}, balanced validation accuracy {float(accuracy):.2%}"
-            self._observer.note(text, epoch=epoch, train_loss=loss, balanced_accuracy=float(accuracy))
+        epoch, loss = pl_module.current_epoch + 1, float(logged["train_loss"])
+        plain, changed = (float(logged[f"validation_balanced_accuracy{kind}"]) for kind in ("", "_changed"))
+        text = (
+            f"epoch {epoch}: training loss {loss:.3f}, balanced validation accuracy {plain:.2%}, changed {changed:.2%}"
+        )
+        fields = {"train_loss": loss, "balanced_accuracy": plain, "balanced_accuracy_changed": changed}
+        self._observer.note(text, epoch=epoch, **fields)
 
 
 def fit(

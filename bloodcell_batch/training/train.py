@@ -139,7 +139,7 @@ def _header(
         "images": dict(zip(CLASS_NAMES, counts, strict=True)),
         "split": sizes,
         "best_epoch": classifier.best_epoch,
-        "best_balanced_validation_accuracy": classifier.best_accuracy,
+        "best_validation_score": classifier.best_score,
         "recipe": recipe,
         "software": {
             "bloodcell-batch": __version__,
