@@ -191,7 +191,7 @@ def test_bad_starts_are_refused_before_the_work(data: Path, tmp_path: Path) -> N
 
 
 def test_the_kept_weights_are_those_that_were_measured(data: Path) -> None:
-    """With a moving average, the weights of the last step are not the ones that validation sees."""
+    """With a moving average, validation sees other weights than training, and these must be the ones kept."""
     config = TrainConfig(
         architecture="test_efficientnet", input_size=32, epochs=2, batch_size=16, precision="fp32", ema=0.9, warmup=0
     )
@@ -200,7 +200,6 @@ def test_the_kept_weights_are_those_that_were_measured(data: Path) -> None:
     split = stratified_split(images.labels, images.groups, 0.2, 0.1, seed=0)
     classifier = fit(config, preprocessing, images, split, NullObserver())
     assert set(classifier.best_state) == set(classifier.network.state_dict())
-    last = {name: value.clone() for name, value in classifier.network.state_dict().items()}
     classifier.network.load_state_dict(classifier.best_state)
     classifier.eval()
     validation = images.take(split.validation)
@@ -214,7 +213,6 @@ def test_the_kept_weights_are_those_that_were_measured(data: Path) -> None:
     labels = torch.from_numpy(validation.labels)
     scores = [float(multiclass_accuracy(guess, labels, num_classes=8, average="macro")) for guess in guesses]
     assert sum(scores) / 2 == pytest.approx(classifier.best_score, abs=1e-6)
-    assert any(not torch.equal(last[name], value) for name, value in classifier.best_state.items())
 
 
 def test_a_loss_that_is_no_number_stops_the_training(data: Path, tmp_path: Path) -> None:
