@@ -3,6 +3,10 @@
 from bloodcell_batch.labels import CELL_CLASSES, RESEARCH_USE_ONLY
 from bloodcell_batch.model_file import ModelFile
 
+_FIGURES = """\
+The test images were used for nothing else. The figures are PyTorch's in float32; `bloodcell-batch evaluate DATA` prints
+those of the backend in use, which differ by a few images where it computes in bfloat16."""
+
 _LIMITS = """\
 - Single-cell images with the cell near the centre; a whole field of view is not a cell.
 - Eight classes. Blasts, atypical lymphocytes, plasma cells and smudge cells are none of them: the outlier score flags
@@ -44,7 +48,7 @@ def model_card(model: ModelFile) -> str:
             f"Started from {recipe.get('init_weights') or ('timm weights' if recipe.get('pretrained') else 'scratch')}."
         ),
         "## Figures on the test images",
-        "The test images were used for nothing else. `bloodcell-batch evaluate DATA` prints these figures again.",
+        _FIGURES,
         (
             f"| accuracy | balanced accuracy | macro F1 | ECE | left for review | accuracy of the rest |\n"
             f"|---|---|---|---|---|---|\n| {_share(metrics, 'accuracy')} | {_share(metrics, 'balanced_accuracy')} "
