@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -30,6 +31,8 @@ from bloodcell_batch.tables import printable
 
 PLAIN_INTERVAL_S = 10.0
 _MAX_SLIDES_SHOWN = 40
+_FEW_LEUKOCYTES = 100
+_WIDE = 110  # columns that the bar and all counts need
 
 
 def make_observer(*, quiet: bool, log_format: str) -> Observer:
@@ -179,10 +182,11 @@ class LiveObserver(NullObserver):
 
     def started(self, task: str, total: int) -> None:
         """See `Observer.started`."""
+        bar = [BarColumn()] if self._console.width >= _WIDE else []
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(),
+            *bar,
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
@@ -223,7 +227,13 @@ class LiveObserver(NullObserver):
             return
         self._last = time.monotonic()
         rate = done / max(self._last - self._began, 1e-9)
-        outcomes = describe_counts(counts) if counts else ""
+        outcomes = ""
+        if counts and self._console.width >= _WIDE:
+            outcomes = describe_counts(counts)
+        elif counts:
+            outcomes = (
+                f"{counts.by_status[Status.UNCLASSIFIED]:,} unclassified, {counts.by_status[Status.FAILED]:,} failed"
+            )
         self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}/s", outcomes=outcomes)
 
 
@@ -240,20 +250,25 @@ def describe_counts(counts: RunCounts) -> str:
 
 def slide_table(slides: Sequence[SlideDifferential]) -> Table:
     """One line per slide: leukocytes counted, percentages, nucleated red cells, platelet images, what was left out."""
-    table = Table(title="Differential count (% of leukocytes)", title_justify="left", header_style="bold")
-    table.add_column("slide", overflow="fold")
-    table.add_column("WBC", justify="right")
+    table = Table(
+        title="Differential count (% of leukocytes)",
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("slide", overflow="fold", min_width=10)
     leukocytes = [cell for cell in CELL_CLASSES if cell.role is Role.LEUKOCYTE]
-    for cell in leukocytes:
-        table.add_column(cell.name[:6], justify="right")
-    for title in ("nRBC/100", "PLT img", "unclass.", "dupl.", "failed"):
-        table.add_column(title, justify="right")
+    for title in ("WBC", *(cell.short for cell in leukocytes), "nRBC\n/100", "PLT", "uncl", "dupl", "fail"):
+        table.add_column(title, justify="right", no_wrap=True)
     for slide in slides:
         percents = [slide.shares[cell.name].percent for cell in leukocytes]
         nrbc = "-" if slide.nrbc_per_100_wbc is None else f"{slide.nrbc_per_100_wbc:.1f}"
+        # Fewer than 100 leukocytes are too few for percentages, so they stand out.
+        few = slide.wbc_counted < _FEW_LEUKOCYTES
         table.add_row(
             escape(one_line(slide.slide_id)),
-            f"{slide.wbc_counted} [dim]({slide.adequacy})[/]",
+            f"[yellow]{slide.wbc_counted}[/]" if few else str(slide.wbc_counted),
             *("-" if percent is None else f"{percent:.1f}" for percent in percents),
             nrbc,
             str(slide.platelet_images),

@@ -17,22 +17,23 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CellClass:
-    """One class: its name in files and columns, its name for people, and its role."""
+    """One class: its name in files and columns, its abbreviation, its name for people, and its role."""
 
     name: str
+    short: str
     title: str
     role: Role
 
 
 CELL_CLASSES: tuple[CellClass, ...] = (
-    CellClass("basophil", "Basophils", Role.LEUKOCYTE),
-    CellClass("eosinophil", "Eosinophils", Role.LEUKOCYTE),
-    CellClass("erythroblast", "Erythroblasts (nRBC)", Role.NRBC),
-    CellClass("ig", "Immature granulocytes (PMY+MY+MMY)", Role.LEUKOCYTE),
-    CellClass("lymphocyte", "Lymphocytes", Role.LEUKOCYTE),
-    CellClass("monocyte", "Monocytes", Role.LEUKOCYTE),
-    CellClass("neutrophil", "Neutrophils (band+segmented)", Role.LEUKOCYTE),
-    CellClass("platelet", "Platelets", Role.PLATELET),
+    CellClass("basophil", "BAS", "Basophils", Role.LEUKOCYTE),
+    CellClass("eosinophil", "EOS", "Eosinophils", Role.LEUKOCYTE),
+    CellClass("erythroblast", "NRBC", "Erythroblasts (nRBC)", Role.NRBC),
+    CellClass("ig", "IG", "Immature granulocytes (PMY+MY+MMY)", Role.LEUKOCYTE),
+    CellClass("lymphocyte", "LYM", "Lymphocytes", Role.LEUKOCYTE),
+    CellClass("monocyte", "MON", "Monocytes", Role.LEUKOCYTE),
+    CellClass("neutrophil", "NEU", "Neutrophils (band+segmented)", Role.LEUKOCYTE),
+    CellClass("platelet", "PLT", "Platelets", Role.PLATELET),
 )
 
 CLASS_NAMES: tuple[str, ...] = tuple(cell.name for cell in CELL_CLASSES)

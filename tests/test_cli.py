@@ -197,6 +197,16 @@ def test_a_closed_pipe_ends_without_a_traceback(slides: Path) -> None:
     assert "BrokenPipe" not in done.stderr
 
 
+def test_a_full_disk_behind_stdout_is_a_clear_error(slides: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    command = f"'{sys.executable}' -m bloodcell_batch classify '{slides}' --out - --quiet > /dev/full"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Can't write to stdout")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interruption_publishes_nothing_and_leaves_nothing(
     slides: Path, tmp_path: Path, number: signal.Signals, code: int

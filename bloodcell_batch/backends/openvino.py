@@ -96,11 +96,23 @@ def _convert(core: openvino.Core, model: ModelFile) -> openvino.Model:
     """
     version = importlib.metadata.version("openvino")
     cached = platformdirs.user_cache_path("bloodcell-batch") / "openvino" / f"{model.sha256}-{version}.xml"
-    if cached.is_file() and cached.with_suffix(".bin").is_file():
-        return core.read_model(cached)
-    network = _convert_from_pytorch(model)
-    _save(network, cached)
-    return network
+    if not (cached.is_file() and cached.with_suffix(".bin").is_file()):
+        network = _convert_from_pytorch(model)
+        try:
+            _save(network, cached)
+        except OSError as error:
+            _log.info("the converted network could not be cached: %s", error)
+            with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as folder:
+                elsewhere = Path(folder) / cached.name
+                openvino.save_model(network, elsewhere, compress_to_fp16=False)
+                return _read(core, elsewhere)
+    return _read(core, cached)
+
+
+def _read(core: openvino.Core, path: Path) -> openvino.Model:
+    """A saved network. Also the first run reads it back: fresh from the converter, the same network is compiled in
+    another way, and the first run's numbers would differ in the last digits from those of all later ones."""
+    return core.read_model(path.read_bytes(), openvino.Tensor(np.fromfile(path.with_suffix(".bin"), dtype=np.uint8)))
 
 
 def _convert_from_pytorch(model: ModelFile) -> openvino.Model:
@@ -118,13 +130,14 @@ def _convert_from_pytorch(model: ModelFile) -> openvino.Model:
 
 
 def _save(network: openvino.Model, cached: Path) -> None:
-    """Put the converted network into the cache, complete or not at all; a cache that can't be written is no error."""
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
-            fresh = Path(folder) / cached.name
-            openvino.save_model(network, fresh, compress_to_fp16=False)
-            os.replace(fresh.with_suffix(".bin"), cached.with_suffix(".bin"))
-            os.replace(fresh, cached)
-    except OSError as error:
-        _log.info("the converted network could not be cached: %s", error)
+    """Put the converted network into the cache, complete or not at all.
+
+    Raises:
+        OSError: the cache can't be written.
+    """
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
+        fresh = Path(folder) / cached.name
+        openvino.save_model(network, fresh, compress_to_fp16=False)
+        os.replace(fresh.with_suffix(".bin"), cached.with_suffix(".bin"))
+        os.replace(fresh, cached)

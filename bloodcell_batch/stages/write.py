@@ -154,10 +154,14 @@ class Journal:
         # Its own text layer: the locale's encoding, as under cron, may not know every name, and LF must stay LF.
         stream = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
         try:
-            write_csv_text(stream, IMAGE_SCHEMA, self._batches(partners))
-            stream.flush()
-        finally:
-            stream.detach()
+            with _writing("to stdout"):
+                write_csv_text(stream, IMAGE_SCHEMA, self._batches(partners))
+                stream.flush()
+        except OutputError:
+            # What is still buffered would fail again, with a traceback, when Python closes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
+        stream.detach()
 
     def _flush(self) -> None:
         if not self._rows:
@@ -176,12 +180,14 @@ class Journal:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(what: Path | str) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        raise  # the reader of stdout has seen enough: no error of ours
     except OSError as error:
         hint = "Nothing was published. Free some space or choose another --out, then run the same command again."
-        raise OutputError(f"Can't write {path}: {error.strerror or error}.", hint=hint) from error
+        raise OutputError(f"Can't write {what}: {error.strerror or error}.", hint=hint) from error
 
 
 def _sync(path: Path) -> None:

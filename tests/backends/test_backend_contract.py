@@ -1,5 +1,7 @@
 """One golden batch through every backend that this machine has."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import draw_picture
@@ -120,3 +122,17 @@ def test_padding_repeats_the_last_image() -> None:
     images = np.arange(2 * 3, dtype=np.uint8).reshape(2, 1, 1, 3)
     assert np.array_equal(padded(images, 4)[2:], np.repeat(images[1:], 2, axis=0))
     assert padded(images, 2) is images
+
+
+def test_first_run_later_runs_and_runs_without_a_cache_agree_to_the_last_bit(
+    model: ModelFile, golden: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    outputs = []
+    for cache in (tmp_path / "cache", tmp_path / "cache", tmp_path / "file" / "no cache can be here"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+        outputs.append(ladder.open_backend(model, "openvino").backend.infer(golden))
+    assert len(list((tmp_path / "cache").rglob("*.xml"))) == 1
+    for probabilities, features in outputs[1:]:
+        assert np.array_equal(probabilities, outputs[0][0])
+        assert np.array_equal(features, outputs[0][1])
