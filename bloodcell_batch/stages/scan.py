@@ -17,7 +17,7 @@ def scan(root: Path, rule: SlideRule = by_parent) -> ScanResult:
     """Walk `root` once, following links to folders but never in a circle.
 
     Returns:
-        Image files sorted by slide, then path; ignored files and unreadable folders sorted by path.
+        Image files sorted by slide, then path, with `~` names last; ignored files and unreadable folders by path.
 
     Raises:
         InputError: `root` is missing, no folder, or unreadable.
@@ -38,9 +38,15 @@ def scan(root: Path, rule: SlideRule = by_parent) -> ScanResult:
             files.append(_image_file(path, entry, rule))
     if "" in unreadable:
         raise InputError(f"The folder {root} can't be read.", hint="Check its permissions.")
-    files.sort(key=lambda file: (file.slide_id, file.path))
+    files.sort(key=_order)
     ignored.sort(key=lambda file: file.path)
     return ScanResult(str(root), tuple(files), tuple(ignored), tuple(sorted(unreadable)))
+
+
+def _order(file: ImageFile) -> tuple[str, bool, str]:
+    """Slide, then path. Of two equal pictures the first is kept, and a name that starts with `~` marks a backup or
+    temporary copy by long convention: it comes after its original also where that is named in another script."""
+    return file.slide_id, file.path.rpartition("/")[2].startswith("~"), file.path
 
 
 def _walk(root: Path, unreadable: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -222,3 +222,10 @@ class TestErrors:
         _make(tmp_path, "s/a.jpg")
         with pytest.raises(InputError, match=r"s/a\.jpg"):
             scan(tmp_path, by_regex("(S1)"))
+
+
+def test_backup_copies_come_after_originals_in_any_script(tmp_path: Path) -> None:
+    names = ["~copy.jpg", "細胞.jpg", "a.jpg", "Z.jpg", "ä.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    assert [file.path for file in scan(tmp_path).files] == ["Z.jpg", "a.jpg", "ä.jpg", "細胞.jpg", "~copy.jpg"]
