@@ -61,67 +61,6 @@ class ClassifyConfig(CommandConfig):
         return self
 
 
-class AugmentationConfig(CommandConfig):
-    """Random changes of the training images. Zero turns each one off."""
-
-    scale: float = Field(0.7, ge=0, le=2, description="magnification is multiplied by e^u, u uniform in +-scale")
-    aspect: float = Field(0.1, ge=0, le=0.5, description="width over height is multiplied by e^u, u in +-aspect")
-    shift: float = Field(0.1, ge=0, le=0.5, description="largest shift of the centre, as a share of the side")
-    colour_mixing: float = Field(0.1, ge=0, le=0.5, description="sd of the noise on the 3x3 colour matrix")
-    gain: float = Field(0.1, ge=0, le=0.5, description="sd of the white-balance gain per channel")
-    brightness: float = Field(0.1, ge=0, le=0.5, description="sd of the shift of all values, in 0-1")
-    contrast: float = Field(0.2, ge=0, le=1, description="contrast is multiplied by e^u, u normal with this sd")
-    grey: float = Field(0.1, ge=0, le=1, description="share of images that lose part of their colour")
-    blur: float = Field(0.5, ge=0, le=1, description="share of batches blurred by shrinking and enlarging")
-    blur_factor: float = Field(3.0, ge=1, le=8, description="largest factor of that shrinking")
-    noise: float = Field(0.04, ge=0, le=0.3, description="largest sd of pixel noise, in 0-1")
-
-
-class TrainConfig(CommandConfig):
-    """A training recipe."""
-
-    name: str = Field("bloodcell", description="Name of the model, written to its header")
-    architecture: str = Field("mobilenetv2_100", description="timm architecture")
-    pretrained: bool = Field(False, description="Start from timm's pretrained weights (downloads them)")
-    init_weights: Path | None = Field(None, description="Start from the weights in this safetensors file")
-    input_size: int = Field(128, ge=16, le=1024, description="Side of the network's input, in pixels")
-    epochs: int = Field(20, ge=1, le=10_000, description="Passes over the training images")
-    batch_size: int = Field(64, ge=2, le=65536, description="Images per optimisation step")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW")
-    weight_decay: float = Field(0.05, ge=0, description="Weight decay of AdamW")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises")
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share of the target spread over all classes")
-    drop_rate: float = Field(0.2, ge=0, lt=1, description="Dropout before the classifier")
-    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the moving average of the weights; 0 for none")
-    sampling: Literal["weighted", "none"] = Field("weighted", description="weighted: every class equally often")
-    conflicts: Literal["error", "drop"] = Field(
-        "error", description="What to do with copies of one picture under two labels"
-    )
-    validation_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share kept to choose the epoch and calibrate")
-    test_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share kept for the final figures only")
-    review_error: float = Field(
-        0.002, gt=0, lt=0.5, description="Error rate among classified cells that the review threshold aims at"
-    )
-    review_share: float = Field(
-        0.02, gt=0, le=1, description="Largest share of validation cells that the review threshold may hold back"
-    )
-    outlier_quantile: float = Field(
-        0.99, gt=0.5, lt=1, description="Share of the validation cells that the outlier threshold lets pass"
-    )
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it")
-    workers: int | None = Field(None, ge=0, le=256, description="Decoding threads; one per available CPU if unset")
-    seed: int = Field(0, ge=0, le=2**31, description="Seed of the split, the initialisation and the augmentation")
-    licence: str = Field("not stated", description="Licence of the model file")
-    attribution: str = Field("not stated", description="Source and licence of the training images")
-    augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig)
-
-    @model_validator(mode="after")
-    def _one_start(self) -> Self:
-        if self.pretrained and self.init_weights is not None:
-            raise ValueError("pretrained and init_weights exclude each other; choose one start")
-        return self
-
-
 class EvaluateConfig(CommandConfig):
     """Options of `evaluate`."""
 

@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("model_file",),
     ("preprocessing", "hamming"),
     ("perceptual_hash",),
+    ("recipe",),
     ("config",),
     ("slide_rules", "differential", "progress", "cpus"),
     ("records",),

@@ -5,7 +5,8 @@ import pytest
 from conftest import PROJECT
 from pydantic import ValidationError
 
-from bloodcell_batch.config import ClassifyConfig, CommandConfig, EvaluateConfig, TrainConfig, resolve
+from bloodcell_batch.config import ClassifyConfig, CommandConfig, EvaluateConfig, resolve
+from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.errors import ExitCode, UsageError
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch.commands.options import Log, LogFormat, Quiet, errors_as_text, option
-from bloodcell_batch.config import TrainConfig, resolve
+from bloodcell_batch.config import resolve
+from bloodcell_batch.recipe import TrainConfig
 
 _Config = TrainConfig
 

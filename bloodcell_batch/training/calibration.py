@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bloodcell_batch.config import TrainConfig
+from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import OutlierRule
 from bloodcell_batch.network import InferenceModule, logits_and_features

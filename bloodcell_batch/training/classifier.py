@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from bloodcell_batch.config import TrainConfig
+from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.network import create_network

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
 
-from bloodcell_batch.config import TrainConfig
+from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import NETWORK_PREFIX

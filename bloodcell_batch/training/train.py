@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from bloodcell_batch import __version__
-from bloodcell_batch.config import TrainConfig
+from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.errors import OutputError, TrainingError
 from bloodcell_batch.labels import CLASS_NAMES

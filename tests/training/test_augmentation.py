@@ -3,7 +3,7 @@ import pytest
 import torch
 from conftest import draw_picture
 
-from bloodcell_batch.config import AugmentationConfig
+from bloodcell_batch.recipe import AugmentationConfig
 from bloodcell_batch.training.augmentation import augment, plain
 
 SIDE = 32

@@ -11,7 +11,8 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli import app
-from bloodcell_batch.config import EvaluateConfig, TrainConfig
+from bloodcell_batch.config import EvaluateConfig
+from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.errors import InputError, ModelFileError, OutputError, TrainingError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import SEEN_PREFIX, ModelFile, open_model
