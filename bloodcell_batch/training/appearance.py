@@ -17,6 +17,7 @@ from bloodcell_batch.recipe import AugmentationConfig
 _DARKEST = 4 / 255
 _LEAST_QUALITY, _BEST_QUALITY = 20, 90
 _GREYEST, _BRIGHTEST = 0.65, 1.0
+_GLARE_TINT = 0.3
 # Rows: densities of haematoxylin, eosin and what is left in red, green and blue; Ruifrok and Johnston, Anal. Quant.
 # Cytol. Histol. 23 (2001), as in scikit-image's `rgb_from_hed`. Romanowsky stains on blood films separate alike.
 _STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
@@ -62,7 +63,10 @@ def restain(pixels: Tensor, background: Tensor, config: AugmentationConfig, gene
     light = torch.exp(normal(generator, (count, 1, 1, 1), config.brightness, pixels))
     # Brighter than the sensor's range would wash the empty smear out to white: some of that is real, much is not.
     level = (empty * gain * light).clamp(0.1, 1.1)
-    return level * torch.exp(-density)
+    # Stray light fills the dark parts: a nucleus loses far more of its density to it than the pale cytoplasm does.
+    glare = uniform(generator, (count, 1, 1, 1), 0, config.glare, pixels)
+    glare = glare * torch.exp(normal(generator, (count, 3, 1, 1), _GLARE_TINT, pixels))
+    return level * (torch.exp(-density) + glare) / (1 + glare)
 
 
 def illuminate(pixels: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
