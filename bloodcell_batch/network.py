@@ -36,6 +36,7 @@ class InferenceModule(nn.Module):
         super().__init__()
         self.network = network
         self.temperature = temperature
+        self.input_size = preprocessing.input_size
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
         self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
         self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))

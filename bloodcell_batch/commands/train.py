@@ -27,7 +27,12 @@ def train(
     precision: Annotated[str | None, option(_Config, "precision")] = None,
     workers: Annotated[int | None, option(_Config, "workers", metavar="THREADS")] = None,
     seed: Annotated[int | None, option(_Config, "seed", metavar="N")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model file.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing model file; forget an interrupted training.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted training of the same recipe and images, exactly.")
+    ] = False,
     quiet: Quiet = False,
     log_format: Log = LogFormat.TEXT,
 ) -> None:
@@ -45,6 +50,8 @@ def train(
         from bloodcell_batch.training.train import check_model_path  # noqa: PLC0415
         from bloodcell_batch.training.train import train as run  # noqa: PLC0415
 
-        check_model_path(out, overwrite=overwrite)
-        model, metrics = run(settings, data, out, make_observer(quiet=quiet, log_format=log_format))
-        write_text(f"{out} (sha256 {model.sha256})\n{as_text(metrics)}")
+        check_model_path(out, overwrite=overwrite, resume=resume)
+        result = run(settings, data, out, make_observer(quiet=quiet, log_format=log_format))
+        if result is not None:
+            model, metrics = result
+            write_text(f"{out} (sha256 {model.sha256})\n{as_text(metrics)}")

@@ -5,12 +5,15 @@ laboratories' stains are therefore changed in density, where a factor is a thick
 background stays what the lamp and the camera make it.
 """
 
+import io
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 from bloodcell_batch.recipe import AugmentationConfig
 
@@ -104,11 +107,16 @@ def compress(pixels: Tensor, config: AugmentationConfig, generator: torch.Genera
     if not len(picks):
         return pixels
     result = pixels.clone()
-    raw = (pixels[picks.to(pixels.device)] * 255).round().to(torch.uint8).cpu()
-    files = [encode_jpeg(image, int(quality[i])) for i, image in zip(picks, raw, strict=True)]
-    decoded = torch.stack([decode_jpeg(file, ImageReadMode.RGB) for file in files])
-    result[picks.to(pixels.device)] = decoded.to(pixels) / 255
+    raw = (pixels[picks.to(pixels.device)] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    decoded = np.stack([_through_jpeg(image, int(quality[i])) for i, image in zip(picks, raw, strict=True)])
+    result[picks.to(pixels.device)] = torch.from_numpy(decoded).permute(0, 3, 1, 2).to(pixels) / 255
     return result
+
+
+def _through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
 
 
 def _soft(pixels: Tensor, side: int) -> Tensor:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import OutlierRule
 from bloodcell_batch.network import InferenceModule, logits_and_features
 from bloodcell_batch.outlier import OutlierScore, fit_outlier_score
 from bloodcell_batch.preprocessing import Preprocessing
+from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.augmentation import augment, plain
 from bloodcell_batch.training.dataset import LabelledImages
 from bloodcell_batch.training.metrics import Rules

@@ -1,64 +1,106 @@
-"""The fit itself: weights, batches and Lightning's trainer."""
+"""The fit itself: contrastive epochs if the recipe has any, then the classifier, on Lightning's trainer."""
 
 import logging
 import warnings
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
 
-from bloodcell_batch.recipe import TrainConfig
-from bloodcell_batch.errors import InputError
+from bloodcell_batch.errors import UsageError
 from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.model_file import NETWORK_PREFIX
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.training.classifier import Batch, CellClassifier
+from bloodcell_batch.recipe import TrainConfig
+from bloodcell_batch.training.batches import InMemory, checking_loader, training_loader
+from bloodcell_batch.training.callbacks import Checkpoint, Report, averages_and_stops
+from bloodcell_batch.training.classifier import Batch, CellClassifier, NormalisedNetwork
+from bloodcell_batch.training.contrast import ContrastiveLearner
 from bloodcell_batch.training.dataset import LabelledImages, Split
+from bloodcell_batch.training.fine_labels import fine_labels
+from bloodcell_batch.training.initial_weights import load_teachers, read_weights
+from bloodcell_batch.training.run_folder import CHECKPOINT, CONTRASTIVE_CHECKPOINT, RunFolder
 
 
-class _InMemory(Dataset[Batch]):
-    """Hands out whole batches by fancy indexing; single-item access would copy every image twice."""
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What both phases share."""
 
-    def __init__(self, images: LabelledImages) -> None:
-        self._pixels = images.pixels
-        self._labels = torch.from_numpy(images.labels)
+    config: TrainConfig
+    observer: Observer
+    folder: RunFolder | None
 
-    def __len__(self) -> int:
-        return len(self._pixels)
+    @property
+    def devices(self) -> int:
+        """Processes per node: one per GPU, or one on the CPU unless the recipe asks for more."""
+        return self.config.devices or max(1, torch.cuda.device_count())
 
-    def __getitems__(self, index: list[int]) -> Batch:
-        return torch.from_numpy(self._pixels[index]), self._labels[index]
+    def steps(self, images: int) -> int:
+        """Optimisation steps of an epoch of so many images."""
+        return max(1, images // (self.config.batch_size * self.devices * self.config.nodes))
 
-
-class _Report(Callback):
-    """Passes Lightning's epochs on to the observer."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-
-    def on_train_batch_end(self, trainer: Trainer, *_unused: object, **_also_unused: object) -> None:
-        self._observer.advanced(trainer.global_step)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        logged = trainer.callback_metrics
-        epoch, loss = pl_module.current_epoch + 1, float(logged["train_loss"])
-        plain, changed = (float(logged[f"validation_balanced_accuracy{kind}"]) for kind in ("", "_changed"))
-        text = (
-            f"epoch {epoch}: training loss {loss:.3f}, balanced validation accuracy {plain:.2%}, changed {changed:.2%}"
+    def run(
+        self,
+        network: NormalisedNetwork,
+        loaders: tuple[DataLoader[Batch], DataLoader[Batch] | None],
+        epochs: int,
+        callbacks: list[Callback],
+        checkpoint: str,
+    ) -> None:
+        """Train, from the checkpoint if there is one."""
+        config = self.config
+        network.network.to(memory_format=torch.channels_last)
+        callbacks = [*callbacks, Report(self.observer, self.folder)]
+        start = None
+        if self.folder is not None:
+            callbacks.append(Checkpoint(self.folder.path / checkpoint))
+            start = self.folder.path / checkpoint
+        trainer = Trainer(
+            accelerator="gpu" if torch.cuda.is_available() else "cpu",
+            devices=self.devices,
+            num_nodes=config.nodes,
+            strategy="ddp" if self.devices * config.nodes > 1 else "auto",
+            max_epochs=epochs,
+            precision=_precision(config),  # type: ignore[arg-type]
+            gradient_clip_val=config.gradient_clip or None,
+            callbacks=callbacks,
+            logger=self._logger(),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
         )
-        fields = {"train_loss": loss, "balanced_accuracy": plain, "balanced_accuracy_changed": changed}
-        self._observer.note(text, epoch=epoch, **fields)
+        self.observer.started("training", network.total_steps)
+        try:
+            with warnings.catch_warnings():
+                # The batches are made in memory by this process: more loader workers would only copy them about.
+                warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+                trainer.fit(network, *loaders, ckpt_path=start if start and start.exists() else None, weights_only=True)
+        except SystemExit as stop:
+            # Lightning turns Ctrl-C into an exit code of its own after tidying up.
+            raise KeyboardInterrupt from stop
+        finally:
+            self.observer.finished()
+
+    def _logger(self) -> TensorBoardLogger | bool:
+        if not self.config.tensorboard or self.folder is None:
+            return False
+        try:
+            return TensorBoardLogger(self.folder.path, name="tensorboard", version="")
+        except ModuleNotFoundError as error:
+            raise UsageError("tensorboard is not installed.", hint="pip install tensorboard") from error
 
 
 def fit(
-    config: TrainConfig, preprocessing: Preprocessing, images: LabelledImages, split: Split, observer: Observer
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    images: LabelledImages,
+    split: Split,
+    observer: Observer,
+    folder: RunFolder | None = None,
 ) -> CellClassifier:
     """Train on `split.train`, choose the epoch on `split.validation`.
 
@@ -68,6 +110,7 @@ def fit(
         images: at twice the input size (see `augment`).
         split: parts of `images`.
         observer: told of every step and epoch.
+        folder: where log and checkpoints go; a checkpoint that lies there is continued from.
 
     Returns:
         The classifier on the CPU, with `best_state` filled.
@@ -75,80 +118,46 @@ def fit(
     Raises:
         InputError: the initial weights can't be read.
         TrainingError: the loss became NaN or infinite.
+        OutputError: log or checkpoint can't be written.
     """
     seed_everything(config.seed, verbose=False)
-    training = images.take(split.train)
-    batches = len(training) // config.batch_size or 1
-    total = batches * config.epochs
-    classifier = CellClassifier(config, preprocessing, total)
-    if config.init_weights is not None:
-        replaced = classifier.load_initial_weights(_read_weights(config.init_weights))
-        observer.note(f"started from {config.init_weights.name}; {len(replaced)} tensors start afresh: {replaced[:4]}")
-    classifier.network.to(memory_format=torch.channels_last)
-    loader = DataLoader(
-        _InMemory(training),
-        batch_size=config.batch_size,
-        sampler=_sampler(config, training),
-        drop_last=len(training) >= config.batch_size,
-        collate_fn=_identity,
-    )
-    checking = DataLoader(_InMemory(images.take(split.validation)), batch_size=128, collate_fn=_identity)
-    callbacks: list[Callback] = [_Report(observer)]
-    if config.ema:
-        callbacks.append(EMAWeightAveraging(decay=config.ema, use_buffers=True))
     _quieten_lightning()
-    trainer = Trainer(
-        max_epochs=config.epochs,
-        precision="bf16-mixed" if _use_bf16(config) else "32-true",
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
+    job = _Job(config, observer, folder)
+    fine, fine_names = fine_labels(images) if config.fine_labels else (np.zeros(len(images), dtype=np.int64), ())
+    data = InMemory(images, fine, split.train)
+    steps = job.steps(len(data))
+    classifier = CellClassifier(
+        config,
+        preprocessing,
+        steps * config.epochs,
+        class_counts=np.bincount(data.labels, minlength=len(CLASS_NAMES)).tolist(),
+        fine_classes=len(fine_names),
+        teachers=load_teachers(config.teachers),
     )
-    observer.started("training", total)
-    with warnings.catch_warnings():
-        # The batches are made in memory by this process: more loader workers would only copy them about.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        trainer.fit(classifier, loader, checking)
-    observer.finished()
+    if config.init_weights is not None:
+        replaced = classifier.load_initial_weights(read_weights(config.init_weights))
+        observer.note(f"started from {config.init_weights.name}; {len(replaced)} tensors start afresh: {replaced[:4]}")
+    if config.contrastive_epochs and not (folder and folder.checkpoint.exists()):
+        learner = ContrastiveLearner(config, preprocessing, steps * config.contrastive_epochs)
+        learner.network.load_state_dict(classifier.network.state_dict())
+        loaders = training_loader(config, data, learner), None
+        job.run(learner, loaders, config.contrastive_epochs, [], CONTRASTIVE_CHECKPOINT)
+        classifier.network.load_state_dict(learner.network.state_dict())
+    loaders = training_loader(config, data, classifier), checking_loader(InMemory(images, fine, split.validation))
+    job.run(classifier, loaders, config.epochs, averages_and_stops(config, steps), CHECKPOINT)
     return classifier.cpu()
 
 
-def _identity(batch: Any) -> Any:  # noqa: ANN401 - DataLoader's own types are no better
-    return batch
-
-
-def _sampler(config: TrainConfig, images: LabelledImages) -> Sampler[int]:
-    generator = torch.Generator().manual_seed(config.seed)
-    if config.sampling == "none":
-        return RandomSampler(images.paths, generator=generator)
-    counts = np.bincount(images.labels, minlength=len(CLASS_NAMES))
-    weights = (1 / counts)[images.labels]
-    return WeightedRandomSampler(weights.tolist(), len(images), generator=generator)
-
-
-def _use_bf16(config: TrainConfig) -> bool:
+def _precision(config: TrainConfig) -> str:
     """bf16 pays where the processor multiplies it natively; elsewhere it is emulated and slower than fp32."""
+    if config.precision == "fp32":
+        return "32-true"
     if config.precision != "auto":
-        return config.precision == "bf16"
+        return "16-mixed" if config.precision == "fp16" else "bf16-mixed"
     if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16"))
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a bare safetensors file, or of the network in one of our model files."""
-    try:
-        state = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        hint = "Give a safetensors file with the weights of the same architecture."
-        raise InputError(f"Can't read the initial weights {path}: {error}.", hint=hint) from error
-    ours = {
-        name.removeprefix(NETWORK_PREFIX): value for name, value in state.items() if name.startswith(NETWORK_PREFIX)
-    }
-    return ours or state
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    able = torch.cpu.get_capabilities()
+    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
 
 
 def _quieten_lightning() -> None:

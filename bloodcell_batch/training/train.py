@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from bloodcell_batch import __version__
-from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.errors import OutputError, TrainingError
 from bloodcell_batch.labels import CLASS_NAMES
@@ -26,11 +25,13 @@ from bloodcell_batch.model_file import (
 from bloodcell_batch.network import load_inference_module
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.calibration import Calibration, calibrate, predict
 from bloodcell_batch.training.classifier import CellClassifier
 from bloodcell_batch.training.dataset import LabelledImages, load_labelled, resolve_conflicts, stratified_split
 from bloodcell_batch.training.fit import fit
 from bloodcell_batch.training.metrics import Metrics, measure
+from bloodcell_batch.training.run_folder import RunFolder, is_main_process
 
 CACHE_FACTOR = 2
 """Training images are kept at this multiple of the input size, so that magnified cells stay sharp."""
@@ -38,16 +39,22 @@ CACHE_FACTOR = 2
 _CHECKED = 64
 
 
-def train(config: TrainConfig, data: Path, out: Path, observer: Observer | None = None) -> tuple[ModelFile, Metrics]:
-    """Train on the class folders of `data` and write the model file `out`.
+def train(
+    config: TrainConfig, data: Path, out: Path, observer: Observer | None = None
+) -> tuple[ModelFile, Metrics] | None:
+    """Train on the labelled images of `data` and write the model file `out`.
 
-    The figures in the model's header come from the test part, which neither the weights nor the epoch nor the
-    calibration saw.
+    A training that was interrupted at the same `out` is continued from its last whole epoch. The figures in the
+    model's header come from the test part, which neither the weights nor the epoch nor the calibration saw.
+
+    Returns:
+        The model and its figures; None in the helping processes of a multi-GPU training.
 
     Raises:
-        InputError: no class folders, or unusable initial weights.
-        TrainingError: conflicting labels, a class with too few images, or a loss that is no number.
-        OutputError: the model file can't be written.
+        InputError: no labelled images, or unusable initial weights.
+        TrainingError: conflicting labels, a class with too few images, a loss that is no number, or an interrupted
+            training that had another recipe or other images.
+        OutputError: the model file, the log or a checkpoint can't be written.
     """
     observer = observer or NullObserver()
     preprocessing = Preprocessing(input_size=config.input_size)
@@ -62,7 +69,15 @@ def train(config: TrainConfig, data: Path, out: Path, observer: Observer | None 
     sizes = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     observer.note("; ".join(f"{part} {size} images" for part, size in sizes.items()), **sizes)
 
-    classifier = fit(config, preprocessing, images, split, observer)
+    folder = RunFolder(out)
+    if folder.unfinished:
+        folder.check_same(config, images.digests, images.labels)
+        observer.note(f"continuing the training in {folder.path}")
+    elif is_main_process():
+        folder.begin(config, images.digests, images.labels)
+    classifier = fit(config, preprocessing, images, split, observer, folder)
+    if not is_main_process():
+        return None
     network = classifier.network
     network.load_state_dict(classifier.best_state)
     network.eval()
@@ -81,14 +96,16 @@ def train(config: TrainConfig, data: Path, out: Path, observer: Observer | None 
     tensors[SEEN_PREFIX + "validation"] = np.sort(images.digests[split.validation])
     model = save_model(out, header, tensors)
     _check_saved(model, calibration, test)
+    folder.end()
     return model, metrics
 
 
-def check_model_path(out: Path, *, overwrite: bool) -> None:
-    """Fail before the training begins, not after it.
+def check_model_path(out: Path, *, overwrite: bool, resume: bool) -> None:
+    """Fail before the training begins, not after it. With `overwrite`, an interrupted training is forgotten.
 
     Raises:
-        OutputError: wrong suffix, no such folder, no write access, or the file exists and `overwrite` is off.
+        OutputError: wrong suffix, no such folder, no write access, the file exists and `overwrite` is off, or an
+            interrupted training lies there and neither `overwrite` nor `resume` says what to do with it.
     """
     if out.suffix != ".safetensors":
         raise OutputError(f"--out {out} must end in .safetensors.", hint="Choose such a name.")
@@ -96,6 +113,13 @@ def check_model_path(out: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{out} exists already.", hint="Choose another name, or add --overwrite to replace it.")
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
         raise OutputError(f"The folder {out.parent} does not exist or can't be written.", hint="Correct --out.")
+    folder = RunFolder(out)
+    if not folder.unfinished or resume:
+        return
+    if not overwrite:
+        hint = "Add --resume to continue it, or --overwrite to start anew."
+        raise OutputError(f"An interrupted training lies in {folder.path}.", hint=hint)
+    folder.end()
 
 
 def _as_classified(

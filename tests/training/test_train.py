@@ -42,7 +42,12 @@ precision = "fp32"
 attribution = "drawn by a test"
 
 [augmentation]
-scale = 0.1
+zoom_in = 0.1
+zoom_out = 0.1
+density = 0.1
+stain = 0.1
+neutral = 0.0
+glare = 0.0
 blur = 0.0
 colour_mixing = 0.0
 grey = 0.0
@@ -187,7 +192,7 @@ def test_bad_starts_are_refused_before_the_work(data: Path, tmp_path: Path) -> N
     (tmp_path / "there.safetensors").write_bytes(b"")
     for name in ("m.pt", "there.safetensors", "no/m.safetensors"):
         with pytest.raises(OutputError):
-            check_model_path(tmp_path / name, overwrite=False)
+            check_model_path(tmp_path / name, overwrite=False, resume=False)
     assert not (tmp_path / "m.safetensors").exists()
 
 
@@ -220,4 +225,4 @@ def test_a_loss_that_is_no_number_stops_the_training(data: Path, tmp_path: Path)
     config = TrainConfig(architecture="test_efficientnet", input_size=32, epochs=2, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingError, match="The loss became"):
         train(config, data, tmp_path / "m.safetensors")
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.safetensors"))
