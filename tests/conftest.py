@@ -10,6 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from bloodcell_batch.labels import CLASS_NAMES
+
 PROJECT = Path(__file__).parent.parent
 SHARED = PROJECT.parent / "shared"
 
@@ -57,3 +59,51 @@ def encode(picture: Picture | Image.Image, kind: str = "JPEG", **options: object
     buffer = io.BytesIO()
     image.save(buffer, kind, **({"quality": 95} | options if kind == "JPEG" else options))
     return buffer.getvalue()
+
+
+TOY_RECIPE = """
+name = "toy"
+architecture = "test_efficientnet"
+input_size = 32
+epochs = 8
+batch_size = 16
+learning_rate = 0.01
+ema = 0.5
+precision = "fp32"
+attribution = "drawn by a test"
+
+[augmentation]
+zoom_in = 0.1
+zoom_out = 0.1
+density = 0.1
+stain = 0.1
+neutral = 0.0
+glare = 0.0
+blur = 0.0
+colour_mixing = 0.0
+grey = 0.0
+"""
+
+
+@pytest.fixture(scope="session")
+def toy_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty pictures per class; the classes differ in colour and are easy to learn."""
+    folder = tmp_path_factory.mktemp("cells")
+    rng = np.random.default_rng(0)
+    palette = [(c & 1, c >> 1 & 1, c >> 2 & 1) for c in range(8)]
+    for name, colour in zip(CLASS_NAMES, palette, strict=True):
+        (folder / name).mkdir()
+        for i in range(20):
+            noise = rng.integers(0, 60, (64, 64, 3))
+            coarse = np.kron(rng.integers(0, 40, (8, 8, 3)), np.ones((8, 8, 1), dtype=np.int64))
+            picture = (np.array(colour) * 150 + noise + coarse).clip(0, 255).astype(np.uint8)
+            (folder / name / f"{i:02}.jpg").write_bytes(encode(picture))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that learns them in seconds."""
+    path = tmp_path_factory.mktemp("recipe") / "toy.toml"
+    path.write_text(TOY_RECIPE, encoding="utf-8")
+    return path

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.recipe import TrainConfig
-from bloodcell_batch.training.classifier import Batch, NormalisedNetwork, epoch_seed
+from bloodcell_batch.training.classifier import Batch, NormalisedNetwork, mixed_seed
 from bloodcell_batch.training.dataset import LabelledImages
 
 _CHECK_BATCH = 128
@@ -47,7 +47,7 @@ class _EpochSampler(Sampler[int]):
         return self._count
 
     def __iter__(self) -> Iterator[int]:
-        random = torch.Generator().manual_seed(epoch_seed(self._seed, self._epoch()))
+        random = torch.Generator().manual_seed(mixed_seed(self._seed, self._epoch()))
         if self._weights is None:
             return iter(torch.randperm(self._count, generator=random).tolist())
         return iter(torch.multinomial(self._weights, self._count, replacement=True, generator=random).tolist())

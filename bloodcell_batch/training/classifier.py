@@ -48,9 +48,13 @@ class NormalisedNetwork(LightningModule):
         """Images uint8 (N, 2S, 2S, 3) with the recipe's random changes, (N, 3, S, S) in 0-1."""
         return augment(images, self.side, self.config.augmentation, self.random)
 
-    def on_train_epoch_start(self) -> None:
-        """Seed every source of chance from the epoch: a resumed training then repeats what it would have done."""
-        seed = epoch_seed(self.config.seed, self.current_epoch) + self.global_rank
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed every source of chance from the step: a resumed training then repeats what it would have done.
+
+        Not from the epoch: loaders and Lightning draw from the same source at moments that a resumption shifts.
+        """
+        del batch, batch_idx
+        seed = mixed_seed(self.config.seed, self.global_step * self.trainer.world_size + self.global_rank)
         torch.manual_seed(seed)
         self.random.manual_seed(seed)
 
@@ -198,9 +202,9 @@ class CellClassifier(NormalisedNetwork):
             return torch.stack(shares).mean(dim=0)
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """Seed of one epoch; epochs of neighbouring seeds don't meet for a million epochs."""
-    return seed * 1_000_003 + epoch
+def mixed_seed(seed: int, position: int) -> int:
+    """Seed of one epoch or step; those of neighbouring seeds don't meet for a thousand million positions."""
+    return seed * 1_000_000_007 + position
 
 
 def _teach(teacher: InferenceModule, pixels: Tensor, heat: float) -> Tensor:

@@ -2,23 +2,21 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from conftest import encode
 from safetensors.torch import save_file
 from torchmetrics.functional.classification import multiclass_accuracy
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli import app
 from bloodcell_batch.config import EvaluateConfig
-from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.errors import InputError, ModelFileError, OutputError, TrainingError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import SEEN_PREFIX, ModelFile, open_model
 from bloodcell_batch.pipeline import classify_slides
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.augmentation import augment, plain
 from bloodcell_batch.training.dataset import load_labelled, stratified_split
 from bloodcell_batch.training.evaluation import evaluate
@@ -30,57 +28,12 @@ pytestmark = pytest.mark.filterwarnings(
     # Lightning 2.6 with PyTorch 2.15: its own call of a deprecated tree function.
     "ignore:.*isinstance.treespec, LeafSpec.*",
 )
-RECIPE = """
-name = "toy"
-architecture = "test_efficientnet"
-input_size = 32
-epochs = 8
-batch_size = 16
-learning_rate = 0.01
-ema = 0.5
-precision = "fp32"
-attribution = "drawn by a test"
-
-[augmentation]
-zoom_in = 0.1
-zoom_out = 0.1
-density = 0.1
-stain = 0.1
-neutral = 0.0
-glare = 0.0
-blur = 0.0
-colour_mixing = 0.0
-grey = 0.0
-"""
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty pictures per class; the classes differ in colour and are easy to learn."""
-    folder = tmp_path_factory.mktemp("cells")
-    rng = np.random.default_rng(0)
-    palette = [(c & 1, c >> 1 & 1, c >> 2 & 1) for c in range(8)]
-    for name, colour in zip(CLASS_NAMES, palette, strict=True):
-        (folder / name).mkdir()
-        for i in range(20):
-            noise = rng.integers(0, 60, (64, 64, 3))
-            coarse = np.kron(rng.integers(0, 40, (8, 8, 3)), np.ones((8, 8, 1), dtype=np.int64))
-            picture = (np.array(colour) * 150 + noise + coarse).clip(0, 255).astype(np.uint8)
-            (folder / name / f"{i:02}.jpg").write_bytes(encode(picture))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "toy.toml"
-    path.write_text(RECIPE, encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def trained(data: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def trained(toy_cells: Path, toy_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("model") / "toy.safetensors"
-    result = CliRunner().invoke(app, ["train", str(data), "--config", str(recipe), "--out", str(out)])
+    result = CliRunner().invoke(app, ["train", str(toy_cells), "--config", str(toy_recipe), "--out", str(out)])
     assert result.exit_code == 0, result.stderr
     return out, result.stdout
 
@@ -109,25 +62,25 @@ def test_the_model_file_says_where_it_comes_from(model: ModelFile) -> None:
     assert not set(seen["train"].tolist()) & set(seen["validation"].tolist())
 
 
-def test_evaluate_leaves_out_what_training_saw(model: ModelFile, data: Path) -> None:
-    report = evaluate(model, data, EvaluateConfig(backend="pytorch"), NullObserver())
+def test_evaluate_leaves_out_what_training_saw(model: ModelFile, toy_cells: Path) -> None:
+    report = evaluate(model, toy_cells, EvaluateConfig(backend="pytorch"), NullObserver())
     assert report.metrics.images == 16
     assert report.images_left_out == 144
     assert report.metrics.accuracy == pytest.approx(model.header.metrics["accuracy"])
     assert report.metrics.ece == pytest.approx(model.header.metrics["ece"], abs=1e-3)
-    everything = evaluate(model, data, EvaluateConfig(backend="pytorch", part="all"), NullObserver())
+    everything = evaluate(model, toy_cells, EvaluateConfig(backend="pytorch", part="all"), NullObserver())
     assert everything.metrics.images == 160
 
 
-def test_evaluate_without_unseen_images_says_what_to_do(model: ModelFile, data: Path, tmp_path: Path) -> None:
+def test_evaluate_without_unseen_images_says_what_to_do(model: ModelFile, toy_cells: Path, tmp_path: Path) -> None:
     seen = set(model.load_tensors(SEEN_PREFIX)["train"].tolist())
     import hashlib  # noqa: PLC0415
 
     from bloodcell_batch.training.dataset import short_digest  # noqa: PLC0415
 
-    for path in data.rglob("*.jpg"):
+    for path in toy_cells.rglob("*.jpg"):
         if short_digest(hashlib.sha256(path.read_bytes()).hexdigest()) in seen:
-            target = tmp_path / path.relative_to(data)
+            target = tmp_path / path.relative_to(toy_cells)
             target.parent.mkdir(exist_ok=True)
             target.symlink_to(path)
     with pytest.raises(InputError, match="None of the 128 images") as caught:
@@ -136,22 +89,22 @@ def test_evaluate_without_unseen_images_says_what_to_do(model: ModelFile, data: 
 
 
 @pytest.mark.parametrize("backend", ["openvino", "pytorch"])
-def test_a_trained_model_classifies(trained: tuple[Path, str], data: Path, tmp_path: Path, backend: str) -> None:
+def test_a_trained_model_classifies(trained: tuple[Path, str], toy_cells: Path, tmp_path: Path, backend: str) -> None:
     from bloodcell_batch.config import ClassifyConfig  # noqa: PLC0415
 
     settings = ClassifyConfig(model=trained[0], backend=backend, min_confidence=0.0, outlier_threshold=1e9)
-    result = classify_slides(data, str(tmp_path / "r.csv"), settings)
+    result = classify_slides(toy_cells, str(tmp_path / "r.csv"), settings)
     assert {slide.slide_id for slide in result.slides} == set(CLASS_NAMES)
     assert sum(slide.classified for slide in result.slides) == 160
     right = sum(slide.shares[slide.slide_id].count for slide in result.slides if slide.slide_id in slide.shares)
     assert right >= 0.8 * 120
 
 
-def test_the_same_seed_gives_the_same_model(data: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_model(toy_cells: Path, tmp_path: Path) -> None:
     config = TrainConfig(architecture="test_efficientnet", input_size=32, epochs=1, batch_size=16, precision="fp32")
 
     def weights(name: str, seed: int) -> tuple[dict[str, torch.Tensor], Metrics]:
-        model, metrics = train(config.model_copy(update={"seed": seed}), data, tmp_path / name)
+        model, metrics = train(config.model_copy(update={"seed": seed}), toy_cells, tmp_path / name)
         return {key: torch.from_numpy(value) for key, value in model.load_tensors("network.").items()}, metrics
 
     first, second, other = weights("a.safetensors", 1), weights("b.safetensors", 1), weights("c.safetensors", 2)
@@ -161,17 +114,17 @@ def test_the_same_seed_gives_the_same_model(data: Path, tmp_path: Path) -> None:
 
 
 def test_training_starts_from_given_weights(
-    trained: tuple[Path, str], recipe: Path, data: Path, tmp_path: Path
+    trained: tuple[Path, str], toy_recipe: Path, toy_cells: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "next.safetensors"
-    arguments = ["train", str(data), "--config", str(recipe), "--epochs", "1", "--learning-rate", "1e-9"]
+    arguments = ["train", str(toy_cells), "--config", str(toy_recipe), "--epochs", "1", "--learning-rate", "1e-9"]
     result = CliRunner().invoke(app, [*arguments, "--init-weights", str(trained[0]), "--out", str(out)])
     assert result.exit_code == 0, result.stderr
     assert "0 tensors start afresh" in result.stderr
     assert open_model(out).header.training["best_validation_score"] >= 0.7
 
 
-def test_bare_weights_start_a_training_too(data: Path, tmp_path: Path) -> None:
+def test_bare_weights_start_a_training_too(toy_cells: Path, tmp_path: Path) -> None:
     import timm  # noqa: PLC0415
 
     bare = timm.create_model("test_efficientnet", num_classes=1000)
@@ -179,16 +132,16 @@ def test_bare_weights_start_a_training_too(data: Path, tmp_path: Path) -> None:
     config = TrainConfig(
         architecture="test_efficientnet", input_size=32, epochs=1, init_weights=tmp_path / "bare.safetensors"
     )
-    model, _ = train(config, data, tmp_path / "m.safetensors")
+    model, _ = train(config, toy_cells, tmp_path / "m.safetensors")
     assert model.header.training["recipe"]["init_weights"] == "bare.safetensors"
 
 
-def test_bad_starts_are_refused_before_the_work(data: Path, tmp_path: Path) -> None:
+def test_bad_starts_are_refused_before_the_work(toy_cells: Path, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="initial weights"):
-        train(TrainConfig(init_weights=tmp_path / "w.safetensors", epochs=1), data, tmp_path / "m.safetensors")
+        train(TrainConfig(init_weights=tmp_path / "w.safetensors", epochs=1), toy_cells, tmp_path / "m.safetensors")
     with pytest.raises(ModelFileError, match="Unknown architecture 'resnet9999'"):
-        train(TrainConfig(architecture="resnet9999", epochs=1), data, tmp_path / "m.safetensors")
+        train(TrainConfig(architecture="resnet9999", epochs=1), toy_cells, tmp_path / "m.safetensors")
     (tmp_path / "there.safetensors").write_bytes(b"")
     for name in ("m.pt", "there.safetensors", "no/m.safetensors"):
         with pytest.raises(OutputError):
@@ -196,13 +149,13 @@ def test_bad_starts_are_refused_before_the_work(data: Path, tmp_path: Path) -> N
     assert not (tmp_path / "m.safetensors").exists()
 
 
-def test_the_kept_weights_are_those_that_were_measured(data: Path) -> None:
+def test_the_kept_weights_are_those_that_were_measured(toy_cells: Path) -> None:
     """With a moving average, validation sees other weights than training, and these must be the ones kept."""
     config = TrainConfig(
         architecture="test_efficientnet", input_size=32, epochs=2, batch_size=16, precision="fp32", ema=0.9, warmup=0
     )
     preprocessing = Preprocessing(input_size=32)
-    images, _ = load_labelled(data, Preprocessing(input_size=64), 0, NullObserver())
+    images, _ = load_labelled(toy_cells, Preprocessing(input_size=64), 0, NullObserver())
     split = stratified_split(images.labels, images.groups, 0.2, 0.1, seed=0)
     classifier = fit(config, preprocessing, images, split, NullObserver())
     assert set(classifier.best_state) == set(classifier.network.state_dict())
@@ -221,8 +174,8 @@ def test_the_kept_weights_are_those_that_were_measured(data: Path) -> None:
     assert sum(scores) / 2 == pytest.approx(classifier.best_score, abs=1e-6)
 
 
-def test_a_loss_that_is_no_number_stops_the_training(data: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_the_training(toy_cells: Path, tmp_path: Path) -> None:
     config = TrainConfig(architecture="test_efficientnet", input_size=32, epochs=2, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingError, match="The loss became"):
-        train(config, data, tmp_path / "m.safetensors")
+        train(config, toy_cells, tmp_path / "m.safetensors")
     assert not list(tmp_path.glob("*.safetensors"))
