@@ -4,7 +4,7 @@ Precedence: command-line flag > key of the `--config` TOML file > default. Unkno
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -75,18 +75,23 @@ class EvaluateConfig(CommandConfig):
 Config = TypeVar("Config", bound=CommandConfig)
 
 
-def resolve(kind: type[Config], flags: Mapping[str, Any], file: Path | None = None) -> Config:
-    """Merge flags over a TOML file over the defaults.
+def resolve(
+    kind: type[Config], flags: Mapping[str, Any], file: Path | None = None, settings: Sequence[str] = ()
+) -> Config:
+    """Merge flags over settings over a TOML file over the defaults.
 
     Args:
         kind: the configuration class.
         flags: option values; None means not given.
         file: TOML file whose keys are the fields of `kind`.
+        settings: `key=value` texts; a dotted key reaches into a table, the value is TOML or plain text.
 
     Raises:
         UsageError: unreadable or malformed file, unknown key, or a value out of range; the text names the key.
     """
     values = _read_toml(file) if file else {}
+    for setting in settings:
+        _set(values, setting)
     values |= {key: value for key, value in flags.items() if value is not None}
     try:
         return kind.model_validate(values)
@@ -103,6 +108,22 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise UsageError(f"The configuration {file} is not valid TOML: {error}.", hint="Correct the file.") from error
 
 
+def _set(values: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    *tables, last = key.strip().split(".")
+    if not equals or not last:
+        raise UsageError(f"--set {setting!r} is not KEY=VALUE.", hint="For example: --set augmentation.blur=0.3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # quotes around a word would have to survive the shell
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {setting!r}: {table} is not a table.", hint="See --help for the keys.")
+    values[last] = value
+
+
 def _explain(error: ValidationError, kind: type[BaseModel], file: Path | None) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
@@ -111,7 +132,7 @@ def _explain(error: ValidationError, kind: type[BaseModel], file: Path | None) -
         table: Any = kind
         for part in first["loc"][:-1]:
             table = table.model_fields[part].annotation
-        return f"Unknown key {key!r} in {file}; known keys: {', '.join(table.model_fields)}."
+        return f"Unknown key {key!r} in {file or '--set'}; known keys: {', '.join(table.model_fields)}."
     if not key:
         return f"{first['msg'].removeprefix('Value error, ')}{source}."
     flag = "--" + key.replace("_", "-")

@@ -93,6 +93,9 @@ class TrainConfig(CommandConfig):
     outlier_quantile: float = Field(
         0.99, gt=0.5, lt=1, description="Share of the validation cells that the outlier threshold lets pass"
     )
+    outlier_images: int = Field(
+        6000, ge=80, description="Training images whose features the outlier score is fitted on"
+    )
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the processor has it"

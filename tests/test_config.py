@@ -48,7 +48,7 @@ class TestPrecedence:
     def test_nested_tables(self, tmp_path: Path) -> None:
         config = resolve(TrainConfig, {"epochs": 2}, _toml(tmp_path, "[augmentation]\nblur = 0\n"))
         assert config.augmentation.blur == 0
-        assert config.augmentation.scale == TrainConfig().augmentation.scale
+        assert config.augmentation.zoom_in == TrainConfig().augmentation.zoom_in
         assert config.epochs == 2
 
     def test_an_empty_file_changes_nothing(self, tmp_path: Path) -> None:
@@ -151,3 +151,37 @@ def test_the_recipe_of_the_default_model_is_valid() -> None:
     config = resolve(TrainConfig, {}, PROJECT / "configs" / "default.toml")
     assert config.name == "bloodcell-default"
     assert config.architecture == "mobilenetv2_100"
+
+
+def test_a_setting_reaches_every_key_and_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text("epochs = 3\n[augmentation]\nblur = 0.4\nnoise = 0.01\n", encoding="utf-8")
+    settings = ["epochs=7", "augmentation.blur = 0.1", "optimiser=sgd", 'loss="focal"', "class_weights=true"]
+    recipe = resolve(TrainConfig, {"seed": 5}, file, [*settings, "seed=1"])
+    assert (recipe.epochs, recipe.optimiser, recipe.loss, recipe.class_weights, recipe.seed) == (
+        7,
+        "sgd",
+        "focal",
+        True,
+        5,
+    )
+    assert (recipe.augmentation.blur, recipe.augmentation.noise) == (0.1, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("epochs", "is not KEY=VALUE"),
+        ("=3", "is not KEY=VALUE"),
+        ("epochs.many=3", "epochs is not a table"),
+        ("epoch=3", "Unknown key 'epoch'"),
+        ("augmentation.blurr=3", "Unknown key 'augmentation.blurr'"),
+        ("epochs=many", "--epochs can't be 'many'"),
+    ],
+)
+def test_a_wrong_setting_is_named(setting: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text("epochs = 3\n", encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        resolve(TrainConfig, {}, file, [setting])
+    assert said in str(caught.value)

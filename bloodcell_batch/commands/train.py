@@ -16,6 +16,9 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", metavar="DATA")],
     out: Annotated[Path, typer.Option(help="Model file to write.", metavar="FILE.safetensors")],
     config: Annotated[Path | None, typer.Option(help="Recipe, a TOML file (flags win).", metavar="FILE")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key of the recipe; repeatable.", metavar="KEY=VALUE")
+    ] = None,
     architecture: Annotated[str | None, option(_Config, "architecture", metavar="NAME")] = None,
     pretrained: Annotated[bool | None, option(_Config, "pretrained", "--pretrained")] = None,
     init_weights: Annotated[Path | None, option(_Config, "init_weights", metavar="FILE")] = None,
@@ -44,7 +47,7 @@ def train(
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
     with errors_as_text(log_format):
-        settings = resolve(_Config, flags, config)
+        settings = resolve(_Config, flags, config, setting or ())
         from bloodcell_batch.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.training.metrics import as_text  # noqa: PLC0415
         from bloodcell_batch.training.train import check_model_path  # noqa: PLC0415

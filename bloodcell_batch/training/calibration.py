@@ -20,7 +20,6 @@ from bloodcell_batch.training.dataset import LabelledImages
 from bloodcell_batch.training.metrics import Rules
 
 _BATCH = 128
-_MAX_FIT_IMAGES = 6000
 _MIN_THRESHOLD, _MAX_THRESHOLD = 0.4, 0.999
 
 
@@ -58,7 +57,7 @@ def calibrate(
     """
     side = preprocessing.input_size
     generator = torch.Generator().manual_seed(config.seed)
-    picks = torch.randperm(len(training), generator=generator)[:_MAX_FIT_IMAGES].numpy()
+    picks = torch.randperm(len(training), generator=generator)[: config.outlier_images].numpy()
     chosen = training.take(picks)
 
     def varied(batch: Tensor) -> Tensor:

@@ -78,6 +78,8 @@ class _Job:
             with warnings.catch_warnings():
                 # The batches are made in memory by this process: more loader workers would only copy them about.
                 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+                # Lightning 2.6 calls a function of its own that PyTorch 2.15 deprecated.
+                warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
                 trainer.fit(network, *loaders, ckpt_path=start if start and start.exists() else None, weights_only=True)
         except SystemExit as stop:
             # Lightning turns Ctrl-C into an exit code of its own after tidying up.

@@ -19,8 +19,6 @@ from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.train import train
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*")
-
 
 class _StopAfter(NullObserver):
     """Breaks a training off in the middle of an epoch, as a crash would."""

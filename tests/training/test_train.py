@@ -24,11 +24,6 @@ from bloodcell_batch.training.fit import fit
 from bloodcell_batch.training.metrics import Metrics
 from bloodcell_batch.training.train import check_model_path, train
 
-pytestmark = pytest.mark.filterwarnings(
-    # Lightning 2.6 with PyTorch 2.15: its own call of a deprecated tree function.
-    "ignore:.*isinstance.treespec, LeafSpec.*",
-)
-
 
 @pytest.fixture(scope="module")
 def trained(toy_cells: Path, toy_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
