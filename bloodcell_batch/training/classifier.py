@@ -159,13 +159,14 @@ class CellClassifier(NormalisedNetwork):
 
     def on_validation_epoch_end(self) -> None:
         """Keep the weights if this epoch is the best so far."""
+        # The metrics add up over all processes; `sync_dist` only spares Lightning a warning.
         plain_accuracy, changed_accuracy = (float(metric.compute()) for metric in (self._as_they_are, self._changed))
         self._as_they_are.reset()
         self._changed.reset()
-        self.log("balanced_accuracy", plain_accuracy)
-        self.log("balanced_accuracy_changed", changed_accuracy)
+        self.log("balanced_accuracy", plain_accuracy, sync_dist=True)
+        self.log("balanced_accuracy_changed", changed_accuracy, sync_dist=True)
         score = (plain_accuracy + changed_accuracy) / 2
-        self.log("score", score)
+        self.log("score", score, sync_dist=True)
         if score > self.best_score:
             self.best_score, self.best_epoch = score, self.current_epoch + 1
             self.best_state = self._measured

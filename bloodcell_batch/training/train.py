@@ -56,7 +56,7 @@ def train(
             training that had another recipe or other images.
         OutputError: the model file, the log or a checkpoint can't be written.
     """
-    observer = observer or NullObserver()
+    observer = observer if observer is not None and is_main_process() else NullObserver()
     preprocessing = Preprocessing(input_size=config.input_size)
     cached = preprocessing.model_copy(update={"input_size": CACHE_FACTOR * config.input_size})
     workers = available_cpus() if config.workers is None else config.workers
