@@ -6,8 +6,8 @@ from conftest import PROJECT
 from pydantic import ValidationError
 
 from bloodcell_batch.config import ClassifyConfig, CommandConfig, EvaluateConfig, resolve
-from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.errors import ExitCode, UsageError
+from bloodcell_batch.recipe import TrainConfig
 
 
 def _toml(folder: Path, text: str) -> Path:

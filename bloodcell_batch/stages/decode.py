@@ -22,20 +22,37 @@ from bloodcell_batch.preprocessing import (
 from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality, Reason, Rejection, Status
 
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
+Reader = Callable[[ImageFile], tuple[str, NDArray[np.uint8]]]
+"""Gives the SHA-256 (hex) of an image's bytes and its pixels, uint8 (height, width, 3) RGB; raises
+`UndecodableImageError`."""
 
 
 def make_decoder(root: str, preprocessing: Preprocessing, limits: DecodeLimits) -> Decoder:
     """A function that reads one image under `root` and decodes it; a bad file gives a `Rejection`, never an error."""
+    return decoder_of(make_reader(root, limits), preprocessing)
+
+
+def make_reader(root: str, limits: DecodeLimits) -> Reader:
+    """A function that reads one image file under `root`."""
+
+    def read(file: ImageFile) -> tuple[str, NDArray[np.uint8]]:
+        data = _read(root, file, limits)
+        return hashlib.sha256(data).hexdigest(), decode_rgb(data, limits)
+
+    return read
+
+
+def decoder_of(reader: Reader, preprocessing: Preprocessing) -> Decoder:
+    """A function that derives everything the run needs from one reading of an image."""
 
     def decode(file: ImageFile) -> DecodedImage | Rejection:
         try:
-            data = _read(root, file, limits)
-            rgb = decode_rgb(data, limits)
+            sha256, rgb = reader(file)
         except UndecodableImageError as error:
             return Rejection(file, Status.FAILED, error.reason, error.detail)
         thumbnail = grey_thumbnail(Image.fromarray(rgb))
         facts = ImageFacts(
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256=sha256,
             phash=perceptual_hash(thumbnail),
             width=rgb.shape[1],
             height=rgb.shape[0],

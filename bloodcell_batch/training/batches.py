@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.classifier import Batch, NormalisedNetwork, mixed_seed
-from bloodcell_batch.training.dataset import LabelledImages
+from bloodcell_batch.training.labelled import LabelledImages
 
 _CHECK_BATCH = 128
 

@@ -16,7 +16,7 @@ from bloodcell_batch.outlier import OutlierScore, fit_outlier_score
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.augmentation import augment, plain
-from bloodcell_batch.training.dataset import LabelledImages
+from bloodcell_batch.training.labelled import LabelledImages
 from bloodcell_batch.training.metrics import Rules
 
 _BATCH = 128

@@ -16,7 +16,7 @@ from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.model_file import SEEN_PREFIX, ModelFile
 from bloodcell_batch.outlier import load_outlier_score
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.training.dataset import LabelledImages, load_labelled
+from bloodcell_batch.training.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.metrics import Metrics, Rules, measure
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.training.dataset import LabelledImages
+from bloodcell_batch.training.labelled import LabelledImages
 
 _PREFIX = re.compile(r"[A-Za-z]+(?=[_-])")
 

@@ -19,10 +19,11 @@ from bloodcell_batch.training.batches import InMemory, checking_loader, training
 from bloodcell_batch.training.callbacks import Checkpoint, Report, averages_and_stops
 from bloodcell_batch.training.classifier import Batch, CellClassifier, NormalisedNetwork
 from bloodcell_batch.training.contrast import ContrastiveLearner
-from bloodcell_batch.training.dataset import LabelledImages, Split
 from bloodcell_batch.training.fine_labels import fine_labels
 from bloodcell_batch.training.initial_weights import load_teachers, read_weights
+from bloodcell_batch.training.labelled import LabelledImages
 from bloodcell_batch.training.run_folder import CHECKPOINT, CONTRASTIVE_CHECKPOINT, RunFolder
+from bloodcell_batch.training.split import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,13 @@ def fit(
     if config.contrastive_epochs and not (folder and folder.checkpoint.exists()):
         learner = ContrastiveLearner(config, preprocessing, steps * config.contrastive_epochs)
         learner.network.load_state_dict(classifier.network.state_dict())
-        loaders = training_loader(config, data, learner), None
-        job.run(learner, loaders, config.contrastive_epochs, [], CONTRASTIVE_CHECKPOINT)
+        job.run(
+            learner,
+            (training_loader(config, data, learner), None),
+            config.contrastive_epochs,
+            [],
+            CONTRASTIVE_CHECKPOINT,
+        )
         classifier.network.load_state_dict(learner.network.state_dict())
     loaders = training_loader(config, data, classifier), checking_loader(InMemory(images, fine, split.validation))
     job.run(classifier, loaders, config.epochs, averages_and_stops(config, steps), CHECKPOINT)

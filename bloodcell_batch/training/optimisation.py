@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from timm.optim import Lion
+from timm.optim.lion import Lion
 from torch import nn
 from torch.optim import Optimizer
 

@@ -2,16 +2,19 @@
 
 import os
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from bloodcell_batch import __version__
 from bloodcell_batch.cpus import available_cpus
-from bloodcell_batch.errors import OutputError, TrainingError
+from bloodcell_batch.errors import ModelFileError, OutputError, TrainingError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import (
     NETWORK_PREFIX,
@@ -20,18 +23,23 @@ from bloodcell_batch.model_file import (
     ModelFile,
     ModelHeader,
     default_classes,
+    open_model,
     save_model,
 )
 from bloodcell_batch.network import load_inference_module
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.recipe import TrainConfig
+from bloodcell_batch.training.audit import audit
 from bloodcell_batch.training.calibration import Calibration, calibrate, predict
 from bloodcell_batch.training.classifier import CellClassifier
-from bloodcell_batch.training.dataset import LabelledImages, load_labelled, resolve_conflicts, stratified_split
 from bloodcell_batch.training.fit import fit
+from bloodcell_batch.training.initial_weights import weights_path
+from bloodcell_batch.training.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.metrics import Metrics, measure
 from bloodcell_batch.training.run_folder import RunFolder, is_main_process
+from bloodcell_batch.training.sources import FREE, TRAIN, VALIDATION
+from bloodcell_batch.training.split import Split, stratified_split
 
 CACHE_FACTOR = 2
 """Training images are kept at this multiple of the input size, so that magnified cells stay sharp."""
@@ -60,14 +68,15 @@ def train(
     preprocessing = Preprocessing(input_size=config.input_size)
     cached = preprocessing.model_copy(update={"input_size": CACHE_FACTOR * config.input_size})
     workers = available_cpus() if config.workers is None else config.workers
-    images, rejected = load_labelled(data, cached, workers, observer)
-    for bad in rejected:
-        observer.warn(f"left out {bad.file.path}: {bad.reason} ({bad.detail})")
-    images = resolve_conflicts(images, config.conflicts, observer)
+    images, rejected = load_labelled(data, cached, workers, observer, cache=config.cache)
+    images, findings = audit(images, rejected, config.conflicts, observer)
+    earlier = _seen_before(config)
+    images = _respect(earlier, images, observer)
     fractions = (config.validation_fraction, config.test_fraction)
-    split = stratified_split(images.labels, images.groups, *fractions, config.seed)
+    split = stratified_split(images.labels, images.groups, *fractions, config.seed, images.parts)
     sizes = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     observer.note("; ".join(f"{part} {size} images" for part, size in sizes.items()), **sizes)
+    _warn_of_known(earlier, images, split, observer)
 
     folder = RunFolder(out)
     if folder.unfinished:
@@ -75,25 +84,23 @@ def train(
         observer.note(f"continuing the training in {folder.path}")
     elif is_main_process():
         folder.begin(config, images.digests, images.labels)
+        folder.write_json("audit.json", findings.as_dict())
     classifier = fit(config, preprocessing, images, split, observer, folder)
     if not is_main_process():
         return None
     network = classifier.network
     network.load_state_dict(classifier.best_state)
     network.eval()
-    held_out = _as_classified(data, images, np.concatenate([split.validation, split.test]), preprocessing, workers)
     validation, test = (
-        held_out.take(np.arange(sizes["validation"])),
-        held_out.take(np.arange(sizes["validation"], len(held_out))),
+        _as_classified(data, images, index, preprocessing, workers) for index in (split.validation, split.test)
     )
     observer.note("calibrating on the validation part")
     calibration = calibrate(network, images.take(split.train), validation, preprocessing, config)
     metrics = measure(*calibration.predict(test.pixels), test.labels, calibration.rules)
     header = _header(config, preprocessing, calibration, images, sizes, classifier, metrics)
-    tensors = {NETWORK_PREFIX + name: value.numpy() for name, value in network.state_dict().items()}
-    tensors |= {OUTLIER_PREFIX + name: value for name, value in calibration.outlier.tensors().items()}
-    tensors[SEEN_PREFIX + "train"] = np.sort(images.digests[split.train])
-    tensors[SEEN_PREFIX + "validation"] = np.sort(images.digests[split.validation])
+    tensors = _tensors(network, calibration)
+    for part, index in (("train", split.train), ("validation", split.validation)):
+        tensors[SEEN_PREFIX + part] = np.union1d(images.digests[index], earlier[part])
     model = save_model(out, header, tensors)
     _check_saved(model, calibration, test)
     folder.end()
@@ -122,6 +129,42 @@ def check_model_path(out: Path, *, overwrite: bool, resume: bool) -> None:
     folder.end()
 
 
+def _seen_before(config: TrainConfig) -> dict[str, NDArray[np.uint64]]:
+    """Digests of the images that the initial weights were trained and calibrated on, as far as they are known."""
+    nothing = np.empty(0, dtype=np.uint64)
+    seen = {"train": nothing, "validation": nothing}
+    if config.init_weights is None:
+        return seen
+    try:
+        return seen | open_model(weights_path(config.init_weights)).load_tensors(SEEN_PREFIX)
+    except ModelFileError:
+        return seen  # bare weights carry no such list; `read_weights` says whether they can be read at all
+
+
+def _respect(earlier: dict[str, NDArray[np.uint64]], images: LabelledImages, observer: Observer) -> LabelledImages:
+    """Keep images that the initial weights know out of the parts that must be new to them."""
+    parts = images.parts.copy()
+    for part, code in (("validation", VALIDATION), ("train", TRAIN)):
+        known = np.isin(images.groups, images.groups[np.isin(images.digests, earlier[part])])
+        parts[known & (parts == FREE)] = code
+    taken = int((parts != images.parts).sum())
+    if taken:
+        observer.note(f"{taken} images are known to the initial weights and stay in the parts that they had")
+    return replace(images, parts=parts)
+
+
+def _warn_of_known(
+    earlier: dict[str, NDArray[np.uint64]], images: LabelledImages, split: Split, observer: Observer
+) -> None:
+    seen = np.concatenate([earlier["train"], earlier["validation"]])
+    known = int(np.isin(images.digests[split.test], seen).sum())
+    if known:
+        observer.warn(
+            f"{known} of the {len(split.test)} test images were already seen by the initial weights: the figures below "
+            "are too good. Add images that the model has never seen."
+        )
+
+
 def _as_classified(
     data: Path, images: LabelledImages, index: NDArray[np.int64], preprocessing: Preprocessing, workers: int
 ) -> LabelledImages:
@@ -130,6 +173,11 @@ def _as_classified(
     fresh, _ = load_labelled(data, preprocessing, workers, NullObserver(), only=frozenset(wanted.paths))
     order = {path: i for i, path in enumerate(fresh.paths)}
     return fresh.take(np.array([order[path] for path in wanted.paths], dtype=np.int64))
+
+
+def _tensors(network: nn.Module, calibration: Calibration) -> dict[str, NDArray[Any]]:
+    weights = {NETWORK_PREFIX + name: value.numpy() for name, value in network.state_dict().items()}
+    return weights | {OUTLIER_PREFIX + name: value for name, value in calibration.outlier.tensors().items()}
 
 
 def _check_saved(model: ModelFile, calibration: Calibration, images: LabelledImages) -> None:

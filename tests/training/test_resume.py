@@ -95,6 +95,7 @@ def test_a_killed_training_is_continued_exactly(
     assert resumed.exit_code == 0, resumed.stderr
     assert_same(open_model(out), untouched)
     assert sorted(path.name for path in (tmp_path / "m.training").iterdir()) == [
+        "audit.json",
         "curves.png",
         "history.csv",
         "recipe.json",

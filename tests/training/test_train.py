@@ -18,10 +18,11 @@ from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.augmentation import augment, plain
-from bloodcell_batch.training.dataset import load_labelled, stratified_split
 from bloodcell_batch.training.evaluation import evaluate
 from bloodcell_batch.training.fit import fit
+from bloodcell_batch.training.labelled import load_labelled
 from bloodcell_batch.training.metrics import Metrics
+from bloodcell_batch.training.split import stratified_split
 from bloodcell_batch.training.train import check_model_path, train
 
 
@@ -71,7 +72,7 @@ def test_evaluate_without_unseen_images_says_what_to_do(model: ModelFile, toy_ce
     seen = set(model.load_tensors(SEEN_PREFIX)["train"].tolist())
     import hashlib  # noqa: PLC0415
 
-    from bloodcell_batch.training.dataset import short_digest  # noqa: PLC0415
+    from bloodcell_batch.training.labelled import short_digest  # noqa: PLC0415
 
     for path in toy_cells.rglob("*.jpg"):
         if short_digest(hashlib.sha256(path.read_bytes()).hexdigest()) in seen:
@@ -99,7 +100,9 @@ def test_the_same_seed_gives_the_same_model(toy_cells: Path, tmp_path: Path) -> 
     config = TrainConfig(architecture="test_efficientnet", input_size=32, epochs=1, batch_size=16, precision="fp32")
 
     def weights(name: str, seed: int) -> tuple[dict[str, torch.Tensor], Metrics]:
-        model, metrics = train(config.model_copy(update={"seed": seed}), toy_cells, tmp_path / name)
+        result = train(config.model_copy(update={"seed": seed}), toy_cells, tmp_path / name)
+        assert result is not None
+        model, metrics = result
         return {key: torch.from_numpy(value) for key, value in model.load_tensors("network.").items()}, metrics
 
     first, second, other = weights("a.safetensors", 1), weights("b.safetensors", 1), weights("c.safetensors", 2)
@@ -127,8 +130,9 @@ def test_bare_weights_start_a_training_too(toy_cells: Path, tmp_path: Path) -> N
     config = TrainConfig(
         architecture="test_efficientnet", input_size=32, epochs=1, init_weights=tmp_path / "bare.safetensors"
     )
-    model, _ = train(config, toy_cells, tmp_path / "m.safetensors")
-    assert model.header.training["recipe"]["init_weights"] == "bare.safetensors"
+    result = train(config, toy_cells, tmp_path / "m.safetensors")
+    assert result is not None
+    assert result[0].header.training["recipe"]["init_weights"] == "bare.safetensors"
 
 
 def test_bad_starts_are_refused_before_the_work(toy_cells: Path, tmp_path: Path) -> None:
