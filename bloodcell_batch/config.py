@@ -70,6 +70,12 @@ class EvaluateConfig(CommandConfig):
     part: Literal["unseen", "validation", "training", "all"] = Field(
         "unseen", description="Images to use: those the model's training never saw, or a part that it did see"
     )
+    class_map: dict[str, str] = Field(
+        default_factory=dict, description="Label of another laboratory -> one of our classes, or 'ignore'"
+    )
+    bootstrap: int = Field(1000, ge=0, le=100_000, description="Bootstrap samples for the intervals; 0 for none")
+    corruptions: bool = Field(False, description="Also classify the images corrupted in 14 ways at 5 severities")
+    corruption_images: int = Field(500, ge=1, description="Images that are corrupted, evenly from all classes")
 
 
 Config = TypeVar("Config", bound=CommandConfig)

@@ -8,18 +8,35 @@ import typer
 from bloodcell_batch.backends import BACKEND_NAMES
 from bloodcell_batch.commands.options import Log, LogFormat, Quiet, errors_as_text, option
 from bloodcell_batch.config import EvaluateConfig, resolve
+from bloodcell_batch.errors import UsageError
 
 _Config = EvaluateConfig
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", metavar="DATA")],
-    model: Annotated[
-        Path | None, typer.Option(help="Model file; the one shipped with the package if not given.", metavar="FILE")
-    ] = None,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Model file (the one shipped with the package if left out), then the labelled images: a folder with "
+            "one folder per class, a .csv or .parquet manifest (path, label), or a MedMNIST .npz file.",
+            metavar="[MODEL] DATA",
+        ),
+    ],
+    model: Annotated[Path | None, typer.Option(help="Model file, in place of MODEL.", metavar="FILE")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with the options below.", metavar="FILE")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.", metavar="FILE")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write evaluation.json, evaluation.md and pictures to this folder.", metavar="FOLDER"),
+    ] = None,
     part: Annotated[str | None, option(_Config, "part")] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="Another laboratory's label; OURS may be 'ignore'.", metavar="OTHER=OURS"),
+    ] = None,
+    corruptions: Annotated[bool | None, option(_Config, "corruptions", "--corruptions")] = None,
+    corruption_images: Annotated[int | None, option(_Config, "corruption_images", metavar="IMAGES")] = None,
+    bootstrap: Annotated[int | None, option(_Config, "bootstrap", metavar="SAMPLES")] = None,
     backend: Annotated[str | None, option(_Config, "backend", metavar="|".join(BACKEND_NAMES))] = None,
     batch_size: Annotated[int | None, option(_Config, "batch_size", metavar="IMAGES")] = None,
     workers: Annotated[int | None, option(_Config, "workers", metavar="THREADS")] = None,
@@ -32,14 +49,33 @@ def evaluate(
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
     with errors_as_text(log_format):
+        chosen, data = _model_and_data(paths, model)
         settings = resolve(_Config, flags, config)
+        if mapping:
+            settings = settings.model_copy(update={"class_map": settings.class_map | _parsed(mapping)})
         from bloodcell_batch.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.model_file import open_model  # noqa: PLC0415
         from bloodcell_batch.training.evaluation import evaluate as run  # noqa: PLC0415
-        from bloodcell_batch.training.evaluation import write_report  # noqa: PLC0415
-        from bloodcell_batch.training.metrics import as_text  # noqa: PLC0415
+        from bloodcell_batch.training.evaluation_report import summary, write_json, write_report  # noqa: PLC0415
 
-        report = run(open_model(model), data, settings, make_observer(quiet=quiet, log_format=log_format))
-        write_text(as_text(report.metrics))
+        found = run(open_model(chosen), data, settings, make_observer(quiet=quiet, log_format=log_format))
+        write_text(summary(found))
         if out is not None:
-            write_report(report, out)
+            write_json(found, out)
+        if report is not None:
+            write_report(found, report)
+
+
+def _model_and_data(paths: list[Path], model: Path | None) -> tuple[Path | None, Path]:
+    if len(paths) > 2 or (len(paths) == 2 and model is not None):
+        hint = "evaluate [MODEL] DATA, or evaluate DATA --model MODEL."
+        raise UsageError("Give one model and one source of labelled images.", hint=hint)
+    return (paths[0] if len(paths) == 2 else model), paths[-1]
+
+
+def _parsed(mapping: list[str]) -> dict[str, str]:
+    pairs = [entry.partition("=") for entry in mapping]
+    wrong = [entry for entry, (other, _, ours) in zip(mapping, pairs, strict=True) if not other or not ours]
+    if wrong:
+        raise UsageError(f"--map {wrong[0]!r} is not OTHER=OURS.", hint="For example: --map NGS=neutrophil")
+    return {other: ours for other, _, ours in pairs}
