@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bloodcell_batch.config import CommandConfig
 
@@ -46,8 +46,8 @@ class TrainConfig(CommandConfig):
     name: str = Field("bloodcell", description="Name of the model, written to its header")
     architecture: str = Field("mobilenetv2_100", description="timm architecture")
     pretrained: bool = Field(False, description="Start from timm's pretrained weights (downloads them)")
-    init_weights: Path | None = Field(
-        None, description="Start from the weights in this safetensors file; 'default' is the model in the package"
+    init_weights: tuple[Path, ...] = Field(
+        (), description="Start from the weights in this file, or the mean of several; 'default' is the package's model"
     )
     input_size: int = Field(128, ge=16, le=1024, description="Side of the network's input, in pixels")
 
@@ -110,9 +110,14 @@ class TrainConfig(CommandConfig):
     attribution: str = Field("not stated", description="Source and licence of the training images")
     augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig)
 
+    @field_validator("init_weights", "teachers", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return (value,) if isinstance(value, str | Path) else value
+
     @model_validator(mode="after")
     def _choices_fit_together(self) -> Self:
-        if self.pretrained and self.init_weights is not None:
+        if self.pretrained and self.init_weights:
             raise ValueError("pretrained and init_weights exclude each other; choose one start")
         if self.ema and self.swa:
             raise ValueError("ema and swa exclude each other; choose one average")

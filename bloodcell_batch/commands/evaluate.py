@@ -9,6 +9,8 @@ from bloodcell_batch.backends import BACKEND_NAMES
 from bloodcell_batch.commands.options import Log, LogFormat, Quiet, errors_as_text, option
 from bloodcell_batch.config import EvaluateConfig, resolve
 from bloodcell_batch.errors import UsageError
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.recipe import TrainConfig
 
 _Config = EvaluateConfig
 
@@ -36,6 +38,13 @@ def evaluate(
     ] = None,
     corruptions: Annotated[bool | None, option(_Config, "corruptions", "--corruptions")] = None,
     corruption_images: Annotated[int | None, option(_Config, "corruption_images", metavar="IMAGES")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Cross-validate instead: train the recipe anew for every fold.", min=2, metavar="N"),
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe for --folds, a TOML file; the model's own if not given.", metavar="FILE")
+    ] = None,
     bootstrap: Annotated[int | None, option(_Config, "bootstrap", metavar="SAMPLES")] = None,
     backend: Annotated[str | None, option(_Config, "backend", metavar="|".join(BACKEND_NAMES))] = None,
     batch_size: Annotated[int | None, option(_Config, "batch_size", metavar="IMAGES")] = None,
@@ -53,17 +62,49 @@ def evaluate(
         settings = resolve(_Config, flags, config)
         if mapping:
             settings = settings.model_copy(update={"class_map": settings.class_map | _parsed(mapping)})
-        from bloodcell_batch.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
-        from bloodcell_batch.model_file import open_model  # noqa: PLC0415
-        from bloodcell_batch.training.evaluation import evaluate as run  # noqa: PLC0415
-        from bloodcell_batch.training.evaluation_report import summary, write_json, write_report  # noqa: PLC0415
+        from bloodcell_batch.console import make_observer  # noqa: PLC0415 - keeps --help fast
 
-        found = run(open_model(chosen), data, settings, make_observer(quiet=quiet, log_format=log_format))
-        write_text(summary(found))
-        if out is not None:
-            write_json(found, out)
-        if report is not None:
-            write_report(found, report)
+        observer = make_observer(quiet=quiet, log_format=log_format)
+        if folds is None:
+            _measure(chosen, data, settings, (out, report), observer)
+        else:
+            _cross_validate(chosen, data, folds, recipe, out, observer)
+
+
+def _measure(
+    model: Path | None,
+    data: Path,
+    settings: EvaluateConfig,
+    places: tuple[Path | None, Path | None],
+    observer: Observer,
+) -> None:
+    from bloodcell_batch.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.model_file import open_model  # noqa: PLC0415
+    from bloodcell_batch.training.evaluation import evaluate as run  # noqa: PLC0415
+    from bloodcell_batch.training.evaluation_report import summary, write_json, write_report  # noqa: PLC0415
+
+    found = run(open_model(model), data, settings, observer)
+    write_text(summary(found))
+    out, report = places
+    if out is not None:
+        write_json(found, out)
+    if report is not None:
+        write_report(found, report)
+
+
+def _cross_validate(
+    model: Path | None, data: Path, folds: int, recipe: Path | None, out: Path | None, observer: Observer
+) -> None:
+    from bloodcell_batch.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.model_file import open_model  # noqa: PLC0415
+    from bloodcell_batch.training.cross_validation import cross_validate, recipe_of  # noqa: PLC0415
+    from bloodcell_batch.training.evaluation_report import write_content  # noqa: PLC0415
+
+    config = resolve(TrainConfig, {}, recipe) if recipe else recipe_of(open_model(model).header)
+    found = cross_validate(config, data, folds, observer)
+    write_text(found.as_text())
+    if out is not None:
+        write_content(found.as_dict(), out)
 
 
 def _model_and_data(paths: list[Path], model: Path | None) -> tuple[Path | None, Path]:

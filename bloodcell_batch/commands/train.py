@@ -21,7 +21,7 @@ def train(
     ] = None,
     architecture: Annotated[str | None, option(_Config, "architecture", metavar="NAME")] = None,
     pretrained: Annotated[bool | None, option(_Config, "pretrained", "--pretrained")] = None,
-    init_weights: Annotated[Path | None, option(_Config, "init_weights", metavar="FILE")] = None,
+    init_weights: Annotated[list[Path] | None, option(_Config, "init_weights", metavar="FILE")] = None,
     input_size: Annotated[int | None, option(_Config, "input_size", metavar="PIXELS")] = None,
     epochs: Annotated[int | None, option(_Config, "epochs", metavar="N")] = None,
     batch_size: Annotated[int | None, option(_Config, "batch_size", metavar="IMAGES")] = None,

@@ -2,8 +2,9 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,7 +28,12 @@ _NAMED = {
 
 def write_json(report: Report, out: Path) -> None:
     """Write the figures as JSON; OutputError if that fails."""
-    _write(out, (json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n").encode())
+    write_content(report.as_dict(), out)
+
+
+def write_content(content: Mapping[str, Any], out: Path) -> None:
+    """Write plain values as JSON; OutputError if that fails."""
+    _write(out, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_report(report: Report, folder: Path) -> None:

@@ -20,7 +20,7 @@ from bloodcell_batch.training.callbacks import Checkpoint, Report, averages_and_
 from bloodcell_batch.training.classifier import Batch, CellClassifier, NormalisedNetwork
 from bloodcell_batch.training.contrast import ContrastiveLearner
 from bloodcell_batch.training.fine_labels import fine_labels
-from bloodcell_batch.training.initial_weights import load_teachers, read_weights
+from bloodcell_batch.training.initial_weights import load_teachers, read_weights, weights_names
 from bloodcell_batch.training.labelled import LabelledImages
 from bloodcell_batch.training.run_folder import CHECKPOINT, CONTRASTIVE_CHECKPOINT, RunFolder
 from bloodcell_batch.training.split import Split
@@ -137,9 +137,11 @@ def fit(
         fine_classes=len(fine_names),
         teachers=load_teachers(config.teachers),
     )
-    if config.init_weights is not None:
+    if config.init_weights:
         replaced = classifier.load_initial_weights(read_weights(config.init_weights))
-        observer.note(f"started from {config.init_weights.name}; {len(replaced)} tensors start afresh: {replaced[:4]}")
+        observer.note(
+            f"started from {weights_names(config.init_weights)}; {len(replaced)} tensors start afresh: {replaced[:4]}"
+        )
     if config.contrastive_epochs and not (folder and folder.checkpoint.exists()):
         learner = ContrastiveLearner(config, preprocessing, steps * config.contrastive_epochs)
         learner.network.load_state_dict(classifier.network.state_dict())

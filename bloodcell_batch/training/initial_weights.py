@@ -20,12 +20,33 @@ def weights_path(path: Path) -> Path:
     return DEFAULT_MODEL if str(path) == PACKAGED else path
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a bare safetensors file, or of the network in one of our model files.
+def weights_names(paths: Sequence[Path]) -> str | None:
+    """The names of files for people and headers, None for no file."""
+    return " + ".join(path.name for path in paths) or None
+
+
+def read_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The mean of the weights in several files: networks that were trained on from one start can be averaged, and are
+    then better on other laboratories' images than each of them (Wortsman et al., 2022).
 
     Raises:
-        InputError: the file can't be read.
+        InputError: a file can't be read, or they hold different tensors.
     """
+    first, *others = (_read(path) for path in paths)
+    for path, other in zip(paths[1:], others, strict=True):
+        if {name: value.shape for name, value in other.items()} != {name: v.shape for name, v in first.items()}:
+            hint = "Give models of one architecture that were trained from the same start."
+            raise InputError(f"The weights of {path} and {paths[0]} can't be averaged.", hint=hint)
+    if not others:
+        return first
+    return {
+        name: torch.stack([state[name].double() for state in (first, *others)]).mean(dim=0).to(value.dtype)
+        for name, value in first.items()
+    }
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a bare safetensors file, or of the network in one of our model files."""
     state = _load(path)
     ours = {
         name.removeprefix(NETWORK_PREFIX): value for name, value in state.items() if name.startswith(NETWORK_PREFIX)

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from bloodcell_batch import __version__
 from bloodcell_batch.cpus import available_cpus
@@ -30,11 +29,12 @@ from bloodcell_batch.network import load_inference_module
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.recipe import TrainConfig
+from bloodcell_batch.records import Rejection
 from bloodcell_batch.training.audit import audit
 from bloodcell_batch.training.calibration import Calibration, calibrate, predict
 from bloodcell_batch.training.classifier import CellClassifier
 from bloodcell_batch.training.fit import fit
-from bloodcell_batch.training.initial_weights import weights_path
+from bloodcell_batch.training.initial_weights import weights_names, weights_path
 from bloodcell_batch.training.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.metrics import Metrics, measure
 from bloodcell_batch.training.run_folder import RunFolder, is_main_process
@@ -45,6 +45,16 @@ CACHE_FACTOR = 2
 """Training images are kept at this multiple of the input size, so that magnified cells stay sharp."""
 
 _CHECKED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained and calibrated network, the test images as `classify` sees them, and its figures on them."""
+
+    classifier: CellClassifier
+    calibration: Calibration
+    test: LabelledImages
+    metrics: Metrics
 
 
 def train(
@@ -66,9 +76,7 @@ def train(
     """
     observer = observer if observer is not None and is_main_process() else NullObserver()
     preprocessing = Preprocessing(input_size=config.input_size)
-    cached = preprocessing.model_copy(update={"input_size": CACHE_FACTOR * config.input_size})
-    workers = available_cpus() if config.workers is None else config.workers
-    images, rejected = load_labelled(data, cached, workers, observer, cache=config.cache)
+    images, rejected = read_for_training(config, data, observer)
     images, findings = audit(images, rejected, config.conflicts, observer)
     earlier = _seen_before(config)
     images = _respect(earlier, images, observer)
@@ -85,26 +93,57 @@ def train(
     elif is_main_process():
         folder.begin(config, images.digests, images.labels)
         folder.write_json("audit.json", findings.as_dict())
-    classifier = fit(config, preprocessing, images, split, observer, folder)
+    fitted = fit_split(config, data, images, split, observer, folder)
     if not is_main_process():
         return None
+    header = _header(config, preprocessing, fitted, images, sizes)
+    tensors = _tensors(fitted)
+    for part, index in (("train", split.train), ("validation", split.validation)):
+        tensors[SEEN_PREFIX + part] = np.union1d(images.digests[index], earlier[part])
+    model = save_model(out, header, tensors)
+    _check_saved(model, fitted)
+    folder.end()
+    return model, fitted.metrics
+
+
+def fit_split(
+    config: TrainConfig,
+    data: Path,
+    images: LabelledImages,
+    split: Split,
+    observer: Observer,
+    folder: RunFolder | None = None,
+) -> Fitted:
+    """Fit on one part, calibrate on the second, measure on the third.
+
+    Args:
+        config: the recipe.
+        data: source of the images.
+        images: decoded at `CACHE_FACTOR` times the input size.
+        split: parts of `images`.
+        observer: told of every epoch.
+        folder: for log and checkpoints.
+    """
+    preprocessing = Preprocessing(input_size=config.input_size)
+    classifier = fit(config, preprocessing, images, split, observer, folder)
     network = classifier.network
     network.load_state_dict(classifier.best_state)
     network.eval()
     validation, test = (
-        _as_classified(data, images, index, preprocessing, workers) for index in (split.validation, split.test)
+        _as_classified(data, images, index, config, preprocessing) for index in (split.validation, split.test)
     )
     observer.note("calibrating on the validation part")
     calibration = calibrate(network, images.take(split.train), validation, preprocessing, config)
     metrics = measure(*calibration.predict(test.pixels), test.labels, calibration.rules)
-    header = _header(config, preprocessing, calibration, images, sizes, classifier, metrics)
-    tensors = _tensors(network, calibration)
-    for part, index in (("train", split.train), ("validation", split.validation)):
-        tensors[SEEN_PREFIX + part] = np.union1d(images.digests[index], earlier[part])
-    model = save_model(out, header, tensors)
-    _check_saved(model, calibration, test)
-    folder.end()
-    return model, metrics
+    return Fitted(classifier, calibration, test, metrics)
+
+
+def read_for_training(
+    config: TrainConfig, data: Path, observer: Observer
+) -> tuple[LabelledImages, tuple[Rejection, ...]]:
+    """The images of `data` at `CACHE_FACTOR` times the input size."""
+    preprocessing = Preprocessing(input_size=CACHE_FACTOR * config.input_size)
+    return load_labelled(data, preprocessing, _workers(config), observer, cache=config.cache)
 
 
 def check_model_path(out: Path, *, overwrite: bool, resume: bool) -> None:
@@ -133,12 +172,13 @@ def _seen_before(config: TrainConfig) -> dict[str, NDArray[np.uint64]]:
     """Digests of the images that the initial weights were trained and calibrated on, as far as they are known."""
     nothing = np.empty(0, dtype=np.uint64)
     seen = {"train": nothing, "validation": nothing}
-    if config.init_weights is None:
-        return seen
-    try:
-        return seen | open_model(weights_path(config.init_weights)).load_tensors(SEEN_PREFIX)
-    except ModelFileError:
-        return seen  # bare weights carry no such list; `read_weights` says whether they can be read at all
+    for path in config.init_weights:
+        try:
+            known = open_model(weights_path(path)).load_tensors(SEEN_PREFIX)
+        except ModelFileError:
+            continue  # bare weights carry no such list; `read_weights` says whether they can be read at all
+        seen = {part: np.union1d(digests, known.get(part, nothing)) for part, digests in seen.items()}
+    return seen
 
 
 def _respect(earlier: dict[str, NDArray[np.uint64]], images: LabelledImages, observer: Observer) -> LabelledImages:
@@ -166,29 +206,35 @@ def _warn_of_known(
 
 
 def _as_classified(
-    data: Path, images: LabelledImages, index: NDArray[np.int64], preprocessing: Preprocessing, workers: int
+    data: Path, images: LabelledImages, index: NDArray[np.int64], config: TrainConfig, preprocessing: Preprocessing
 ) -> LabelledImages:
     """The images at `index` decoded again straight to the network's size, exactly as `classify` does it."""
     wanted = images.take(index)
-    fresh, _ = load_labelled(data, preprocessing, workers, NullObserver(), only=frozenset(wanted.paths))
+    only = frozenset(wanted.paths)
+    fresh, _ = load_labelled(data, preprocessing, _workers(config), NullObserver(), only=only)
     order = {path: i for i, path in enumerate(fresh.paths)}
     return fresh.take(np.array([order[path] for path in wanted.paths], dtype=np.int64))
 
 
-def _tensors(network: nn.Module, calibration: Calibration) -> dict[str, NDArray[Any]]:
-    weights = {NETWORK_PREFIX + name: value.numpy() for name, value in network.state_dict().items()}
-    return weights | {OUTLIER_PREFIX + name: value for name, value in calibration.outlier.tensors().items()}
+def _workers(config: TrainConfig) -> int:
+    return available_cpus() if config.workers is None else config.workers
 
 
-def _check_saved(model: ModelFile, calibration: Calibration, images: LabelledImages) -> None:
+def _tensors(fitted: Fitted) -> dict[str, NDArray[Any]]:
+    state = fitted.classifier.network.state_dict()
+    weights = {NETWORK_PREFIX + name: value.numpy() for name, value in state.items()}
+    return weights | {OUTLIER_PREFIX + name: value for name, value in fitted.calibration.outlier.tensors().items()}
+
+
+def _check_saved(model: ModelFile, fitted: Fitted) -> None:
     """Make sure that what was written predicts what was measured.
 
     Raises:
         TrainingError: it does not; the file is removed.
     """
-    some = images.pixels[:_CHECKED]
+    some = fitted.test.pixels[:_CHECKED]
     written, _ = predict(load_inference_module(model), some)
-    if not np.allclose(written, calibration.predict(some)[0], atol=1e-4):
+    if not np.allclose(written, fitted.calibration.predict(some)[0], atol=1e-4):
         model.path.unlink()
         hint = "This is a bug; please report it with the recipe."
         raise TrainingError("The written model predicts something else than the trained one.", hint=hint)
@@ -197,15 +243,16 @@ def _check_saved(model: ModelFile, calibration: Calibration, images: LabelledIma
 def _header(
     config: TrainConfig,
     preprocessing: Preprocessing,
-    calibration: Calibration,
+    fitted: Fitted,
     images: LabelledImages,
     sizes: dict[str, int],
-    classifier: CellClassifier,
-    metrics: Metrics,
 ) -> ModelHeader:
+    classifier, calibration = fitted.classifier, fitted.calibration
     counts = np.bincount(images.labels, minlength=len(CLASS_NAMES)).tolist()
-    recipe = config.model_dump(mode="json", exclude={"workers", "init_weights"})
-    recipe["init_weights"] = config.init_weights.name if config.init_weights else None
+    recipe = config.model_dump(mode="json", exclude={"workers", "cache", "init_weights", "teachers"})
+    # Names only: a path tells about the machine, and means nothing on another.
+    recipe["init_weights"] = weights_names(config.init_weights)
+    recipe["teachers"] = weights_names(config.teachers)
     training = {
         "date": datetime.now(UTC).date().isoformat(),
         "images": dict(zip(CLASS_NAMES, counts, strict=True)),
@@ -228,7 +275,7 @@ def _header(
         review_threshold=calibration.rules.review_threshold,
         outlier=calibration.rule,
         training=training,
-        metrics=metrics.as_dict(),
+        metrics=fitted.metrics.as_dict(),
         licence=config.licence,
         attribution=config.attribution,
     )

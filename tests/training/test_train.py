@@ -1,5 +1,6 @@
 """A whole training at toy size: eight classes of drawn pictures, a tiny network, the real code path."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.augmentation import augment, plain
 from bloodcell_batch.training.evaluation import evaluate
 from bloodcell_batch.training.fit import fit
-from bloodcell_batch.training.labelled import load_labelled
+from bloodcell_batch.training.initial_weights import read_weights
+from bloodcell_batch.training.labelled import load_labelled, short_digest
 from bloodcell_batch.training.metrics import Metrics
 from bloodcell_batch.training.split import stratified_split
 from bloodcell_batch.training.train import check_model_path, train
@@ -70,10 +72,6 @@ def test_evaluate_leaves_out_what_training_saw(model: ModelFile, toy_cells: Path
 
 def test_evaluate_without_unseen_images_says_what_to_do(model: ModelFile, toy_cells: Path, tmp_path: Path) -> None:
     seen = set(model.load_tensors(SEEN_PREFIX)["train"].tolist())
-    import hashlib  # noqa: PLC0415
-
-    from bloodcell_batch.training.labelled import short_digest  # noqa: PLC0415
-
     for path in toy_cells.rglob("*.jpg"):
         if short_digest(hashlib.sha256(path.read_bytes()).hexdigest()) in seen:
             target = tmp_path / path.relative_to(toy_cells)
@@ -128,7 +126,7 @@ def test_bare_weights_start_a_training_too(toy_cells: Path, tmp_path: Path) -> N
     bare = timm.create_model("test_efficientnet", num_classes=1000)
     save_file(bare.state_dict(), tmp_path / "bare.safetensors")
     config = TrainConfig(
-        architecture="test_efficientnet", input_size=32, epochs=1, init_weights=tmp_path / "bare.safetensors"
+        architecture="test_efficientnet", input_size=32, epochs=1, init_weights=(tmp_path / "bare.safetensors",)
     )
     result = train(config, toy_cells, tmp_path / "m.safetensors")
     assert result is not None
@@ -138,7 +136,7 @@ def test_bare_weights_start_a_training_too(toy_cells: Path, tmp_path: Path) -> N
 def test_bad_starts_are_refused_before_the_work(toy_cells: Path, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="initial weights"):
-        train(TrainConfig(init_weights=tmp_path / "w.safetensors", epochs=1), toy_cells, tmp_path / "m.safetensors")
+        train(TrainConfig(init_weights=(tmp_path / "w.safetensors",), epochs=1), toy_cells, tmp_path / "m.safetensors")
     with pytest.raises(ModelFileError, match="Unknown architecture 'resnet9999'"):
         train(TrainConfig(architecture="resnet9999", epochs=1), toy_cells, tmp_path / "m.safetensors")
     (tmp_path / "there.safetensors").write_bytes(b"")
@@ -178,3 +176,50 @@ def test_a_loss_that_is_no_number_stops_the_training(toy_cells: Path, tmp_path: 
     with pytest.raises(TrainingError, match="The loss became"):
         train(config, toy_cells, tmp_path / "m.safetensors")
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_several_starts_are_averaged(tmp_path: Path) -> None:
+    import timm  # noqa: PLC0415
+
+    states = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        states.append(timm.create_model("test_efficientnet", num_classes=8).state_dict())
+        save_file(states[-1], tmp_path / f"{seed}.safetensors")
+    mean = read_weights([tmp_path / "0.safetensors", tmp_path / "1.safetensors"])
+    for name, value in mean.items():
+        torch.testing.assert_close(value, ((states[0][name] + states[1][name]) / 2).to(value.dtype))
+    assert read_weights([tmp_path / "1.safetensors"])["conv_stem.weight"].equal(states[1]["conv_stem.weight"])
+    save_file({"conv_stem.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="can't be averaged"):
+        read_weights([tmp_path / "0.safetensors", tmp_path / "other.safetensors"])
+
+
+def test_what_the_first_weights_saw_stays_out_of_the_test_part(
+    model: ModelFile, toy_cells: Path, tmp_path: Path
+) -> None:
+    """Another seed would shuffle known images into the test part, and the figures would be too good."""
+    config = TrainConfig(
+        architecture="test_efficientnet", input_size=32, epochs=1, seed=99, init_weights=(model.path,), precision="fp32"
+    )
+    result = train(config, toy_cells, tmp_path / "next.safetensors")
+    assert result is not None
+    before, after = model.load_tensors(SEEN_PREFIX), result[0].load_tensors(SEEN_PREFIX)
+    assert {name: set(value.tolist()) for name, value in before.items()} == {
+        name: set(value.tolist()) for name, value in after.items()
+    }
+    assert result[1].images == 16
+
+
+def test_known_test_images_are_warned_of(model: ModelFile, toy_cells: Path, tmp_path: Path) -> None:
+    seen = set(model.load_tensors(SEEN_PREFIX)["train"].tolist())
+    for path in toy_cells.rglob("*.jpg"):
+        if short_digest(hashlib.sha256(path.read_bytes()).hexdigest()) in seen:
+            target = tmp_path / "cells" / path.relative_to(toy_cells)
+            target.parent.mkdir(exist_ok=True, parents=True)
+            target.symlink_to(path)
+    arguments = ["train", str(tmp_path / "cells"), "--init-weights", str(model.path), "--epochs", "1"]
+    options = ["--architecture", "test_efficientnet", "--input-size", "32", "--out", str(tmp_path / "m.safetensors")]
+    result = CliRunner().invoke(app, [*arguments, *options])
+    assert result.exit_code == 0, result.stderr
+    assert "test images were already seen by the initial weights" in " ".join(result.stderr.split())
