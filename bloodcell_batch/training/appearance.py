@@ -80,6 +80,7 @@ def illuminate(pixels: Tensor, config: AugmentationConfig, generator: torch.Gene
     angle = uniform(generator, (count, 1, 1, 1), -math.pi, math.pi, pixels)
     across = torch.linspace(-0.5, 0.5, side).to(pixels)
     slope = angle.cos() * across.view(1, 1, 1, side) + angle.sin() * across.view(1, 1, side, 1)
+    slope = slope / (angle.cos().abs() + angle.sin().abs())  # from corner to corner it is no steeper
     return pixels.clamp(1e-3, 1) ** exponent * (1 - loss * (0.5 + slope))
 
 

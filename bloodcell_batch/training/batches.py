@@ -23,7 +23,7 @@ class InMemory(Dataset[Batch]):
     """
 
     def __init__(self, images: LabelledImages, fine: NDArray[np.int64], index: NDArray[np.int64]) -> None:
-        self._pixels = images.pixels
+        self.images = images
         self._index = index
         self._labels = torch.from_numpy(images.labels)
         self.labels = images.labels[index]
@@ -34,7 +34,7 @@ class InMemory(Dataset[Batch]):
 
     def __getitems__(self, index: list[int]) -> Batch:
         where = self._index[index]
-        return torch.from_numpy(np.ascontiguousarray(self._pixels[where])), self._labels[where], self._fine[where]
+        return torch.from_numpy(np.ascontiguousarray(self.images.pixels[where])), self._labels[where], self._fine[where]
 
 
 class _EpochSampler(Sampler[int]):
