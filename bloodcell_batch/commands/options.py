@@ -62,7 +62,7 @@ def _limits(metadata: list[Any]) -> str:
 
 
 @contextmanager
-def errors_as_text(log_format: LogFormat) -> Iterator[None]:
+def errors_as_text(log_format: LogFormat, when_interrupted: str = "Run it again.") -> Iterator[None]:
     """Turn every expected error into one message on stderr and the exit code that belongs to it."""
     from bloodcell_batch.console import report_error  # noqa: PLC0415 - rich is not needed for --help
 
@@ -76,10 +76,10 @@ def errors_as_text(log_format: LogFormat) -> Iterator[None]:
         report_error(error, log_format)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as stop:
-        report_error(BloodcellBatchError("Interrupted; nothing was published.", hint="Run it again."), log_format)
+        report_error(BloodcellBatchError("Interrupted; nothing was published.", hint=when_interrupted), log_format)
         raise typer.Exit(ExitCode.INTERRUPTED) from stop
     except _TerminatedError as stop:
-        report_error(BloodcellBatchError("Terminated; nothing was published.", hint="Run it again."), log_format)
+        report_error(BloodcellBatchError("Terminated; nothing was published.", hint=when_interrupted), log_format)
         raise typer.Exit(ExitCode.TERMINATED) from stop
     except BrokenPipeError as closed:
         # The reader of our stdout went away, as `| head` does. Python would complain again while closing stdout.

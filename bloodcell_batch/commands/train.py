@@ -46,7 +46,7 @@ def train(
     given in the TOML file; configs/default.toml is the recipe of the model in the package.
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
-    with errors_as_text(log_format):
+    with errors_as_text(log_format, "Run it again with --resume to go on after the last whole epoch."):
         settings = resolve(_Config, flags, config, setting or ())
         from bloodcell_batch.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.training.metrics import as_text  # noqa: PLC0415

@@ -47,11 +47,9 @@ def stratified_split(
     rng = np.random.default_rng(seed)
     given = np.full(len(labels), FREE, dtype=np.int8) if parts is None else parts
     placed = given.copy()
-    for label, name in enumerate(CLASS_NAMES):
+    _check_counts(labels)
+    for label in range(len(CLASS_NAMES)):
         members = np.flatnonzero(labels == label)
-        if len(members) < _MIN_PER_CLASS:
-            hint = f"Every class needs at least {_MIN_PER_CLASS} readable images: {', '.join(CLASS_NAMES)}."
-            raise TrainingError(f"The class {name} has {len(members)} images.", hint=hint)
         wanted = {VALIDATION: max(1, round(len(members) * validation))}
         wanted[TRAIN] = round(len(members) * (1 - validation - test))
         needed = [max(0, wanted[part] - int((given[members] == part).sum())) for part in (TRAIN, VALIDATION)]
@@ -94,6 +92,14 @@ def stratified_folds(
             fold_of[by_group[int(group)]] = fold
             filled[fold] += len(by_group[int(group)])
     return [np.flatnonzero(fold_of == fold) for fold in range(folds)]
+
+
+def _check_counts(labels: NDArray[np.int64]) -> None:
+    counts = np.bincount(labels, minlength=len(CLASS_NAMES))
+    few = [f"{name} has {count}" for name, count in zip(CLASS_NAMES, counts, strict=True) if count < _MIN_PER_CLASS]
+    if few:
+        hint = f"Add images of these classes: each of the eight needs at least {_MIN_PER_CLASS} readable ones."
+        raise TrainingError(f"Too few images to train on: {', '.join(few)}.", hint=hint)
 
 
 def _draw(

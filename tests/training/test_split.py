@@ -36,7 +36,7 @@ def test_no_group_is_split() -> None:
 
 def test_a_class_with_too_few_images_is_named() -> None:
     labels = np.repeat(np.arange(8), [20, 20, 20, 20, 20, 20, 20, 9])
-    with pytest.raises(TrainingError, match="platelet has 9 images"):
+    with pytest.raises(TrainingError, match="platelet has 9"):
         stratified_split(labels, np.arange(len(labels)), 0.1, 0.1, seed=0)
 
 
