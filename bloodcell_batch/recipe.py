@@ -34,6 +34,9 @@ class AugmentationConfig(CommandConfig):
     sharpen: float = Field(0.15, ge=0, le=1, description="share of images that are sharpened")
     noise: float = Field(0.04, ge=0, le=0.3, description="largest sd of pixel noise, in 0-1")
     jpeg: float = Field(0.25, ge=0, le=1, description="share of images compressed as JPEG, quality 20 to 90")
+    gentle: float = Field(
+        0.0, ge=0, le=1, description="share of each batch on which all of the above act at 0.3 of their strength"
+    )
     randaugment: int = Field(0, ge=0, le=30, description="magnitude of torchvision's RandAugment (2 operations)")
     augmix: float = Field(0.0, ge=0, le=100, description="weight of AugMix's Jensen-Shannon consistency loss")
     mixup: float = Field(0.0, ge=0, le=10, description="alpha of MixUp; with cutmix, each batch takes one by turns")

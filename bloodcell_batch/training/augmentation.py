@@ -13,6 +13,7 @@ from torch.nn import functional
 from bloodcell_batch.recipe import AugmentationConfig
 from bloodcell_batch.training.appearance import background_of, compress, defocus, illuminate, restain, uniform
 
+_GENTLE = 0.3
 _OVERSAMPLING = 1.5
 """The moved image is sampled at this multiple of the input size, then averaged down: bilinear sampling alone would
 leave jagged edges where cells are made smaller."""
@@ -30,6 +31,22 @@ def augment(images: Tensor, side: int, config: AugmentationConfig, generator: to
     Returns:
         float32 (N, 3, side, side), values in 0-1.
     """
+    calm = round(config.gentle * len(images))
+    parts = [(images[:calm], _weakened(config)), (images[calm:], config)]
+    return torch.cat([_vary(part, side, strength, generator) for part, strength in parts if len(part)])
+
+
+def plain(images: Tensor, side: int) -> Tensor:
+    """The same batch without changes, as `classify` sees it: uint8 (N, M, M, 3) to float32 (N, 3, side, side)."""
+    return _shrink(images.permute(0, 3, 1, 2).float() / 255, side)
+
+
+def _weakened(config: AugmentationConfig) -> AugmentationConfig:
+    strengths = {name: _GENTLE * value for name, value in config.model_dump().items()}
+    return config.model_copy(update=strengths | {"blur_factor": config.blur_factor**_GENTLE})
+
+
+def _vary(images: Tensor, side: int, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
     pixels = images.permute(0, 3, 1, 2).float() / 255
     background = background_of(pixels)
     pixels = _move(pixels, round(_OVERSAMPLING * side), background, config, generator)
@@ -41,11 +58,6 @@ def augment(images: Tensor, side: int, config: AugmentationConfig, generator: to
         strength = uniform(generator, (len(pixels), 1, 1, 1), 0, config.noise, pixels)
         pixels = pixels + strength * torch.randn(pixels.shape, generator=generator).to(pixels)
     return compress(pixels.clamp(0, 1), config, generator)
-
-
-def plain(images: Tensor, side: int) -> Tensor:
-    """The same batch without changes, as `classify` sees it: uint8 (N, M, M, 3) to float32 (N, 3, side, side)."""
-    return _shrink(images.permute(0, 3, 1, 2).float() / 255, side)
 
 
 def _shrink(pixels: Tensor, side: int) -> Tensor:

@@ -9,7 +9,9 @@ from bloodcell_batch.training.augmentation import augment, plain
 
 SIDE = 32
 OFF = dict.fromkeys(AugmentationConfig.model_fields, 0) | {"blur_factor": 1.0}
-STRENGTHS = {name: 0.5 for name in OFF if name not in {"blur_factor", "randaugment", "augmix", "mixup", "cutmix"}}
+STRENGTHS = {
+    name: 0.5 for name in OFF if name not in {"blur_factor", "gentle", "randaugment", "augmix", "mixup", "cutmix"}
+}
 BACKGROUND = torch.full((1, 3, 1, 1), 0.9)
 
 
@@ -148,3 +150,12 @@ def test_a_smaller_cell_lies_on_empty_smear_or_its_mirror_image() -> None:
         close_to_smear = (corners - 220 / 255).abs() < 0.02
         close_to_cell = (corners - 60 / 255).abs() < 0.3
         assert (close_to_smear | close_to_cell).all()
+
+
+def test_a_gentle_share_is_changed_less() -> None:
+    images = batch(1).expand(32, -1, -1, -1)
+    changed = run(0, images, density=0.8, glare=0.5, gentle=0.5)
+    spread = changed.mean(dim=(1, 2, 3))
+    assert spread[:16].std() < 0.6 * spread[16:].std()
+    full = AugmentationConfig(gentle=1.0)
+    assert augment(images, SIDE, full, random()).shape == (32, 3, SIDE, SIDE)
