@@ -1,6 +1,5 @@
 """Calibration on held-out images: temperature, review threshold, outlier head and its threshold."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from bloodcell_batch.network import InferenceModule, logits_and_features
 from bloodcell_batch.outlier import OutlierScore, fit_outlier_score
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.recipe import TrainConfig
-from bloodcell_batch.training.augmentation import augment, plain
+from bloodcell_batch.training.augmentation import plain
 from bloodcell_batch.training.labelled import LabelledImages
 from bloodcell_batch.training.metrics import Rules
 
@@ -56,19 +55,11 @@ def calibrate(
         preprocessing: of the network.
         config: the recipe.
     """
-    side = preprocessing.input_size
     generator = torch.Generator().manual_seed(config.seed)
     picks = torch.randperm(len(training), generator=generator)[: config.outlier_images].numpy()
     chosen = training.take(picks)
-
-    def varied(batch: Tensor) -> Tensor:
-        return augment(batch, side, config.augmentation, generator)
-
-    features = [
-        _features(network, chosen.pixels, preprocessing, lambda batch: plain(batch, side)),
-        _features(network, chosen.pixels, preprocessing, varied),
-    ]
-    outlier = fit_outlier_score(np.concatenate(features), np.tile(chosen.labels, 2), len(CLASS_NAMES))
+    # On the images as they are: a score that is fitted on varied ones as well takes noise and empty smear for cells.
+    outlier = fit_outlier_score(_features(network, chosen.pixels, preprocessing), chosen.labels, len(CLASS_NAMES))
     labels = torch.from_numpy(validation.labels)
     module = InferenceModule(network, preprocessing, temperature=1.0).eval()
     logits = torch.from_numpy(predict(module, validation.pixels)[0]).clamp_min(1e-12).log()
@@ -131,15 +122,15 @@ def review_threshold(
     return float(np.clip(min(lowest, np.quantile(confidence, share)), _MIN_THRESHOLD, _MAX_THRESHOLD))
 
 
-def _features(
-    network: nn.Module, pixels: NDArray[np.uint8], preprocessing: Preprocessing, change: Callable[[Tensor], Tensor]
-) -> NDArray[np.float32]:
-    """Features (N, D) of images after `change` made float pixels (N, 3, S, S) in 0-1 of them."""
+def _features(network: nn.Module, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Features (N, D) of uint8 images (N, M, M, 3), resized to the network's input."""
     mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1)
     std = torch.tensor(preprocessing.std).view(1, 3, 1, 1)
     found: list[Tensor] = []
     with torch.inference_mode():
         for start in range(0, len(pixels), _BATCH):
-            batch = change(torch.from_numpy(pixels[start : start + _BATCH]))
+            batch = plain(
+                torch.from_numpy(np.ascontiguousarray(pixels[start : start + _BATCH])), preprocessing.input_size
+            )
             found.append(logits_and_features(network, (batch - mean) / std)[1].float())
     return torch.cat(found).numpy()
