@@ -73,6 +73,7 @@ class _Job:
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            log_every_n_steps=1,
         )
         self.observer.started("training", network.total_steps)
         try:

@@ -10,10 +10,11 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli import app
-from bloodcell_batch.config import EvaluateConfig
+from bloodcell_batch.config import EvaluateConfig, resolve
 from bloodcell_batch.errors import InputError, ModelFileError, OutputError, TrainingError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import SEEN_PREFIX, ModelFile, open_model
+from bloodcell_batch.network import load_inference_module
 from bloodcell_batch.pipeline import classify_slides
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
@@ -223,3 +224,48 @@ def test_known_test_images_are_warned_of(model: ModelFile, toy_cells: Path, tmp_
     result = CliRunner().invoke(app, [*arguments, *options])
     assert result.exit_code == 0, result.stderr
     assert "test images were already seen by the initial weights" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["optimiser=lion", "augmentation.mixup=0.2", "augmentation.cutmix=1.0", "loss=focal", "gradient_clip=1"],
+        ["augmentation.augmix=12", "augmentation.randaugment=9", "fine_labels=1", "schedule=linear", "optimiser=adam"],
+        ["class_weights=true", "sampling=none", "optimiser=rmsprop", "patience=1", "swa=0.5", "ema=0"],
+    ],
+    ids=["mixing", "policies", "balance"],
+)
+def test_every_ingredient_can_be_asked_for(
+    trained: tuple[Path, str], toy_recipe: Path, toy_cells: Path, tmp_path: Path, settings: list[str]
+) -> None:
+    recipe = resolve(TrainConfig, {"epochs": 2, "teachers": (trained[0],)}, toy_recipe, settings)
+    result = train(recipe, toy_cells, tmp_path / "m.safetensors")
+    assert result is not None
+    recorded = open_model(result[0].path).header.training["recipe"]
+    assert recorded["teachers"] == "toy.safetensors"
+    assert recorded["optimiser"] == recipe.optimiser
+    assert 0 <= result[1].ece <= 1
+
+
+def test_a_student_follows_its_teacher(
+    trained: tuple[Path, str], toy_recipe: Path, toy_cells: Path, tmp_path: Path
+) -> None:
+    """With the teacher's word alone, and no weight on the labels."""
+    start = {"epochs": 3, "learning_rate": 0.01}
+    taught = resolve(TrainConfig, start | {"teachers": (trained[0],), "distillation": 1.0}, toy_recipe)
+    result = train(taught, toy_cells, tmp_path / "student.safetensors")
+    assert result is not None
+    images, _ = load_labelled(toy_cells, Preprocessing(input_size=32), 0, NullObserver())
+    teacher, student = (load_inference_module(model) for model in (open_model(trained[0]), result[0]))
+    pixels = torch.from_numpy(images.pixels)
+    with torch.inference_mode():
+        agreement = (teacher(pixels)[0].argmax(dim=1) == student(pixels)[0].argmax(dim=1)).float().mean()
+    assert agreement > 0.6
+    assert not any("teacher" in name for name in result[0].load_tensors("network."))
+
+
+def test_tensorboard_logs_go_to_the_run_folder(toy_recipe: Path, toy_cells: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="TensorBoard is an extra")
+    recipe = resolve(TrainConfig, {"epochs": 1, "tensorboard": True}, toy_recipe)
+    train(recipe, toy_cells, tmp_path / "m.safetensors")
+    assert list((tmp_path / "m.training" / "tensorboard").glob("events.*"))
