@@ -76,6 +76,9 @@ class TrainConfig(CommandConfig):
     fine_labels: float = Field(
         0.0, ge=0, le=10, description="Weight of a second head that learns the classes in the file names' prefixes"
     )
+    non_cells: float = Field(
+        0.0, ge=0, le=0.5, description="Share of each batch replaced by pictures without a cell, to be unsure of"
+    )
     contrastive_epochs: int = Field(0, ge=0, description="Epochs of supervised contrastive training before the others")
     contrastive_temperature: float = Field(0.1, gt=0, le=10, description="Temperature of the contrastive loss")
     teachers: tuple[Path, ...] = Field((), description="Model files whose mean prediction is learned as well")

@@ -18,6 +18,7 @@ from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.augmentation import augment, plain
 from bloodcell_batch.training.losses import cross_entropy, distillation, jensen_shannon, smooth
 from bloodcell_batch.training.mixing import Policies
+from bloodcell_batch.training.non_cells import draw_non_cells
 from bloodcell_batch.training.optimisation import make_optimiser, rate_factor
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -124,6 +125,10 @@ class CellClassifier(NormalisedNetwork):
         """The recipe's loss on a varied batch."""
         images, labels, fine = batch
         pixels, targets = self.policies.apply(self.varied(images), labels)
+        empty = round(self.config.non_cells * len(images))
+        if empty:
+            pixels[:empty] = draw_non_cells(images[:empty], self.side, self.random).to(pixels)
+            targets[:empty] = 1 / len(CLASS_NAMES)
         logits, features = logits_and_features(self.network, self.normalised(pixels))
         loss = self._main_loss(logits, targets)
         if self.teachers:
@@ -135,7 +140,9 @@ class CellClassifier(NormalisedNetwork):
             seen = [logits, *(self(view) for view in views)]
             loss = loss + self.config.augmentation.augmix * jensen_shannon(seen)
         if self.fine_head is not None:
-            loss = loss + self.config.fine_labels * functional.cross_entropy(self.fine_head(features).float(), fine)
+            loss = loss + self.config.fine_labels * functional.cross_entropy(
+                self.fine_head(features[empty:]).float(), fine[empty:]
+            )
         return self.checked(loss)
 
     def validation_step(self, batch: Batch, _index: int) -> None:

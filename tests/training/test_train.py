@@ -230,7 +230,14 @@ def test_known_test_images_are_warned_of(model: ModelFile, toy_cells: Path, tmp_
     "settings",
     [
         ["optimiser=lion", "augmentation.mixup=0.2", "augmentation.cutmix=1.0", "loss=focal", "gradient_clip=1"],
-        ["augmentation.augmix=12", "augmentation.randaugment=9", "fine_labels=1", "schedule=linear", "optimiser=adam"],
+        [
+            "augmentation.augmix=12",
+            "augmentation.randaugment=9",
+            "fine_labels=1",
+            "non_cells=0.2",
+            "schedule=linear",
+            "optimiser=adam",
+        ],
         ["class_weights=true", "sampling=none", "optimiser=rmsprop", "patience=1", "swa=0.5", "ema=0"],
     ],
     ids=["mixing", "policies", "balance"],
