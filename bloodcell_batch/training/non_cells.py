@@ -39,7 +39,9 @@ def draw_non_cells(images: Tensor, side: int, generator: torch.Generator) -> Ten
 
 
 def _noise(like: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    return uniform(generator, (len(like), 3, side, side), 0, 1, like)
+    """From a grainy grey to full contrast: what a resize leaves of a noisy sensor is faint."""
+    level, strength = (uniform(generator, (len(like), 1, 1, 1), low, 1, like) for low in (0.3, 0.1))
+    return level + strength * uniform(generator, (len(like), 3, side, side), -0.5, 0.5, like)
 
 
 def _flat(like: Tensor, side: int, generator: torch.Generator) -> Tensor:
@@ -51,7 +53,7 @@ def _gradient(like: Tensor, side: int, generator: torch.Generator) -> Tensor:
     angle = uniform(generator, (len(like), 3, 1, 1), -math.pi, math.pi, like)
     across = torch.linspace(-1, 1, side).to(like)
     slope = angle.cos() * across.view(1, 1, 1, side) + angle.sin() * across.view(1, 1, side, 1)
-    repeats = torch.exp(uniform(generator, (len(like), 3, 1, 1), 0, 1.5, like))
+    repeats = torch.exp(uniform(generator, (len(like), 3, 1, 1), -1, 1.5, like))
     return (0.5 + 0.35 * slope * repeats) % 1.0
 
 

