@@ -14,6 +14,7 @@ from bloodcell_batch.errors import UsageError
 from bloodcell_batch.slide_rules import SlideBy
 
 DedupMode = Literal["off", "exact", "near"]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
 
 class CommandConfig(BaseModel):
@@ -27,6 +28,8 @@ class ClassifyConfig(CommandConfig):
 
     model: Path | None = Field(None, description="Model file; the one shipped with the package if not given")
     backend: str = Field("auto", description="Runtime that runs the network")
+    precision: Precision = Field("auto", description="Arithmetic of the network; auto is the fastest that agrees")
+    plan: Path | None = Field(None, description="TensorRT plan of the model; the one beside the model if not given")
     batch_size: int = Field(256, ge=1, le=65536, description="Images handed to the backend at a time")
     workers: int | None = Field(
         None, ge=0, le=256, description="Decoding threads; 0 decodes in the main thread; one per available CPU if unset"
@@ -65,6 +68,8 @@ class EvaluateConfig(CommandConfig):
     """Options of `evaluate`."""
 
     backend: str = Field("auto", description="Runtime that runs the network")
+    precision: Precision = Field("auto", description="Arithmetic of the network; auto is the fastest that agrees")
+    plan: Path | None = Field(None, description="TensorRT plan of the model; the one beside the model if not given")
     batch_size: int = Field(256, ge=1, le=65536, description="Images handed to the backend at a time")
     workers: int | None = Field(None, ge=0, le=256, description="Decoding threads; one per available CPU if unset")
     part: Literal["unseen", "validation", "training", "all"] = Field(
@@ -76,6 +81,31 @@ class EvaluateConfig(CommandConfig):
     bootstrap: int = Field(1000, ge=0, le=100_000, description="Bootstrap samples for the intervals; 0 for none")
     corruptions: bool = Field(False, description="Also classify the images corrupted in 14 ways at 5 severities")
     corruption_images: int = Field(500, ge=1, description="Images that are corrupted, evenly from all classes")
+
+
+class ExportConfig(CommandConfig):
+    """Options of `export-onnx` and `export-openvino`."""
+
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="Arithmetic of the exported network's body")
+    images: Path | None = Field(
+        None, description="Folder with images of cells on which the export is compared with PyTorch; give your own"
+    )
+    max_images: int = Field(2048, ge=1, le=100_000, description="Images of that folder to use, evenly spread")
+    overwrite: bool = Field(False, description="Replace an existing export")
+
+
+class ExportTrtConfig(ExportConfig):
+    """Options of `export-trt`."""
+
+    precision: Literal["fp32", "fp16"] = Field("fp16", description="Arithmetic of the plan")
+    batch: int = Field(256, ge=1, le=4096, description="Batch that the plan is made fastest for")
+    max_batch: int | None = Field(None, ge=1, le=4096, description="Largest batch the plan takes; --batch if unset")
+
+    @model_validator(mode="after")
+    def _batches_are_ordered(self) -> Self:
+        if self.max_batch is not None and self.max_batch < self.batch:
+            raise ValueError(f"--max-batch {self.max_batch} is smaller than --batch {self.batch}")
+        return self
 
 
 Config = TypeVar("Config", bound=CommandConfig)

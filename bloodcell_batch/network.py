@@ -1,5 +1,7 @@
 """The network as every runtime gets it: uint8 NHWC RGB in, float32 probabilities and features out."""
 
+from typing import Self
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -37,16 +39,23 @@ class InferenceModule(nn.Module):
         self.network = network
         self.temperature = temperature
         self.input_size = preprocessing.input_size
+        self.body_dtype = torch.float32
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
         self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
         self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities and features of a batch of images."""
-        pixels = images.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
+        pixels = (images.permute(0, 3, 1, 2).float() * self.scale + self.shift).to(self.body_dtype)
         logits, features = logits_and_features(self.network, pixels)
         probabilities = torch.softmax(logits.float() / self.temperature, dim=1)
         return probabilities, features.float()
+
+    def cast_body(self, dtype: torch.dtype) -> Self:
+        """Compute the network itself in `dtype`; normalisation, softmax and both outputs stay float32."""
+        self.network.to(dtype)
+        self.body_dtype = dtype
+        return self
 
 
 def logits_and_features(network: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.ladder import Choice, open_backend
 from bloodcell_batch.config import ClassifyConfig
 from bloodcell_batch.cpus import available_cpus
@@ -65,7 +66,9 @@ def classify_slides(
     found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))
     _check_found(found, observer)
     clock.lap("scan")
-    choice = open_backend(model, config.backend)
+    choice = open_backend(model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan))
+    for refusal in choice.refused:
+        observer.warn(refusal)
     observer.note(
         f"model {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}",
         model_sha256=model.sha256,

@@ -54,7 +54,9 @@ class TrainConfig(CommandConfig):
     )
     input_size: int = Field(128, ge=16, le=1024, description="Side of the network's input, in pixels")
 
-    epochs: int = Field(20, ge=1, le=10_000, description="Passes over the training images")
+    epochs: int = Field(
+        20, ge=0, le=10_000, description="Passes over the training images; 0 only calibrates the initial weights anew"
+    )
     patience: int = Field(0, ge=0, description="Stop after this many epochs without a better one; 0 for never")
     batch_size: int = Field(64, ge=2, le=65536, description="Images per optimisation step and device")
     optimiser: Literal["adamw", "adam", "sgd", "rmsprop", "lion"] = Field("adamw", description="Optimiser")

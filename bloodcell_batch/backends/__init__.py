@@ -12,12 +12,18 @@ class Rung:
 
 
 BACKENDS: dict[str, str] = {
+    "tensorrt": "bloodcell_batch.backends.tensorrt",
     "openvino": "bloodcell_batch.backends.openvino",
     "pytorch": "bloodcell_batch.backends.pytorch",
 }
 """Name on the command line -> module, imported only when it is opened."""
 
-AUTO_LADDER: tuple[Rung, ...] = (Rung("pytorch", "cuda"), Rung("openvino", "cpu"), Rung("pytorch", "cpu"))
+AUTO_LADDER: tuple[Rung, ...] = (
+    Rung("tensorrt", "cuda"),
+    Rung("pytorch", "cuda"),
+    Rung("openvino", "cpu"),
+    Rung("pytorch", "cpu"),
+)
 """Tried by `auto`, best first."""
 
 BACKEND_NAMES: tuple[str, ...] = ("auto", *BACKENDS)

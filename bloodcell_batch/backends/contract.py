@@ -1,14 +1,30 @@
 """What every backend promises, and the padding that lets it keep the promise."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bloodcell_batch.config import Precision
 from bloodcell_batch.model_file import ModelFile
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """What the user may ask of a backend.
+
+    `named` is true if the user named the backend: it must then run or say why not. `batch` is the number of images
+    that will be handed over at a time. `plan` is a TensorRT plan elsewhere than beside the model.
+    """
+
+    precision: Precision = "auto"
+    batch: int = 256
+    plan: Path | None = None
+    named: bool = False
 
 
 class Backend(Protocol):
@@ -35,23 +51,15 @@ class Backend(Protocol):
 class BackendModule(Protocol):
     """What every module in the table offers."""
 
-    def why_not(self, device: str) -> str:
-        """Why the runtime can't run on `device` here, in a few words; empty if it can. Must be cheap."""
+    def why_not(self, model: ModelFile, device: str, options: BackendOptions) -> str:
+        """Why the runtime is not set up for `model` on `device`, in a few words; empty if it is. Must be cheap."""
 
-    def open_backend(self, model: ModelFile, device: str) -> Backend:
+    def open_backend(self, model: ModelFile, device: str, options: BackendOptions) -> Backend:
         """Load the model.
 
         Raises:
             BackendError: the runtime is there but can't run this model.
         """
-
-
-def in_fixed_batches(images: NDArray[np.uint8], size: int, run: Callable[[NDArray[np.uint8]], Outputs]) -> Outputs:
-    """Call `run` on batches of exactly `size` images and join the results; padding repeats the last image."""
-    parts = [run(padded(images[start : start + size], size)) for start in range(0, len(images), size)]
-    probabilities = np.concatenate([part[0] for part in parts])[: len(images)]
-    features = np.concatenate([part[1] for part in parts])[: len(images)]
-    return probabilities, features
 
 
 def padded(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

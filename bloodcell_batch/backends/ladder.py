@@ -1,27 +1,30 @@
 """Choosing a backend: the one that was named, or the best that works here, with the reasons for what was skipped."""
 
-import ctypes
 import importlib
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from bloodcell_batch.backends import AUTO_LADDER, BACKEND_NAMES, BACKENDS, Rung
-from bloodcell_batch.backends.contract import Backend, BackendModule
+from bloodcell_batch.backends.contract import Backend, BackendModule, BackendOptions
+from bloodcell_batch.backends.driver import has_driver
 from bloodcell_batch.errors import BackendError, UsageError
 from bloodcell_batch.model_file import ModelFile
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The backend in use, its name, and why each better rung of the ladder was skipped."""
+    """The backend in use, its name, and why each better rung of the ladder was skipped.
+
+    `refused` are those of the skipped that are set up here and should have worked: somebody should look at them.
+    """
 
     backend: Backend
     name: str
     skipped: tuple[str, ...]
+    refused: tuple[str, ...] = ()
 
 
-def open_backend(model: ModelFile, name: str = "auto") -> Choice:
+def open_backend(model: ModelFile, name: str = "auto", options: BackendOptions | None = None) -> Choice:
     """Open the named backend on the best device it has here, or the first rung of the ladder that works.
 
     Raises:
@@ -31,34 +34,42 @@ def open_backend(model: ModelFile, name: str = "auto") -> Choice:
     if name not in BACKEND_NAMES:
         hint = f"Choose one of: {', '.join(BACKEND_NAMES)}."
         raise UsageError(f"There is no backend {name!r}.", hint=hint)
-    rungs = [rung for rung in AUTO_LADDER if name in {"auto", rung.backend}]
+    options = replace(options or BackendOptions(), named=name != "auto")
     skipped: list[str] = []
-    for rung in rungs:
-        reason = why_not(rung)
+    refused: list[str] = []
+    hint = "Run `bloodcell-batch doctor` to see what this machine has, or leave --backend out."
+    for rung in AUTO_LADDER:
+        if name not in {"auto", rung.backend}:
+            continue
+        reason = why_not(rung, model, options)
         if not reason:
             try:
-                return Choice(_module(rung).open_backend(model, rung.device), rung.backend, tuple(skipped))
+                backend = _open(rung, model, options)
+                return Choice(backend, rung.backend, tuple(skipped), tuple(refused))
             except BackendError as error:
-                reason = error.message
+                reason, hint = error.message, error.hint or hint
+                refused.append(f"{rung.backend} on {rung.device} is not used: {reason}")
         skipped.append(f"{rung.backend} on {rung.device}: {reason}")
-    hint = "Run `bloodcell-batch doctor` to see what this machine has, or leave --backend out."
     raise BackendError(f"The backend {name!r} can't run here ({'; '.join(skipped)}).", hint=hint)
 
 
-def why_not(rung: Rung) -> str:
-    """Why a rung can't run here; empty if it can."""
-    if rung.device == "cuda" and not _has_cuda_driver():
+def why_not(rung: Rung, model: ModelFile, options: BackendOptions | None = None) -> str:
+    """Why a rung is not set up here; empty if it is."""
+    if rung.device == "cuda" and not has_driver():
         return "no NVIDIA driver"
-    return _module(rung).why_not(rung.device)
+    return _module(rung).why_not(model, rung.device, options or BackendOptions())
 
 
-def _has_cuda_driver() -> bool:
-    """Asked before any runtime is imported: importing PyTorch only to learn that there is no GPU takes seconds."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
+def _open(rung: Rung, model: ModelFile, options: BackendOptions) -> Backend:
+    if rung.device == "cuda":
+        import torch  # noqa: PLC0415 - it takes seconds, and only CUDA needs it here
+
+        if torch.cuda.device_count() > 1:
+            from bloodcell_batch.backends.processes import ProcessesBackend  # noqa: PLC0415 - few machines need it
+
+            devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+            return ProcessesBackend(model, rung.backend, devices, options)
+    return _module(rung).open_backend(model, rung.device, options)
 
 
 def _module(rung: Rung) -> BackendModule:

@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import openvino
 import platformdirs
 from numpy.typing import NDArray
 
-from bloodcell_batch.backends.contract import Outputs, padded
+from bloodcell_batch.backends.contract import BackendOptions, Outputs, padded
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model_file import ModelFile
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 16  # fixed at compilation; measured fastest on two cores, and small batches keep every core busy
 
 
-def why_not(device: str) -> str:
+def why_not(model: ModelFile, device: str, options: BackendOptions) -> str:
     """The wheel is a dependency; only its device plug-in may be missing."""
     return "" if "CPU" in openvino.Core().available_devices else f"OpenVINO finds no {device} device"
 
@@ -31,10 +32,10 @@ def why_not(device: str) -> str:
 class OpenVinoBackend:
     """A queue of asynchronous requests, one per stream, over batches of a fixed size."""
 
-    def __init__(self, model: ModelFile) -> None:
+    def __init__(self, model: ModelFile, options: BackendOptions) -> None:
         core = openvino.Core()
         threads = available_cpus()
-        self._precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+        self._precision = _precision(core, options)
         network = _convert(core, model)
         side = model.header.preprocessing.input_size
         network.reshape([_BATCH, side, side, 3])
@@ -77,16 +78,54 @@ class OpenVinoBackend:
         self._queue.wait_all()
 
 
-def open_backend(model: ModelFile, device: str) -> OpenVinoBackend:
+def _precision(core: openvino.Core, options: BackendOptions) -> str:
+    native_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if options.precision == "fp16" or (options.precision == "bf16" and not native_bf16):
+        raise BackendError(f"OpenVINO can't compute in {options.precision} on this CPU.", hint="Use --precision fp32.")
+    return "f32" if options.precision == "fp32" or not native_bf16 else "bf16"
+
+
+def open_backend(model: ModelFile, device: str, options: BackendOptions) -> OpenVinoBackend:
     """Load the model on the CPU.
 
     Raises:
         BackendError: OpenVINO can't convert or compile this network.
     """
     try:
-        return OpenVinoBackend(model)
+        return OpenVinoBackend(model, options)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO on {device} refused the network: {str(error).splitlines()[0]}") from error
+
+
+def convert(model: ModelFile, *, half: bool) -> tuple[bytes, bytes]:
+    """The network in OpenVINO's own format, for any batch: the XML and the weights, in float16 if `half`."""
+    network = _convert_from_pytorch(model)
+    side = model.header.preprocessing.input_size
+    network.reshape([-1, side, side, 3])
+    with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as folder:
+        path = Path(folder) / "network.xml"
+        openvino.save_model(network, path, compress_to_fp16=half)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def infer_with(xml: bytes, weights: bytes) -> Callable[[NDArray[np.uint8]], Outputs]:
+    """A converted network on the CPU in float32, for comparisons.
+
+    Raises:
+        BackendError: OpenVINO refuses it.
+    """
+    core = openvino.Core()
+    try:
+        network = core.read_model(xml, openvino.Tensor(np.frombuffer(weights, dtype=np.uint8)))
+        compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except RuntimeError as error:
+        raise BackendError(f"OpenVINO refuses the export: {str(error).splitlines()[0]}") from error
+
+    def infer(images: NDArray[np.uint8]) -> Outputs:
+        found = compiled(images)
+        return found[0].copy(), found[1].copy()
+
+    return infer
 
 
 def _convert(core: openvino.Core, model: ModelFile) -> openvino.Model:

@@ -30,6 +30,8 @@ def classify(
     ] = None,
     model: Annotated[Path | None, option(_Config, "model", metavar="FILE")] = None,
     backend: Annotated[str | None, option(_Config, "backend", metavar="|".join(BACKEND_NAMES))] = None,
+    precision: Annotated[str | None, option(_Config, "precision")] = None,
+    plan: Annotated[Path | None, option(_Config, "plan", metavar="FILE")] = None,
     batch_size: Annotated[int | None, option(_Config, "batch_size", metavar="IMAGES")] = None,
     workers: Annotated[int | None, option(_Config, "workers", metavar="THREADS")] = None,
     slide_by: Annotated[str | None, option(_Config, "slide_by")] = None,

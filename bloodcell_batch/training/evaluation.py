@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.backends.contract import Backend
+from bloodcell_batch.backends.contract import Backend, BackendOptions
 from bloodcell_batch.backends.ladder import open_backend
 from bloodcell_batch.config import EvaluateConfig
 from bloodcell_batch.cpus import available_cpus
@@ -91,7 +91,7 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
         raise InputError(f"None of the {len(images)} images in {data} belongs to the part {config.part!r}.", hint=hint)
     if left_out:
         observer.note(f"{left_out} images are outside the part {config.part!r} and were left out")
-    choice = open_backend(model, config.backend)
+    choice = open_backend(model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan))
     observer.note(f"model {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}")
     corruptions = None
     try:

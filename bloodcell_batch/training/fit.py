@@ -117,7 +117,7 @@ def fit(
         folder: where log and checkpoints go; a checkpoint that lies there is continued from.
 
     Returns:
-        The classifier on the CPU, with `best_state` filled.
+        The classifier on the CPU, with `best_state` filled. Without epochs, that is the initial weights as they are.
 
     Raises:
         InputError: the initial weights can't be read.
@@ -144,19 +144,24 @@ def fit(
             f"started from {weights_names(config.init_weights)}; {len(replaced)} tensors start afresh: {replaced[:4]}"
         )
     if config.contrastive_epochs and not (folder and folder.checkpoint.exists()):
-        learner = ContrastiveLearner(config, preprocessing, steps * config.contrastive_epochs)
-        learner.network.load_state_dict(classifier.network.state_dict())
-        job.run(
-            learner,
-            (training_loader(config, data, learner), None),
-            config.contrastive_epochs,
-            [],
-            CONTRASTIVE_CHECKPOINT,
-        )
-        classifier.network.load_state_dict(learner.network.state_dict())
+        _contrast(job, classifier, preprocessing, data, steps)
+    if config.epochs == 0:
+        classifier.best_state = classifier.network.state_dict()
+        return classifier.eval()
     loaders = training_loader(config, data, classifier), checking_loader(InMemory(images, fine, split.validation))
     job.run(classifier, loaders, config.epochs, averages_and_stops(config, steps), CHECKPOINT)
     return classifier.cpu()
+
+
+def _contrast(job: _Job, classifier: CellClassifier, preprocessing: Preprocessing, data: InMemory, steps: int) -> None:
+    """Supervised contrastive epochs before the others; they change the network's weights."""
+    config = job.config
+    learner = ContrastiveLearner(config, preprocessing, steps * config.contrastive_epochs)
+    learner.network.load_state_dict(classifier.network.state_dict())
+    job.run(
+        learner, (training_loader(config, data, learner), None), config.contrastive_epochs, [], CONTRASTIVE_CHECKPOINT
+    )
+    classifier.network.load_state_dict(learner.network.state_dict())
 
 
 def _precision(config: TrainConfig) -> str:

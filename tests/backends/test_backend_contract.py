@@ -8,7 +8,7 @@ from conftest import draw_picture
 from numpy.typing import NDArray
 
 from bloodcell_batch.backends import AUTO_LADDER, BACKENDS, Rung, ladder
-from bloodcell_batch.backends.contract import Backend, padded
+from bloodcell_batch.backends.contract import Backend, BackendOptions, padded
 from bloodcell_batch.errors import BackendError, UsageError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import ModelFile, open_model
@@ -40,10 +40,10 @@ def reference(model: ModelFile, golden: NDArray[np.uint8]) -> NDArray[np.float32
 @pytest.fixture(scope="module", params=AUTO_LADDER, ids=lambda rung: f"{rung.backend}-{rung.device}")
 def backend(request: pytest.FixtureRequest, model: ModelFile) -> Backend:
     rung: Rung = request.param
-    reason = ladder.why_not(rung)
+    reason = ladder.why_not(rung, model)
     if reason:
         pytest.skip(reason)
-    opened: Backend = ladder._module(rung).open_backend(model, rung.device)
+    opened: Backend = ladder._module(rung).open_backend(model, rung.device, BackendOptions())
     return opened
 
 
@@ -79,34 +79,39 @@ def test_the_result_belongs_to_the_caller(backend: Backend, golden: NDArray[np.u
 
 
 def test_closing_twice_is_allowed(model: ModelFile) -> None:
-    for name in BACKENDS:
+    for name in set(BACKENDS) - {"tensorrt"}:
         choice = ladder.open_backend(model, name)
         choice.backend.close()
         choice.backend.close()
 
 
 def test_auto_records_why_better_rungs_were_skipped(model: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "why_not", lambda rung: "broken" if rung.device == "cuda" else "")
+    monkeypatch.setattr(ladder, "why_not", lambda rung, *_: "broken" if rung.device == "cuda" else "")
     choice = ladder.open_backend(model)
     assert choice.name == "openvino"
-    assert choice.skipped == ("pytorch on cuda: broken",)
+    assert choice.skipped == ("tensorrt on cuda: broken", "pytorch on cuda: broken")
 
 
 def test_auto_goes_on_when_a_runtime_refuses_the_model(model: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     openvino = pytest.importorskip("bloodcell_batch.backends.openvino")
 
-    def refuse(_model: ModelFile, _device: str) -> None:
+    def refuse(*_: object) -> None:
         raise BackendError("unsupported operation")
 
-    monkeypatch.setattr(ladder, "why_not", lambda rung: "no driver" if rung.device == "cuda" else "")
+    monkeypatch.setattr(ladder, "why_not", lambda rung, *_: "no driver" if rung.device == "cuda" else "")
     monkeypatch.setattr(openvino, "open_backend", refuse)
     choice = ladder.open_backend(model)
     assert choice.name == "pytorch"
-    assert choice.skipped == ("pytorch on cuda: no driver", "openvino on cpu: unsupported operation")
+    assert choice.skipped == (
+        "tensorrt on cuda: no driver",
+        "pytorch on cuda: no driver",
+        "openvino on cpu: unsupported operation",
+    )
+    assert choice.refused == ("openvino on cpu is not used: unsupported operation",)
 
 
 def test_a_named_backend_that_can_not_run_is_an_error(model: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "why_not", lambda _rung: "no such device")
+    monkeypatch.setattr(ladder, "why_not", lambda *_: "no such device")
     with pytest.raises(BackendError, match="openvino on cpu: no such device") as caught:
         ladder.open_backend(model, "openvino")
     assert caught.value.exit_code == 4

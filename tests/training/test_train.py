@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -276,3 +277,14 @@ def test_tensorboard_logs_go_to_the_run_folder(toy_recipe: Path, toy_cells: Path
     recipe = resolve(TrainConfig, {"epochs": 1, "tensorboard": True}, toy_recipe)
     train(recipe, toy_cells, tmp_path / "m.safetensors")
     assert list((tmp_path / "m.training" / "tensorboard").glob("events.*"))
+
+
+def test_no_epochs_only_calibrates_the_initial_weights(
+    model: ModelFile, toy_cells: Path, toy_recipe: Path, tmp_path: Path
+) -> None:
+    recipe = resolve(TrainConfig, {"epochs": 0, "init_weights": (model.path,), "outlier_quantile": 0.9}, toy_recipe)
+    result = train(recipe, toy_cells, tmp_path / "again.safetensors")
+    assert result is not None
+    before, after = model.load_tensors("network."), result[0].load_tensors("network.")
+    assert all(np.array_equal(before[name], value) for name, value in after.items())
+    assert result[0].header.outlier.threshold < model.header.outlier.threshold

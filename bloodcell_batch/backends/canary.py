@@ -1,0 +1,36 @@
+"""The canary: pictures that every runtime must agree on with float32 before it is trusted with a slide."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+CANARIES = 16
+MAX_DIFFERENCE = 0.02
+"""Largest difference of a probability between a half-precision runtime and float32."""
+
+_BLOBS = 24
+_PALETTE = ((252, 244, 240), (222, 180, 190), (172, 112, 172), (110, 60, 140), (70, 30, 110), (230, 150, 120))
+
+
+def canary_images(side: int, count: int = CANARIES) -> NDArray[np.uint8]:
+    """Drawn pictures in the colours of a stained smear, uint8 (count, side, side, 3), the same on every machine."""
+    rng = np.random.default_rng(20)
+    y, x = np.mgrid[:side, :side] / side
+    pictures = np.empty((count, side, side, 3), dtype=np.uint8)
+    for picture in pictures:
+        canvas = np.full((side, side, 3), _PALETTE[0], dtype=np.float64)
+        for _ in range(_BLOBS):
+            (cx, cy), radius = rng.uniform(0.2, 0.8, 2), rng.uniform(0.04, 0.3)
+            inside = ((x - cx) ** 2 + (y - cy) ** 2 < radius**2)[:, :, None]
+            canvas = np.where(inside, canvas * 0.3 + np.array(_PALETTE[rng.integers(len(_PALETTE))]) * 0.7, canvas)
+        picture[...] = (canvas + rng.normal(0, 6, canvas.shape)).clip(0, 255).astype(np.uint8)
+    return pictures
+
+
+def disagreement(probabilities: NDArray[np.float32], reference: NDArray[np.float32]) -> str:
+    """What is wrong with canary probabilities (N, C), in words; empty if nothing is."""
+    if probabilities.shape != reference.shape:
+        return f"the shape is {probabilities.shape}, not {reference.shape}"
+    if not np.isfinite(probabilities).all():
+        return "some probabilities are no numbers"
+    largest = float(np.abs(probabilities - reference).max())
+    return f"probabilities differ by up to {largest:.3f} from float32" if largest > MAX_DIFFERENCE else ""

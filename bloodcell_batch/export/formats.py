@@ -1,0 +1,79 @@
+"""`export-onnx` and `export-openvino`: convert, compare with PyTorch, publish."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bloodcell_batch.config import ExportConfig
+from bloodcell_batch.cpus import available_cpus
+from bloodcell_batch.export.onnx import onnx_runner, require_packages, to_onnx
+from bloodcell_batch.export.parity import Parity, measure_parity, reference_outputs, require_parity
+from bloodcell_batch.export.publish import as_json, check_target, publish
+from bloodcell_batch.export.record import export_record
+from bloodcell_batch.export.sample import Sample, load_sample
+from bloodcell_batch.model_file import ModelFile, open_model
+from bloodcell_batch.progress import Observer
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An ONNX network that passed the comparison with PyTorch."""
+
+    model: ModelFile
+    data: bytes
+    sample: Sample
+    parity: Parity
+
+
+def checked_onnx(model_path: Path | None, config: ExportConfig, observer: Observer) -> Checked:
+    """Export to ONNX in memory and compare it with PyTorch through onnxruntime.
+
+    Raises:
+        BackendError: the export fails, or is not the same network.
+    """
+    require_packages()
+    model = open_model(model_path)
+    threads = available_cpus()
+    sample = load_sample(config.images, config.max_images, model.header.preprocessing, threads, observer)
+    observer.note(f"exporting {model.header.name} to ONNX in {config.precision}")
+    data = to_onnx(model, config.precision)
+    reference = reference_outputs(model, sample.images)
+    parity = measure_parity(sample, reference, onnx_runner(data, threads))
+    observer.note(f"ONNX {parity.as_text()}")
+    require_parity(parity, config.precision, "ONNX export")
+    return Checked(model, data, sample, parity)
+
+
+def export_onnx(model_path: Path | None, out: Path, config: ExportConfig, observer: Observer) -> Parity:
+    """Write `out` and `out`.json.
+
+    Raises:
+        OutputError: they can't be written.
+        BackendError: the export fails, or is not the same network.
+    """
+    check_target(out, ".onnx", overwrite=config.overwrite)
+    done = checked_onnx(model_path, config, observer)
+    record = export_record(done.model, done.data, config.precision, done.parity)
+    publish({out: done.data, out.with_name(out.name + ".json"): as_json(record)})
+    return done.parity
+
+
+def export_openvino(model_path: Path | None, out: Path, config: ExportConfig, observer: Observer) -> Parity:
+    """Write `out` (.xml), the weights beside it (.bin) and `out`.json.
+
+    Raises:
+        OutputError: they can't be written.
+        BackendError: the export fails, or is not the same network.
+    """
+    from bloodcell_batch.backends.openvino import convert, infer_with  # noqa: PLC0415 - imports the runtime
+
+    check_target(out, ".xml", overwrite=config.overwrite)
+    model = open_model(model_path)
+    sample = load_sample(config.images, config.max_images, model.header.preprocessing, available_cpus(), observer)
+    observer.note(f"exporting {model.header.name} to OpenVINO in {config.precision}")
+    xml, weights = convert(model, half=config.precision == "fp16")
+    parity = measure_parity(sample, reference_outputs(model, sample.images), infer_with(xml, weights))
+    observer.note(f"OpenVINO {parity.as_text()}")
+    require_parity(parity, config.precision, "OpenVINO export")
+    record = export_record(model, xml, config.precision, parity)
+    publish({out.with_suffix(".bin"): weights, out: xml, out.with_name(out.name + ".json"): as_json(record)})
+    return parity
