@@ -93,8 +93,10 @@ class PyTorchBackend:
         pictures = torch.from_numpy(canary_images(self._side)).to(self._device)
         with torch.inference_mode():
             reference = module(pictures)[0].cpu().numpy()
-            half = module.cast_body(_DTYPES[self._precision])(pictures)[0].cpu().numpy()
-        wrong = disagreement(half, reference)
+            half = module.cast_body(_DTYPES[self._precision])
+            half.network.to(memory_format=torch.channels_last)
+            found = half(pictures)[0].cpu().numpy()
+        wrong = disagreement(found, reference)
         if not wrong:
             return module
         _log.warning("%s is not used: %s", _NAMES[self._precision], wrong)

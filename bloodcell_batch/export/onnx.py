@@ -44,7 +44,9 @@ def to_onnx(model: ModelFile, precision: str) -> bytes:
     Raises:
         BackendError: PyTorch can't export this network.
     """
-    module = load_inference_module(model).cast_body(_DTYPES[precision])
+    module = load_inference_module(model)
+    if precision != "fp32":
+        module.cast_body(_DTYPES[precision])
     side = model.header.preprocessing.input_size
     example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
     with _quiet():

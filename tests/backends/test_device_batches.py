@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import draw_picture
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from bloodcell_batch.backends import pytorch
 from bloodcell_batch.backends.contract import BackendOptions
@@ -15,6 +15,7 @@ from bloodcell_batch.backends.device_batches import DeviceBatches
 from bloodcell_batch.backends.processes import ProcessesBackend
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model_file import ModelFile, open_model
+from bloodcell_batch.network import create_network, with_folded_batch_norms
 
 SHAPE = (8, 8, 3)
 
@@ -107,6 +108,23 @@ def test_half_precision_that_disagrees_is_not_used(
     backend = pytorch.open_backend(model, "cpu", BackendOptions(precision="bf16"))
     assert "float32" in backend.description
     assert "bfloat16 is not used: probabilities differ" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("architecture", "follows"), [("mobilenetv2_100", True), ("resnet18", True), ("densenet121", False)]
+)
+def test_folding_batch_norms_changes_no_output(architecture: str, follows: bool) -> None:  # noqa: FBT001
+    torch.manual_seed(0)
+    network = create_network(architecture).eval()
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]
+        norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    folded = with_folded_batch_norms(network, 64)
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(pixels), network(pixels), rtol=1e-3, atol=1e-3)
+    left = sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert (left == 0) == follows
 
 
 def test_one_process_per_device_gives_the_same_rows(model: ModelFile) -> None:
