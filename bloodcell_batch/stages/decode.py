@@ -1,6 +1,7 @@
 """Decode: read each file once and derive everything from that one reading, ahead of the network, in order."""
 
 import hashlib
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from bloodcell_batch.preprocessing import (
     Preprocessing,
     UndecodableImageError,
     decode_rgb,
-    resize_to_input,
+    resize_image_to_input,
 )
 from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality, Reason, Rejection, Status
 
@@ -50,7 +51,8 @@ def decoder_of(reader: Reader, preprocessing: Preprocessing) -> Decoder:
             sha256, rgb = reader(file)
         except UndecodableImageError as error:
             return Rejection(file, Status.FAILED, error.reason, error.detail)
-        thumbnail = grey_thumbnail(Image.fromarray(rgb))
+        image = Image.fromarray(rgb)  # a copy, so made once: Pillow keeps 4 bytes a pixel
+        thumbnail = grey_thumbnail(image)
         facts = ImageFacts(
             sha256=sha256,
             phash=perceptual_hash(thumbnail),
@@ -58,7 +60,7 @@ def decoder_of(reader: Reader, preprocessing: Preprocessing) -> Decoder:
             height=rgb.shape[0],
             quality=measure_quality(thumbnail),
         )
-        return DecodedImage(file, facts, _pixel_digest(rgb), resize_to_input(rgb, preprocessing))
+        return DecodedImage(file, facts, _pixel_digest(rgb), resize_image_to_input(image, preprocessing))
 
     return decode
 
@@ -89,9 +91,20 @@ def decode_ahead(
 
 def measure_quality(thumbnail: NDArray[np.uint8]) -> Quality:
     """Quality measures of the 64x64 grey thumbnail (uint8)."""
-    grey = thumbnail.astype(np.float32)
-    laplacian = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
-    return Quality(brightness=float(grey.mean()), contrast=float(grey.std()), sharpness=float(laplacian.var()))
+    grey = thumbnail.astype(np.float64)
+    laplacian = 4 * grey[1:-1, 1:-1]
+    laplacian -= grey[:-2, 1:-1]
+    laplacian -= grey[2:, 1:-1]
+    laplacian -= grey[1:-1, :-2]
+    laplacian -= grey[1:-1, 2:]
+    brightness, variance = _mean_and_variance(grey.ravel())
+    return Quality(brightness, contrast=math.sqrt(variance), sharpness=_mean_and_variance(laplacian.ravel())[1])
+
+
+def _mean_and_variance(levels: NDArray[np.float64]) -> tuple[float, float]:
+    """Of whole numbers, whose sums are exact; a third of the time of `mean` and `var`."""
+    mean = float(levels.sum()) / levels.size
+    return mean, max(0.0, float(levels @ levels) / levels.size - mean**2)
 
 
 def _pixel_digest(rgb: NDArray[np.uint8]) -> bytes:
