@@ -1,8 +1,8 @@
 """Exact Hamming-distance search over 256-bit hashes: no pair within the distance is missed, whatever the hashes.
 
-Both searches rest on the pigeonhole principle. Cut the 256 bits into more blocks than bits may differ, and some blocks
-of a near pair must be equal; whatever shares none of them needn't be compared. (Norouzi, Punjani and Fleet, "Fast exact
-search in Hamming space with multi-index hashing", 2014.)
+The search for pairs, and the index in hash_index.py, rest on the pigeonhole principle. Cut the 256 bits into more
+blocks than bits may differ, and some blocks of a near pair must be equal; whatever shares none of them needn't be
+compared. (Norouzi, Punjani and Fleet, "Fast exact search in Hamming space with multi-index hashing", 2014.)
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _BLOCK_CELLS = 2_000_000  # hash pairs compared at a time: bounds the temporary 
 
 # The low frequencies of cell images vary little, and neighbouring bits of a hash go together; dealing the bits out at
 # random keeps any one block from being nearly constant. Exactness doesn't depend on the order.
-_ORDER = np.random.default_rng(0).permutation(HASH_BITS)
+BIT_ORDER = np.random.default_rng(0).permutation(HASH_BITS)
 
 _BLOCK_BITS = 16  # of a block, at most: more would not make it much rarer, and it fits a uint16
 _MOST_EQUAL = 5  # blocks that a key joins, at most
@@ -31,23 +31,34 @@ _SAMPLE_KEYS = 16
 # on an AMD EPYC. They choose between ways of searching that give the same pairs.
 _COMPARE_NS, _CANDIDATE_NS, _SORT_NS = 4.0, 25.0, 80.0
 
-_BANDS = 17  # of the index: a pair at most 16 bits apart is equal in one of them, at most 33 apart differs by one bit
-_BAND_BITS = HASH_BITS // _BANDS
-_BAND_VALUES = 1 << _BAND_BITS
-_BAND_OFFSETS = np.arange(_BANDS, dtype=np.int64)[:, None] * _BAND_VALUES
-_BAND_ORDER = _ORDER[: _BANDS * _BAND_BITS].reshape(_BANDS, _BAND_BITS)
-_BAND_WEIGHTS = 1 << np.arange(_BAND_BITS, dtype=np.int64)[::-1]
-_RECENT = 2048  # hashes searched one by one before they are sorted into the bands
-
 
 def as_words(hashes: bytes) -> NDArray[np.uint64]:
     """Concatenated 32-byte hashes as an array of shape (N, 4), uint64."""
     return np.frombuffer(hashes, dtype=np.uint64).reshape(-1, _WORDS)
 
 
-def distances(words: NDArray[np.uint64], query: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """Distances in bits (0-256) from one hash (4,) to each of N hashes (N, 4); shape (N,)."""
-    return _distances(words.T, query)
+def distances(columns: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """Distances in bits (0-256) between hashes whose four words stand along the first axis; the others broadcast."""
+    gaps: NDArray[np.uint16] = np.bitwise_count(columns[0] ^ others[0]).astype(np.uint16)
+    for column, other in zip(columns[1:], others[1:], strict=True):
+        gaps += np.bitwise_count(column ^ other)
+    return gaps
+
+
+def blocks_of(words: NDArray[np.uint64], blocks: int, bits: int) -> NDArray[np.uint16]:
+    """The first `bits` bits (at most 16) of each of `blocks` equal shares of the hashes' bits; shape (blocks, N)."""
+    width = HASH_BITS // blocks
+    taken = BIT_ORDER[: blocks * width].reshape(blocks, width)[:, :bits].T  # (bits, blocks)
+    values = np.empty((blocks, len(words)), dtype=np.uint16)
+    step = 16_384
+    for start in range(0, len(words), step):
+        flags = np.unpackbits(words[start : start + step].view(np.uint8), axis=1).T
+        some = np.zeros((blocks, flags.shape[1]), dtype=np.uint16)
+        for row in taken:
+            some <<= 1
+            some |= flags[row]
+        values[:, start : start + step] = some
+    return values
 
 
 def pairs_within(words: NDArray[np.uint64], distance: int) -> Iterator[tuple[int, int, int]]:
@@ -116,7 +127,7 @@ def _entropy_of_a_bit(words: NDArray[np.uint64]) -> float:
     """
     sample = words[np.linspace(0, len(words) - 1, min(_SAMPLE, len(words))).astype(np.intp)]
     equal = 0
-    for block in _blocks(sample, _SAMPLE_KEYS, _BLOCK_BITS):
+    for block in blocks_of(sample, _SAMPLE_KEYS, _BLOCK_BITS):
         sizes = np.unique(block, return_counts=True)[1]
         equal += int((sizes * (sizes - 1) // 2).sum())
     pairs = _SAMPLE_KEYS * len(sample) * (len(sample) - 1) / 2
@@ -127,7 +138,7 @@ def _sorted_search(words: NDArray[np.uint64], distance: int, plan: _Plan) -> NDA
     """Near pairs as sorted numbers i * N + j with i < j; None where the candidates are so many that it doesn't pay."""
     count = len(words)
     columns = np.ascontiguousarray(words.T)
-    blocks = _blocks(words, plan.parts * plan.blocks, plan.bits)
+    blocks = blocks_of(words, plan.parts * plan.blocks, plan.bits)
     left = count * (count - 1) / 2 * _COMPARE_NS / _CANDIDATE_NS
     found: list[NDArray[np.int64]] = []
     total = 0
@@ -192,7 +203,7 @@ def _near(
 def _pairs_of(words: NDArray[np.uint64], found: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
     for start in range(0, len(found), _BLOCK_CELLS):
         one, other = np.divmod(found[start : start + _BLOCK_CELLS], len(words))
-        gaps = _distances(words[one].T, words[other].T)
+        gaps = distances(words[one].T, words[other].T)
         yield from zip(one.tolist(), other.tolist(), gaps.tolist(), strict=True)
 
 
@@ -201,103 +212,7 @@ def _compare_all(words: NDArray[np.uint64], distance: int) -> Iterator[tuple[int
     columns = np.ascontiguousarray(words.T)
     rows = max(1, _BLOCK_CELLS // max(count, 1))
     for start in range(0, count, rows):
-        gaps = _distances(columns[:, None, start:], columns[:, start : start + rows, None])
+        gaps = distances(columns[:, None, start:], columns[:, start : start + rows, None])
         for i, j in np.argwhere(gaps <= distance):
             if i < j:
                 yield start + int(i), start + int(j), int(gaps[i, j])
-
-
-def _distances(columns: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """Distances between hashes whose four words stand along the first axis; the other axes broadcast."""
-    gaps: NDArray[np.uint16] = np.bitwise_count(columns[0] ^ others[0]).astype(np.uint16)
-    for column, other in zip(columns[1:], others[1:], strict=True):
-        gaps += np.bitwise_count(column ^ other)
-    return gaps
-
-
-def _blocks(words: NDArray[np.uint64], blocks: int, bits: int) -> NDArray[np.uint16]:
-    """The first `bits` bits (at most 16) of each of `blocks` equal shares of the hashes' bits; shape (blocks, N)."""
-    width = HASH_BITS // blocks
-    taken = _ORDER[: blocks * width].reshape(blocks, width)[:, :bits].T  # (bits, blocks)
-    values = np.empty((blocks, len(words)), dtype=np.uint16)
-    step = 16_384
-    for start in range(0, len(words), step):
-        flags = np.unpackbits(words[start : start + step].view(np.uint8), axis=1).T
-        some = np.zeros((blocks, flags.shape[1]), dtype=np.uint16)
-        for row in taken:
-            some <<= 1
-            some |= flags[row]
-        values[:, start : start + step] = some
-    return values
-
-
-class HashIndex:
-    """Growing list of hashes that answers which is the first within a distance.
-
-    The latest hashes are compared one by one, the others looked up in 17 bands of 15 bits each (about 130 bytes a
-    hash). Where the bands single out nothing, because the hashes are too alike or the distance is above 33, all are
-    compared: the answer is the same.
-    """
-
-    def __init__(self, distance: int) -> None:
-        self._distance = distance
-        # Bands that may differ in one bit of 15 are looked up under all their neighbours.
-        flips = [0] if distance < _BANDS else [0, *(1 << bit for bit in range(_BAND_BITS))]
-        self._flips = np.array(flips, dtype=np.int64)
-        self._has_bands = distance < 2 * _BANDS
-        self._columns = np.empty((_WORDS, 64), dtype=np.uint64)
-        self._count = 0
-        self._banded = 0
-        self._starts = np.zeros(0, dtype=np.int64)  # of each band's value in the positions, sorted by band and value
-        self._positions = np.zeros(0, dtype=np.int32)
-
-    def add(self, phash: bytes) -> None:
-        """Append a 32-byte hash."""
-        if self._count == self._columns.shape[1]:
-            self._columns = np.concatenate([self._columns, np.empty_like(self._columns)], axis=1)
-        self._columns[:, self._count] = as_words(phash)[0]
-        self._count += 1
-        if self._has_bands and self._count - self._banded >= max(_RECENT, self._banded // 32):
-            self._sort_into_bands()
-
-    def first_within(self, phash: bytes) -> tuple[int, int] | None:
-        """(position, distance) of the earliest hash within the distance, or None."""
-        query = as_words(phash)
-        candidates = self._candidates(query)
-        if candidates is None:
-            return self._first_of(slice(0, self._count), query)
-        hit = self._first_of(np.sort(candidates), query) if candidates.size else None
-        return self._first_of(slice(self._banded, self._count), query) if hit is None else hit
-
-    def _first_of(self, positions: slice | NDArray[np.int32], query: NDArray[np.uint64]) -> tuple[int, int] | None:
-        gaps = _distances(self._columns[:, positions], query.T)
-        near = gaps <= self._distance
-        first = int(near.argmax()) if near.size else 0
-        if not near.size or not near[first]:
-            return None
-        position = positions.start + first if isinstance(positions, slice) else int(positions[first])
-        return position, int(gaps[first])
-
-    def _candidates(self, query: NDArray[np.uint64]) -> NDArray[np.int32] | None:
-        """Positions among the sorted hashes that share a band with the query; None if they are too many to gain."""
-        if not self._banded:
-            return None
-        bits = np.unpackbits(query.view(np.uint8))[_BAND_ORDER]
-        cells = (((bits @ _BAND_WEIGHTS)[:, None] ^ self._flips) + _BAND_OFFSETS).ravel()
-        starts = self._starts[cells]
-        sizes = self._starts[cells + 1] - starts
-        ends = np.cumsum(sizes)
-        if ends[-1] > self._banded // 4:
-            return None
-        places = np.repeat(starts - ends + sizes, sizes)
-        places += np.arange(len(places))
-        found: NDArray[np.int32] = self._positions[places]
-        return found
-
-    def _sort_into_bands(self) -> None:
-        words = np.ascontiguousarray(self._columns[:, : self._count].T)
-        bands = _blocks(words, _BANDS, _BAND_BITS)
-        self._positions = np.concatenate([np.argsort(band, kind="stable").astype(np.int32) for band in bands])
-        sizes = np.concatenate([np.bincount(band, minlength=_BAND_VALUES) for band in bands])
-        self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self._banded = self._count

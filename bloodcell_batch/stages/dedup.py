@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from bloodcell_batch.hamming import HashIndex, as_words, pairs_within
+from bloodcell_batch.hamming import as_words, pairs_within
+from bloodcell_batch.hash_index import HashIndex
 from bloodcell_batch.records import CrossSlideMatch, DecodedImage, ImageFile, Rejection, Status
 
 
