@@ -73,7 +73,7 @@ def grey_thumbnail(image: Image.Image) -> NDArray[np.uint8]:
     grey = image.convert("L")
     width, height = grey.size
     # Pillow shrinks the height of tall images first, which rounds otherwise; those it may do itself.
-    if width >= _SIDE and height <= 2 * width - _SIDE:
+    if _SIDE <= width <= _STRIP_PIXELS and height <= 2 * width - _SIDE:
         return _shrink(np.asarray(grey))
     return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
 
@@ -81,7 +81,7 @@ def grey_thumbnail(image: Image.Image) -> NDArray[np.uint8]:
 def _shrink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = grey.shape
     narrow = np.empty((height, _SIDE))
-    rows = max(1, _STRIP_PIXELS // width)  # a strip at a time: large images would take 8 bytes a pixel
+    rows = _STRIP_PIXELS // width  # a strip at a time: large images would take 8 bytes a pixel
     for top in range(0, height, rows):
         strip = grey[top : top + rows].astype(np.float64)
         for part in _lanczos(width):
