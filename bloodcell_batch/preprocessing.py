@@ -121,12 +121,17 @@ def resize_to_input(rgb: NDArray[np.uint8], preprocessing: Preprocessing) -> NDA
     Returns:
         uint8 (input_size, input_size, 3).
     """
-    height, width = rgb.shape[:2]
+    return resize_image_to_input(Image.fromarray(rgb), preprocessing)
+
+
+def resize_image_to_input(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """What `resize_to_input` does, from a Pillow RGB image."""
+    width, height = image.size
     margin_x = width * (1 - preprocessing.crop) / 2
     margin_y = height * (1 - preprocessing.crop) / 2
     size = (preprocessing.input_size, preprocessing.input_size)
     box = (margin_x, margin_y, width - margin_x, height - margin_y)
-    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR, box=box))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
 
 
 def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
@@ -170,6 +175,8 @@ def _jpeg_orientation(data: bytes) -> int:
 
 def _apply_orientation(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Undo an EXIF orientation (1-8); other values mean nothing and change nothing."""
+    if orientation == 1:
+        return rgb
     upright = {
         2: rgb[:, ::-1],
         3: rgb[::-1, ::-1],

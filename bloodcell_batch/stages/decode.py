@@ -1,6 +1,7 @@
 """Decode: read each file once and derive everything from that one reading, ahead of the network, in order."""
 
 import hashlib
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from bloodcell_batch.preprocessing import (
     Preprocessing,
     UndecodableImageError,
     decode_rgb,
-    resize_to_input,
+    resize_image_to_input,
 )
 from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality, Reason, Rejection, Status
 
@@ -50,7 +51,8 @@ def decoder_of(reader: Reader, preprocessing: Preprocessing) -> Decoder:
             sha256, rgb = reader(file)
         except UndecodableImageError as error:
             return Rejection(file, Status.FAILED, error.reason, error.detail)
-        thumbnail = grey_thumbnail(Image.fromarray(rgb))
+        image = Image.fromarray(rgb)  # a copy, so made once: Pillow keeps 4 bytes a pixel
+        thumbnail = grey_thumbnail(image)
         facts = ImageFacts(
             sha256=sha256,
             phash=perceptual_hash(thumbnail),
@@ -58,7 +60,7 @@ def decoder_of(reader: Reader, preprocessing: Preprocessing) -> Decoder:
             height=rgb.shape[0],
             quality=measure_quality(thumbnail),
         )
-        return DecodedImage(file, facts, _pixel_digest(rgb), resize_to_input(rgb, preprocessing))
+        return DecodedImage(file, facts, pixel_digest(rgb), resize_image_to_input(image, preprocessing))
 
     return decode
 
@@ -89,12 +91,23 @@ def decode_ahead(
 
 def measure_quality(thumbnail: NDArray[np.uint8]) -> Quality:
     """Quality measures of the 64x64 grey thumbnail (uint8)."""
-    grey = thumbnail.astype(np.float32)
-    laplacian = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
-    return Quality(brightness=float(grey.mean()), contrast=float(grey.std()), sharpness=float(laplacian.var()))
+    grey = thumbnail.astype(np.float64)
+    laplacian = 4 * grey[1:-1, 1:-1]
+    laplacian -= grey[:-2, 1:-1]
+    laplacian -= grey[2:, 1:-1]
+    laplacian -= grey[1:-1, :-2]
+    laplacian -= grey[1:-1, 2:]
+    brightness, variance = _mean_and_variance(grey.ravel())
+    return Quality(brightness, contrast=math.sqrt(variance), sharpness=_mean_and_variance(laplacian.ravel())[1])
 
 
-def _pixel_digest(rgb: NDArray[np.uint8]) -> bytes:
+def _mean_and_variance(levels: NDArray[np.float64]) -> tuple[float, float]:
+    """Of whole numbers, whose sums are exact; a third of the time of `mean` and `var`."""
+    mean = float(levels.sum()) / levels.size
+    return mean, max(0.0, float(levels @ levels) / levels.size - mean**2)
+
+
+def pixel_digest(rgb: NDArray[np.uint8]) -> bytes:
     """128-bit digest of the decoded pixels and their shape.
 
     xxh3 instead of SHA-256: at 360x363 pixels it costs 6 microseconds, not 220, and it only has to tell pictures
@@ -112,12 +125,13 @@ def _read(root: str, file: ImageFile, limits: DecodeLimits) -> bytes:
         raise UndecodableImageError(Reason.TOO_LARGE, detail)
     try:
         with open(os.path.join(root, file.path), "rb") as handle:
-            data = handle.read(limits.max_bytes + 1)
+            data = handle.read(file.size_bytes + 1)  # Python sets aside as much as it is asked for
     except FileNotFoundError as error:
         raise UndecodableImageError(Reason.CHANGED_DURING_RUN, "the file is gone, or a link leads nowhere") from error
     except OSError as error:
         raise UndecodableImageError(Reason.UNREADABLE, error.strerror or str(error)) from error
     if len(data) != file.size_bytes:
-        detail = f"{file.size_bytes} bytes when scanned, {len(data)} when read"
+        now = str(len(data)) if len(data) < file.size_bytes else "more"
+        detail = f"{file.size_bytes} bytes when scanned, {now} when read"
         raise UndecodableImageError(Reason.CHANGED_DURING_RUN, detail)
     return data

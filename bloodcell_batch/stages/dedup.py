@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from bloodcell_batch.hamming import HashIndex, as_words, pairs_within
+from bloodcell_batch.hamming import as_words, pairs_within
+from bloodcell_batch.hash_index import HashIndex
 from bloodcell_batch.records import CrossSlideMatch, DecodedImage, ImageFile, Rejection, Status
 
 
@@ -18,7 +19,7 @@ class DuplicateFilter:
         self._distance = distance
         self._slide: str | None = None
         self._digests: dict[bytes, ImageFile] = {}
-        self._index = HashIndex()
+        self._index = HashIndex(distance)
         self._indexed: list[ImageFile] = []
         self._kept: list[ImageFile] = []
         self._kept_digests: list[bytes] = []
@@ -47,12 +48,12 @@ class DuplicateFilter:
     def _check(self, image: DecodedImage) -> DecodedImage | Rejection:
         if image.file.slide_id != self._slide:
             self._slide = image.file.slide_id
-            self._digests, self._index, self._indexed = {}, HashIndex(), []
+            self._digests, self._index, self._indexed = {}, HashIndex(self._distance), []
         first = self._digests.setdefault(image.pixel_digest, image.file)
         if first is not image.file:
             return _duplicate(image, Status.EXACT_DUPLICATE, first, 0)
         if self._mode == "near" and not image.facts.quality.is_blank:
-            hit = self._index.first_within(image.facts.phash, self._distance)
+            hit = self._index.first_within(image.facts.phash)
             if hit is not None:
                 position, distance = hit
                 # A copy of a dropped copy must name the picture that was kept.

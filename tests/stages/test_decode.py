@@ -2,6 +2,7 @@ import hashlib
 import os
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture, encode
 from PIL import Image
+from scipy import ndimage
 
 from bloodcell_batch.perceptual_hash import grey_thumbnail
 from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
@@ -92,6 +94,12 @@ class TestFacts:
         board = measure_quality((np.indices((64, 64)).sum(axis=0) % 2 * 200).astype(np.uint8))
         assert (board.brightness, board.contrast) == (100, 100)
         assert not board.is_blank
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+        laplacian = ndimage.correlate(noise.astype(float), [[0, -1, 0], [-1, 4, -1], [0, -1, 0]])[1:-1, 1:-1]
+        measured = measure_quality(noise)
+        assert measured.brightness == noise.mean()
+        assert measured.contrast == pytest.approx(noise.std(), rel=1e-12)
+        assert measured.sharpness == pytest.approx(laplacian.var(), rel=1e-12)
         smooth = measure_quality(grey_thumbnail(Image.fromarray(draw_picture(4))))
         assert 0 < smooth.sharpness < board.sharpness
 
@@ -132,6 +140,23 @@ class TestRejections:
         file = _save(tmp_path, "a.jpg", bytes(1000))
         (tmp_path / "a.jpg").write_bytes(bytes(100_000))
         assert _rejected(tmp_path, file, DecodeLimits(max_bytes=1000)) is Reason.CHANGED_DURING_RUN
+
+    def test_no_more_is_set_aside_than_the_file_holds(self, tmp_path: Path) -> None:
+        file = _save(tmp_path, "a.jpg", b"text, no image at all")
+        tracemalloc.start()
+        try:
+            _rejected(tmp_path, file)
+            assert tracemalloc.get_traced_memory()[1] < 10_000_000  # not the 500 MB that a file may have
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.parametrize(("change", "said"), [(b"x", "1 when read"), (b"x" * 100_000, "more when read")])
+    def test_a_changed_size_is_told(self, tmp_path: Path, change: bytes, said: str) -> None:
+        file = _save(tmp_path, "a.jpg", encode(draw_picture(7)))
+        (tmp_path / "a.jpg").write_bytes(change)
+        outcome = _decode(tmp_path, file)
+        assert isinstance(outcome, Rejection)
+        assert outcome.detail == f"{file.size_bytes} bytes when scanned, {said}"
 
     def test_a_file_that_vanished(self, tmp_path: Path) -> None:
         file = _save(tmp_path, "a.jpg", encode(draw_picture(7)))

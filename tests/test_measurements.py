@@ -1,0 +1,30 @@
+"""The measuring scripts run; what they measure depends on the machine."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import PROJECT, draw_picture, encode
+
+MEASUREMENTS = PROJECT / "tests" / "measurements"
+
+
+def _lines(script: str, *arguments: str) -> list[str]:
+    command = [sys.executable, str(MEASUREMENTS / script), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_duplicate_search_finds_every_copy() -> None:
+    lines = _lines("duplicate_search.py", "--slide", "400", "--hashes", "4000", "--distance", "20")
+    assert len(lines) == 6
+    assert all("4 found of 4 copies" in line for line in lines[:3])
+    assert all("40 found of 40 copies" in line for line in lines[3:])
+
+
+def test_decode_parts_measures_every_part(tmp_path: Path) -> None:
+    for seed in range(3):
+        (tmp_path / f"{seed}.jpg").write_bytes(encode(draw_picture(seed)))
+    lines = _lines("decode_parts.py", str(tmp_path), "--rounds", "1")
+    assert lines[0].startswith("read")
+    assert lines[-1].startswith("everything")
+    assert all(line.endswith("/s") for line in lines)
