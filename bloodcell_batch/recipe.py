@@ -47,7 +47,7 @@ class TrainConfig(CommandConfig):
     """A training recipe."""
 
     name: str = Field("bloodcell", description="Name of the model, written to its header")
-    architecture: str = Field("mobilenetv2_100", description="timm architecture")
+    architecture: str = Field("mobilenetv2_100", description="Network: one of timm's, or of ours (cell_cnn2, …)")
     pretrained: bool = Field(False, description="Start from timm's pretrained weights (downloads them)")
     init_weights: tuple[Path, ...] = Field(
         (), description="Start from the weights in this file, or the mean of several; 'default' is the package's model"

@@ -23,10 +23,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tables", "formats"),
     ("backends",),
     ("network", "outlier"),
+    ("architectures",),
     ("model_file",),
     ("preprocessing", "hamming"),
     ("perceptual_hash",),
-    ("recipe",),
+    ("recipe", "comparison_config"),
     ("config",),
     ("slide_rules", "differential", "progress", "cpus"),
     ("records",),
@@ -42,6 +43,11 @@ ONLY_IN = {
     "tensorrt": {"backends.tensorrt"},
     "lightning": {"training"},
     "simplejpeg": {"preprocessing"},
+    "segmentation_models_pytorch": {"architectures"},
+    "sklearn": {"training.classical"},
+    "skimage": {"training.classical_features"},
+    "imblearn": {"training.oversampling"},
+    "optuna": {"training.tuning"},
 }
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "engine"}
 
