@@ -67,8 +67,9 @@ class _Concatenated(nn.Module):
 
     def __init__(self, names: tuple[str, ...], *, pretrained: bool) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(timm.create_model(name, pretrained=pretrained, num_classes=0) for name in names)
-        self.width = sum(int(part.num_features) for part in self.parts)  # type: ignore[arg-type]
+        parts = [timm.create_model(name, pretrained=pretrained, num_classes=0) for name in names]
+        self.parts = nn.ModuleList(parts)
+        self.width = sum(part.num_features for part in parts)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return torch.cat([part(pixels) for part in self.parts], dim=1)

@@ -11,6 +11,7 @@ from bloodcell_batch.commands.doctor import doctor
 from bloodcell_batch.commands.evaluate import evaluate
 from bloodcell_batch.commands.model_card import model_card
 from bloodcell_batch.commands.train import train
+from bloodcell_batch.commands.tune import tune
 
 app = typer.Typer(
     name="bloodcell-batch",
@@ -45,6 +46,7 @@ app.command()(classify)
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(tune)
 app.command("model-card")(model_card)
 app.command()(doctor)
 

@@ -73,7 +73,8 @@ class TrainConfig(CommandConfig):
     drop_rate: float = Field(0.2, ge=0, lt=1, description="Dropout before the classifier")
     sampling: Literal["weighted", "none"] = Field("weighted", description="weighted: every class equally often")
     shuffle: bool = Field(
-        True, description="A new order in every epoch; without it and without sampling, that of the files, class by class"
+        True,
+        description="A new order in every epoch; without it and without sampling, that of the files, class by class",
     )
     smote: Literal["none", "pixels"] = Field(
         "none", description="pixels: synthetic training images for the smaller classes, at twice the input size"

@@ -46,7 +46,7 @@ def test_the_fully_connected_network_is_784_500_500_8_on_grey() -> None:
 
 def test_the_hybrid_concatenates_the_features_of_both_networks() -> None:
     network = network_of("inception_xception")
-    inception, xception = network.body.parts  # type: ignore[union-attr,misc]
+    inception, xception = network.body.parts  # type: ignore[misc]
     pixels = torch.rand(2, 3, 96, 96)
     with torch.inference_mode():
         features = logits_and_features(network, pixels)[1]

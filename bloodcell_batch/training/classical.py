@@ -3,7 +3,7 @@
 They are compared, not shipped: scikit-learn stores its models as pickles, which this package neither writes nor loads.
 """
 
-import pickle  # noqa: S403 - only to count bytes; nothing is stored or loaded
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +79,7 @@ class ClassicalModel:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that the classifier would take in scikit-learn's own format."""
+        """Bytes that the classifier would take in scikit-learn's own format; nothing is stored or loaded."""
         return len(pickle.dumps(self.classifier))
 
 

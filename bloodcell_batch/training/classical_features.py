@@ -29,14 +29,14 @@ def glcm(image: Image) -> NDArray[np.float32]:
     except ModuleNotFoundError as error:
         raise UsageError("scikit-image is not installed.", hint=EXTRA_HINT) from error
     grey = (image @ _GREY * (_LEVELS / 256)).astype(np.uint8)
-    matrix = graycomatrix(grey, _DISTANCES, _ANGLES, levels=_LEVELS, symmetric=True, normed=True)
+    matrix = graycomatrix(grey, _DISTANCES, _ANGLES, levels=_LEVELS, symmetric=True, normed=True)  # type: ignore[no-untyped-call]
     found = [graycoprops(matrix, name).mean(axis=1) for name in GLCM_PROPERTIES]
     return np.concatenate(found).astype(np.float32)
 
 
 def intensity(image: Image) -> NDArray[np.float32]:
     """Per channel the mean, the standard deviation (0-1) and a histogram of 16 bins (shares), (54,)."""
-    found: list[NDArray[np.floating]] = []
+    found: list[NDArray[np.float64]] = []
     for channel in np.moveaxis(image, 2, 0):
         counts = np.bincount(channel.ravel() >> 4, minlength=_BINS)
         found += [np.array([channel.mean(), channel.std()]) / 255, counts / channel.size]
@@ -48,7 +48,8 @@ def pixels(image: Image) -> NDArray[np.float32]:
     from PIL import Image as Picture  # noqa: PLC0415 - the name is taken here
 
     small = Picture.fromarray(image).resize((_PIXELS_SIDE, _PIXELS_SIDE), Picture.Resampling.BILINEAR)
-    return np.asarray(small, dtype=np.float32).ravel() / 255
+    flat: NDArray[np.float32] = np.asarray(small, dtype=np.float32).ravel() / np.float32(255)
+    return flat
 
 
 FEATURES: dict[str, Callable[[Image], NDArray[np.float32]]] = {"glcm": glcm, "intensity": intensity, "pixels": pixels}

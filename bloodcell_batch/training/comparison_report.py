@@ -172,7 +172,9 @@ def _terms(rows: Sequence[Row], options: CompareConfig) -> list[str]:
     terms += [f"{train:,} training, {checked:,} validation and {test:,} test images." for train, checked, test in sizes]
     if backends:
         terms.append(f"Images per second are of the test images in memory: {'; '.join(backends)}.")
-    terms.append("Precision, recall and F1 are means over the classes. Classical models: size if serialised; not saved.")
+    terms.append(
+        "Precision, recall and F1 are means over the classes. Classical models: size if serialised; not saved."
+    )
     return terms
 
 
@@ -190,7 +192,9 @@ def machine() -> str:
 
 
 def _table(rows: Sequence[Row], options: CompareConfig) -> pa.Table:
-    places = [{row.name: number for number, row in enumerate(ranked(rows, floor), start=1)} for floor in _floors(options)]
+    places = [
+        {row.name: number for number, row in enumerate(ranked(rows, floor), start=1)} for floor in _floors(options)
+    ]
     columns = {"rank_accuracy": places[0], "rank_at_throughput_floor": places[1]}
     content = [
         row.as_dict() | {column: place.get(row.name) for column, place in columns.items()} | {"software": __version__}

@@ -114,8 +114,10 @@ def run_system(name: str, system: System, place: Place, options: CompareConfig, 
     """
     clock = Clock(observer, place.clock)
     row = blank(name, system, options, FINISHED)
-    row = _network(row, system, place, options, clock) if isinstance(system, TrainConfig) else _classical(
-        row, system, place, options, clock
+    row = (
+        _network(row, system, place, options, clock)
+        if isinstance(system, TrainConfig)
+        else _classical(row, system, place, options, clock)
     )
     if options.folds:
         accuracy = _fold_accuracies(system, place, options, observer)

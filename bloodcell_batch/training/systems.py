@@ -92,6 +92,9 @@ def _on_terms(system: System, options: CompareConfig) -> System:
         "batch_size": min(system.batch_size, options.max_batch_size or system.batch_size),
         "tensorboard": False,
     }
+    if options.quick:
+        # A moving average that reaches further back than a short training would still be half its start.
+        changes["ema"] = min(system.ema, 0.9)
     if system.architecture in options.weights:
         changes |= {"init_weights": (options.weights[system.architecture],), "pretrained": False}
     return TrainConfig.model_validate(system.model_dump() | changes)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from bloodcell_batch.errors import TrainingError
-from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.fit import _datasets
 from bloodcell_batch.training.labelled import LabelledImages
 from bloodcell_batch.training.oversampling import smote, smote_on_pixels
