@@ -6,6 +6,7 @@ Every network answers to the three methods of timm's that the package uses: `for
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import timm
 import torch
@@ -67,9 +68,9 @@ class _Concatenated(nn.Module):
 
     def __init__(self, names: tuple[str, ...], *, pretrained: bool) -> None:
         super().__init__()
-        parts = [timm.create_model(name, pretrained=pretrained, num_classes=0) for name in names]
+        parts: list[Any] = [timm.create_model(name, pretrained=pretrained, num_classes=0) for name in names]
         self.parts = nn.ModuleList(parts)
-        self.width = sum(part.num_features for part in parts)
+        self.width = sum(int(part.num_features) for part in parts)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return torch.cat([part(pixels) for part in self.parts], dim=1)

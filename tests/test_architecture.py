@@ -119,7 +119,8 @@ def test_help_leaves_heavy_libraries_alone() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli import app\n"
         "for command in ('', 'classify', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'model-card'):\n"
-        "    result = CliRunner().invoke(app, [*command.split(), '--help']); assert result.exit_code == 0, result.output\n"
+        "    result = CliRunner().invoke(app, [*command.split(), '--help'])\n"
+        "    assert result.exit_code == 0, result.output\n"
         "heavy = {'torch', 'torchvision', 'timm', 'pandas', 'lightning', 'openvino', 'pyarrow', 'scipy', 'numpy'}\n"
         "heavy |= {'optuna', 'sklearn', 'jinja2'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"

@@ -30,7 +30,7 @@ def glcm(image: Image) -> NDArray[np.float32]:
         raise UsageError("scikit-image is not installed.", hint=EXTRA_HINT) from error
     grey = (image @ _GREY * (_LEVELS / 256)).astype(np.uint8)
     matrix = graycomatrix(grey, _DISTANCES, _ANGLES, levels=_LEVELS, symmetric=True, normed=True)  # type: ignore[no-untyped-call]
-    found = [graycoprops(matrix, name).mean(axis=1) for name in GLCM_PROPERTIES]
+    found = [graycoprops(matrix, name).mean(axis=1) for name in GLCM_PROPERTIES]  # type: ignore[no-untyped-call]
     return np.concatenate(found).astype(np.float32)
 
 

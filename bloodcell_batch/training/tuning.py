@@ -120,7 +120,7 @@ class _Pruner(Callback):
     def __init__(self, trial: optuna.Trial) -> None:
         self._trial = trial
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report and maybe stop."""
         self._trial.report(float(trainer.callback_metrics["score"]), pl_module.current_epoch + 1)
         if self._trial.should_prune():
@@ -184,7 +184,7 @@ def _open_study(path: Path, identity: str) -> optuna.Study:
             engine_kwargs={"connect_args": {"timeout": 60}},
             heartbeat_interval=_HEARTBEAT_S,
             grace_period=_GRACE_S,
-            failed_trial_callback=optuna.storages.RetryFailedTrialCallback(max_retry=_RETRIES),
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES),
         )
     study = optuna.create_study(
         storage=storage,
