@@ -93,8 +93,8 @@ def _on_terms(system: System, options: CompareConfig) -> System:
         "tensorboard": False,
     }
     if options.quick:
-        # A moving average that reaches further back than a short training would still be half its start.
-        changes["ema"] = min(system.ema, 0.9)
+        # A moving average reaches further back than so short a training: half of it would still be the start.
+        changes["ema"] = 0.0
     if system.architecture in options.weights:
         changes |= {"init_weights": (options.weights[system.architecture],), "pretrained": False}
     return TrainConfig.model_validate(system.model_dump() | changes)
