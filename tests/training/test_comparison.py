@@ -177,6 +177,23 @@ def test_weights_that_know_the_test_part_are_refused(recipes: list[Path], toy_ce
     assert "know images of the comparison's test part" in other.reason
 
 
+def test_the_official_split_of_a_medmnist_file_is_kept(recipes: list[Path], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    content = {}
+    for part, each in (("train", 12), ("val", 4), ("test", 5)):
+        labels = np.repeat(np.arange(8), each)
+        noise = rng.integers(0, 60, (len(labels), 28, 28, 3))
+        content[f"{part}_images"] = (noise + labels[:, None, None, None] * 25).astype(np.uint8)
+        content[f"{part}_labels"] = labels[:, None]
+    np.savez(tmp_path / "bloodmnist.npz", **content)  # type: ignore[arg-type]
+    row = run(recipes[2:], tmp_path / "bloodmnist.npz", tmp_path / "out")["c_forest"]
+    assert (row.images_train, row.images_validation, row.images_test) == (96, 32, 40)
+    assert row.accuracy is not None
+    assert row.accuracy > 0.8
+    with pytest.raises(UsageError, match="A part of a MedMNIST file"):
+        run(recipes[2:], tmp_path / "bloodmnist.npz", tmp_path / "small", CompareConfig(quick=True))
+
+
 def test_two_comparisons_in_one_folder_are_refused(recipes: list[Path], toy_cells: Path, tmp_path: Path) -> None:
     with comparison._locked(tmp_path / "out"), pytest.raises(LockedError):
         run(recipes, toy_cells, tmp_path / "out")
