@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 import tomli_w
+from filelock import FileLock
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from optuna.trial import TrialState
@@ -75,7 +76,8 @@ def tune(recipe: TrainConfig, data: Path, out: Path, options: TuneConfig, observ
     except OSError as error:
         raise OutputError(f"Can't write to {out}: {error.strerror or error}.", hint="Correct --out.") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = _open_study(out / _STUDY, _identity(recipe, images))
+    with FileLock(out / "lock"):  # two that begin at once would both create the tables
+        study = _open_study(out / _STUDY, _identity(recipe, images))
     if _ended(study):
         observer.note(f"{_ended(study)} of {options.trials} trials are done already")
     objective = _objective(recipe, images, split, observer)

@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli import app
@@ -179,7 +181,7 @@ def test_weights_that_know_the_test_part_are_refused(recipes: list[Path], toy_ce
 
 def test_the_official_split_of_a_medmnist_file_is_kept(recipes: list[Path], tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    content = {}
+    content: dict[str, NDArray[Any]] = {}
     for part, each in (("train", 12), ("val", 4), ("test", 5)):
         labels = np.repeat(np.arange(8), each)
         noise = rng.integers(0, 60, (len(labels), 28, 28, 3))
