@@ -6,11 +6,13 @@ import typer
 
 from bloodcell_batch import __version__
 from bloodcell_batch.commands.classify import classify
+from bloodcell_batch.commands.compare import compare
 from bloodcell_batch.commands.doctor import doctor
 from bloodcell_batch.commands.evaluate import evaluate
 from bloodcell_batch.commands.export import export_onnx, export_openvino, export_trt
 from bloodcell_batch.commands.model_card import model_card
 from bloodcell_batch.commands.train import train
+from bloodcell_batch.commands.tune import tune
 
 app = typer.Typer(
     name="bloodcell-batch",
@@ -44,6 +46,8 @@ def _print_version(*, on: bool) -> None:
 app.command()(classify)
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
+app.command()(tune)
 app.command("export-trt")(export_trt)
 app.command("export-onnx")(export_onnx)
 app.command("export-openvino")(export_openvino)

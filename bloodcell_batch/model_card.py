@@ -36,7 +36,7 @@ def model_card(model: ModelFile) -> str:
         f"# {header.name}",
         f"**{RESEARCH_USE_ONLY}** Preclassification of single-cell images from peripheral-blood smears.",
         (
-            f"- SHA-256: `{model.sha256}`\n- Network: {header.architecture} (timm), "
+            f"- SHA-256: `{model.sha256}`\n- Network: {header.architecture}, "
             f"{header.preprocessing.input_size}x{header.preprocessing.input_size} RGB\n"
             f"- Licence: {header.licence}\n- Training data: {header.attribution}"
         ),

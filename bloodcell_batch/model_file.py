@@ -55,7 +55,7 @@ class ModelHeader(_Frozen):
 
     format_version: Literal[1] = FORMAT_VERSION
     name: str
-    architecture: str = Field(description="timm model name")
+    architecture: str = Field(description="name of one of timm's networks or of ours")
     classes: tuple[ClassEntry, ...]
     preprocessing: Preprocessing
     temperature: float = Field(gt=0, description="logits are divided by it before the softmax")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from bloodcell_batch.architectures import ARCHITECTURES, create_own
 from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import NETWORK_PREFIX, ModelFile
@@ -16,14 +17,18 @@ from bloodcell_batch.preprocessing import Preprocessing
 
 
 def create_network(architecture: str, *, pretrained: bool = False, drop_rate: float = 0.0) -> nn.Module:
-    """A timm network with one output per cell class.
+    """A network with one output per cell class: one of ours (`architectures.py`) or one of timm's.
 
     Raises:
-        ModelFileError: timm has no such architecture.
+        ModelFileError: there is no such architecture, or it needs a library that is not installed.
     """
+    own = create_own(architecture, len(CLASS_NAMES), pretrained=pretrained, drop_rate=drop_rate)
+    if own is not None:
+        return own
     if not timm.is_model(architecture):
         near = ", ".join(timm.list_models(f"*{architecture.split('_', maxsplit=1)[0]}*")[:5])
-        hint = f"Names are timm's, for example: {near or 'mobilenetv2_100, resnet18, convnext_atto'}."
+        hint = f"Names are timm's, for example: {near or 'mobilenetv2_100, resnet18, convnext_atto'}; or ours: "
+        hint += f"{', '.join(ARCHITECTURES)}."
         raise ModelFileError(f"Unknown architecture {architecture!r}.", hint=hint)
     return timm.create_model(architecture, pretrained=pretrained, num_classes=len(CLASS_NAMES), drop_rate=drop_rate)
 

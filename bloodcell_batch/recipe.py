@@ -47,7 +47,7 @@ class TrainConfig(CommandConfig):
     """A training recipe."""
 
     name: str = Field("bloodcell", description="Name of the model, written to its header")
-    architecture: str = Field("mobilenetv2_100", description="timm architecture")
+    architecture: str = Field("mobilenetv2_100", description="Network: one of timm's, or of ours (cell_cnn2, …)")
     pretrained: bool = Field(False, description="Start from timm's pretrained weights (downloads them)")
     init_weights: tuple[Path, ...] = Field(
         (), description="Start from the weights in this file, or the mean of several; 'default' is the package's model"
@@ -74,6 +74,13 @@ class TrainConfig(CommandConfig):
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share of the target spread over all classes")
     drop_rate: float = Field(0.2, ge=0, lt=1, description="Dropout before the classifier")
     sampling: Literal["weighted", "none"] = Field("weighted", description="weighted: every class equally often")
+    shuffle: bool = Field(
+        True,
+        description="A new order in every epoch; without it and without sampling, that of the files, class by class",
+    )
+    smote: Literal["none", "pixels"] = Field(
+        "none", description="pixels: synthetic training images for the smaller classes, at twice the input size"
+    )
     class_weights: bool = Field(False, description="Weight the loss by the inverse frequency of the class")
     fine_labels: float = Field(
         0.0, ge=0, le=10, description="Weight of a second head that learns the classes in the file names' prefixes"
@@ -129,6 +136,10 @@ class TrainConfig(CommandConfig):
             raise ValueError("pretrained and init_weights exclude each other; choose one start")
         if self.ema and self.swa:
             raise ValueError("ema and swa exclude each other; choose one average")
+        if not self.shuffle and self.sampling != "none":
+            raise ValueError("shuffle = false needs sampling = 'none'; weighted sampling draws at random")
+        if self.smote != "none" and self.fine_labels:
+            raise ValueError("smote and fine_labels exclude each other; a synthetic image has no fine label")
         changed = self.augmentation
         if changed.augmix and (changed.mixup or changed.cutmix):
             raise ValueError("augmix and mixup or cutmix exclude each other; a mixed picture has no single label")

@@ -59,10 +59,11 @@ def training_loader(config: TrainConfig, data: InMemory, network: NormalisedNetw
     if config.sampling == "weighted":
         counts = np.bincount(data.labels, minlength=len(CLASS_NAMES))
         weights = torch.from_numpy((1 / np.maximum(counts, 1))[data.labels])
+    in_turn = _EpochSampler(weights, len(data), config.seed, lambda: network.current_epoch)
     return DataLoader(
         data,
         batch_size=config.batch_size,
-        sampler=_EpochSampler(weights, len(data), config.seed, lambda: network.current_epoch),
+        sampler=in_turn if config.shuffle else None,
         drop_last=len(data) >= config.batch_size,
         collate_fn=_identity,
     )

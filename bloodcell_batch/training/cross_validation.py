@@ -1,6 +1,6 @@
 """Cross-validation: a recipe trained anew on every fold, each image tested once by a network that never saw it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from bloodcell_batch.model_file import ModelHeader
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.training.audit import audit
+from bloodcell_batch.training.labelled import LabelledImages
 from bloodcell_batch.training.metrics import Metrics
 from bloodcell_batch.training.split import Split, stratified_folds, stratified_split
 from bloodcell_batch.training.train import fit_split, read_for_training
@@ -69,6 +70,20 @@ def recipe_of(header: ModelHeader) -> TrainConfig:
         ) from error
 
 
+def fold_splits(images: LabelledImages, folds: int, validation: float, seed: int) -> Iterator[Split]:
+    """Splits that test every image once; duplicates stay together, `validation` is a share of the rest.
+
+    Raises:
+        TrainingError: a class has too few images for so many folds.
+    """
+    everything = np.arange(len(images))
+    for test in stratified_folds(images.labels, images.groups, folds, seed):
+        rest = np.setdiff1d(everything, test)
+        inner = stratified_split(images.labels[rest], images.groups[rest], validation, 0.0, seed)
+        checked = np.sort(rest[np.concatenate([inner.validation, inner.test])])
+        yield Split(rest[inner.train], checked, test)
+
+
 def cross_validate(config: TrainConfig, data: Path, folds: int, observer: Observer) -> CrossValidation:
     """Train `folds` networks by one recipe, each tested on the part of the images that it did not get.
 
@@ -79,14 +94,10 @@ def cross_validate(config: TrainConfig, data: Path, folds: int, observer: Observ
     """
     images, rejected = read_for_training(config, data, observer)
     images, _ = audit(images, rejected, config.conflicts, observer)
-    everything = np.arange(len(images))
     found = []
-    for number, test in enumerate(stratified_folds(images.labels, images.groups, folds, config.seed), start=1):
-        rest = np.setdiff1d(everything, test)
-        inner = stratified_split(images.labels[rest], images.groups[rest], config.validation_fraction, 0.0, config.seed)
-        validation = np.sort(rest[np.concatenate([inner.validation, inner.test])])
-        split = Split(rest[inner.train], validation, test)
-        observer.note(f"fold {number} of {folds}: train {len(split.train)}, test {len(test)} images")
+    splits = fold_splits(images, folds, config.validation_fraction, config.seed)
+    for number, split in enumerate(splits, start=1):
+        observer.note(f"fold {number} of {folds}: train {len(split.train)}, test {len(split.test)} images")
         metrics = fit_split(config, data, images, split, observer).metrics
         observer.note(f"fold {number}: accuracy {metrics.accuracy:.2%}, balanced {metrics.balanced_accuracy:.2%}")
         found.append(metrics)

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from bloodcell_batch.training.contrast import ContrastiveLearner
 from bloodcell_batch.training.fine_labels import fine_labels
 from bloodcell_batch.training.initial_weights import load_teachers, read_weights, weights_names
 from bloodcell_batch.training.labelled import LabelledImages
+from bloodcell_batch.training.oversampling import smote_on_pixels
 from bloodcell_batch.training.run_folder import CHECKPOINT, CONTRASTIVE_CHECKPOINT, RunFolder
 from bloodcell_batch.training.split import Split
 
@@ -105,6 +107,7 @@ def fit(
     split: Split,
     observer: Observer,
     folder: RunFolder | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> CellClassifier:
     """Train on `split.train`, choose the epoch on `split.validation`.
 
@@ -115,6 +118,7 @@ def fit(
         split: parts of `images`.
         observer: told of every step and epoch.
         folder: where log and checkpoints go; a checkpoint that lies there is continued from.
+        callbacks: of Lightning's, besides those that the recipe asks for.
 
     Returns:
         The classifier on the CPU, with `best_state` filled. Without epochs, that is the initial weights as they are.
@@ -127,8 +131,7 @@ def fit(
     seed_everything(config.seed, verbose=False)
     _quieten_lightning()
     job = _Job(config, observer, folder)
-    fine, fine_names = fine_labels(images) if config.fine_labels else (np.zeros(len(images), dtype=np.int64), ())
-    data = InMemory(images, fine, split.train)
+    data, checked, fine_names = _datasets(config, images, split, observer)
     steps = job.steps(len(data))
     classifier = CellClassifier(
         config,
@@ -144,23 +147,34 @@ def fit(
             f"started from {weights_names(config.init_weights)}; {len(replaced)} tensors start afresh: {replaced[:4]}"
         )
     if config.contrastive_epochs and not (folder and folder.checkpoint.exists()):
-        _contrast(job, classifier, preprocessing, data, steps)
+        _contrast(job, preprocessing, data, classifier)
     if config.epochs == 0:
         classifier.best_state = classifier.network.state_dict()
         return classifier.eval()
-    loaders = training_loader(config, data, classifier), checking_loader(InMemory(images, fine, split.validation))
-    job.run(classifier, loaders, config.epochs, averages_and_stops(config, steps), CHECKPOINT)
+    loaders = training_loader(config, data, classifier), checking_loader(checked)
+    job.run(classifier, loaders, config.epochs, [*averages_and_stops(config, steps), *callbacks], CHECKPOINT)
     return classifier.cpu()
 
 
-def _contrast(job: _Job, classifier: CellClassifier, preprocessing: Preprocessing, data: InMemory, steps: int) -> None:
-    """Supervised contrastive epochs before the others; they change the network's weights."""
-    config = job.config
-    learner = ContrastiveLearner(config, preprocessing, steps * config.contrastive_epochs)
+def _datasets(
+    config: TrainConfig, images: LabelledImages, split: Split, observer: Observer
+) -> tuple[InMemory, InMemory, tuple[str, ...]]:
+    """The training and the validation part, and the names of the fine labels."""
+    fine, fine_names = fine_labels(images) if config.fine_labels else (np.zeros(len(images), dtype=np.int64), ())
+    data, checked = InMemory(images, fine, split.train), InMemory(images, fine, split.validation)
+    if config.smote == "pixels":
+        more = smote_on_pixels(images.take(split.train), config.seed)
+        observer.note(f"SMOTE: {len(more) - len(data)} synthetic images beside {len(data)} real ones")
+        data = InMemory(more, np.zeros(len(more), dtype=np.int64), np.arange(len(more)))
+    return data, checked, fine_names
+
+
+def _contrast(job: _Job, preprocessing: Preprocessing, data: InMemory, classifier: CellClassifier) -> None:
+    """Train the body of the classifier's network on pairs of views."""
+    epochs = job.config.contrastive_epochs
+    learner = ContrastiveLearner(job.config, preprocessing, job.steps(len(data)) * epochs)
     learner.network.load_state_dict(classifier.network.state_dict())
-    job.run(
-        learner, (training_loader(config, data, learner), None), config.contrastive_epochs, [], CONTRASTIVE_CHECKPOINT
-    )
+    job.run(learner, (training_loader(job.config, data, learner), None), epochs, [], CONTRASTIVE_CHECKPOINT)
     classifier.network.load_state_dict(learner.network.state_dict())
 
 

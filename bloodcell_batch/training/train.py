@@ -210,8 +210,9 @@ def _as_classified(
 ) -> LabelledImages:
     """The images at `index` decoded again straight to the network's size, exactly as `classify` does it."""
     wanted = images.take(index)
-    only = frozenset(wanted.paths)
-    fresh, _ = load_labelled(data, preprocessing, _workers(config), NullObserver(), only=only)
+    # A cache is shared by the next training, which may test other images.
+    only = None if config.cache else frozenset(wanted.paths)
+    fresh, _ = load_labelled(data, preprocessing, _workers(config), NullObserver(), only=only, cache=config.cache)
     order = {path: i for i, path in enumerate(fresh.paths)}
     return fresh.take(np.array([order[path] for path in wanted.paths], dtype=np.int64))
 

@@ -72,3 +72,10 @@ def test_a_part_hands_out_its_own_images(part: list[int]) -> None:
     images, _, fine = some.__getitems__(list(range(len(part))))
     assert images[:, 0, 0, 0].tolist() == part
     assert fine.tolist() == [2 * i for i in part]
+
+
+def test_without_shuffling_the_order_is_that_of_the_files() -> None:
+    config = TrainConfig(batch_size=4, sampling="none", shuffle=False)
+    assert order(config, 0) == order(config, 1) == list(range(sum(COUNTS)))
+    with pytest.raises(ValueError, match="shuffle = false needs sampling"):
+        TrainConfig(shuffle=False)

@@ -78,6 +78,14 @@ def test_contrastive_loss_against_a_double_loop() -> None:
     torch.testing.assert_close(supervised_contrastive(embeddings, labels, 0.2), expected)
 
 
+def test_contrastive_loss_is_that_of_pytorch_metric_learning() -> None:
+    library = pytest.importorskip("pytorch_metric_learning.losses", reason="needs the extra [dev]")
+    embeddings = torch.randn(24, 16, generator=torch.Generator().manual_seed(2))
+    labels = torch.arange(24) % 5
+    expected = library.SupConLoss(temperature=0.1)(embeddings, labels)
+    torch.testing.assert_close(supervised_contrastive(embeddings, labels, 0.1), expected)
+
+
 def test_contrastive_loss_without_any_pair_is_zero() -> None:
     alone = supervised_contrastive(torch.randn(3, 4, requires_grad=True), torch.arange(3), 0.1)
     assert float(alone.detach()) == 0

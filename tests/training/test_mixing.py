@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from bloodcell_batch.recipe import AugmentationConfig
+from bloodcell_batch.training.losses import jensen_shannon
 from bloodcell_batch.training.mixing import Policies
 
 LABELS = torch.arange(16) % 8
@@ -49,3 +50,13 @@ def test_randaugment_and_augmix_change_images_reproducibly() -> None:
         if config.augmix:
             assert len(results[0]) == 3
             assert not torch.equal(results[0][1], results[0][2])
+
+
+def test_augmix_asks_the_network_for_consistency() -> None:
+    policies = Policies(AugmentationConfig(augmix=12.0))
+    torch.manual_seed(1)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8))
+    noise = torch.rand(16, 3, 32, 32)
+    seen = [network(view) for view in (noise, *policies.views(noise))]
+    assert float(jensen_shannon(seen).detach()) > 1e-4
+    assert float(jensen_shannon([seen[0]] * 3).detach()) == pytest.approx(0, abs=1e-6)
