@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -107,3 +108,11 @@ def toy_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "toy.toml"
     path.write_text(TOY_RECIPE, encoding="utf-8")
     return path
+
+
+def office() -> str:
+    """LibreOffice; tests that need it skip where it is absent."""
+    found = shutil.which("soffice") or shutil.which("libreoffice")
+    if found is None:
+        pytest.skip("LibreOffice is not installed (Debian: libreoffice-calc)")
+    return found

@@ -83,6 +83,7 @@ ARGV = [
     pytest.param(["--max-megapixels", "2.5"], {"max_megapixels": 2.5}, id="max-megapixels"),
     pytest.param(["--min-confidence", "0.9"], {"min_confidence": 0.9}, id="min-confidence"),
     pytest.param(["--outlier-threshold", "9"], {"outlier_threshold": 9.0}, id="outlier-threshold"),
+    pytest.param(["--csv-dialect", "excel"], {"csv_dialect": "excel"}, id="csv-dialect"),
     pytest.param(["--overwrite"], {"overwrite": True}, id="overwrite"),
     pytest.param(["--allow-failed", "4"], {"allow_failed": 4}, id="allow-failed"),
     pytest.param(["--backend", "pytorch"], {"backend": "pytorch"}, id="backend"),
