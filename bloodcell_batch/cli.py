@@ -6,6 +6,7 @@ import typer
 
 from bloodcell_batch import __version__
 from bloodcell_batch.commands.classify import classify
+from bloodcell_batch.commands.differential import differential
 from bloodcell_batch.commands.doctor import doctor
 from bloodcell_batch.commands.evaluate import evaluate
 from bloodcell_batch.commands.model_card import model_card
@@ -41,6 +42,7 @@ def _print_version(*, on: bool) -> None:
 
 
 app.command()(classify)
+app.command()(differential)
 app.command()(train)
 app.command()(evaluate)
 app.command("model-card")(model_card)

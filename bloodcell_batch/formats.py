@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from bloodcell_batch.config import CsvDialect
 from bloodcell_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ def neutralised(text: str) -> str:
     return f"'{text}" if text.startswith(_EVALUATED) or _CONVERTED.fullmatch(text) else text
 
 
+def restored(text: str) -> str:
+    """The text that `neutralised` was given."""
+    rest = text[1:]
+    return rest if text.startswith("'") and neutralised(rest) == text else text
+
+
 def _write_csv(
     handle: TextIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch], guard: Callable[[str], str]
 ) -> None:
@@ -112,11 +119,11 @@ def format_names(stem: str = "NAME") -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def output_suffix(out: str) -> str:
+def output_suffix(out: str, csv_dialect: CsvDialect = "plain") -> str:
     """The format of an output path: a key of `OUTPUT_FORMATS`, or `STDOUT`.
 
     Raises:
-        UsageError: the path ends in no known suffix.
+        UsageError: the path ends in no known suffix, or a CSV dialect is given for another format.
     """
     suffix = STDOUT if out == STDOUT else Path(out).suffix.lower()
     if suffix != STDOUT and suffix not in OUTPUT_FORMATS:
@@ -124,4 +131,6 @@ def output_suffix(out: str) -> str:
         raise UsageError(
             f"--out {out} {found}, which is no output format.", hint=f"Use {format_names()}, or - for CSV on stdout."
         )
+    if csv_dialect != "plain" and suffix not in {".csv", STDOUT}:
+        raise UsageError(f"--csv-dialect {csv_dialect} has no meaning for {out}.", hint="Use it with NAME.csv or -.")
     return suffix

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bloodcell_batch.labels import CLASS_NAMES
+
+if TYPE_CHECKING:
+    from finished_run import Run
 
 PROJECT = Path(__file__).parent.parent
 SHARED = PROJECT.parent / "shared"
@@ -116,3 +120,19 @@ def office() -> str:
     if found is None:
         pytest.skip("LibreOffice is not installed (Debian: libreoffice-calc)")
     return found
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
+    """A finished run: see finished_run.py."""
+    from finished_run import make_run  # noqa: PLC0415 - it imports this module
+
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key for pseudonyms, in a folder of its own."""
+    path = tmp_path_factory.mktemp("key") / "key"
+    path.write_bytes(bytes(range(40, 72)))
+    return path

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, get_args
 
@@ -26,6 +27,13 @@ class LogFormat(StrEnum):
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings and errors.")]
 Log = Annotated[LogFormat, typer.Option("--log-format", help="Form of the messages on stderr.")]
+
+ResultsTable = Annotated[
+    Path,
+    typer.Argument(
+        help="Table that classify (or review import) wrote; its run record is beside it.", metavar="RESULTS"
+    ),
+]
 
 
 class _TerminatedError(BaseException):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from bloodcell_batch.config import CsvDialect
-from bloodcell_batch.errors import LockedError, OutputError, UsageError
+from bloodcell_batch.errors import LockedError, OutputError
 from bloodcell_batch.formats import (
     ONE_FILE,
     OUTPUT_FORMATS,
@@ -62,9 +62,7 @@ def output_paths(out: str, csv_dialect: CsvDialect = "plain") -> OutputPaths:
     Raises:
         UsageError: unknown suffix, or a CSV dialect for another format.
     """
-    suffix = output_suffix(out)
-    if csv_dialect != "plain" and suffix not in {".csv", STDOUT}:
-        raise UsageError(f"--csv-dialect {csv_dialect} has no meaning for {out}.", hint="Use it with NAME.csv or -.")
+    suffix = output_suffix(out, csv_dialect)
     if suffix == STDOUT:
         return OutputPaths(None, None, None, suffix, csv_dialect)
     images = Path(out)
