@@ -10,6 +10,7 @@ from bloodcell_batch.commands.differential import differential
 from bloodcell_batch.commands.doctor import doctor
 from bloodcell_batch.commands.evaluate import evaluate
 from bloodcell_batch.commands.model_card import model_card
+from bloodcell_batch.commands.report import report
 from bloodcell_batch.commands.train import train
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ def _print_version(*, on: bool) -> None:
 
 app.command()(classify)
 app.command()(differential)
+app.command()(report)
 app.command()(train)
 app.command()(evaluate)
 app.command("model-card")(model_card)

@@ -40,6 +40,7 @@ class ReportConfig(ResultsConfig):
         None, description="Folder that was classified, for the thumbnails; as in the run record if not given"
     )
     gallery: int = Field(12, ge=0, le=10_000, description="Thumbnails per class and slide, least certain first")
+    queue: int = Field(60, ge=0, le=100_000, description="Thumbnails of cells for review, per slide")
     thumbnail: int = Field(72, ge=32, le=256, description="Side of a thumbnail in pixels")
     min_wbc: Literal[100, 200, 400] | None = Field(None, description="Leukocytes that a slide should have")
     reference_ranges: Path | None = Field(None, description="TOML file with the ranges of your own laboratory")

@@ -15,6 +15,7 @@ from PIL import Image
 from bloodcell_batch.labels import CLASS_NAMES
 
 if TYPE_CHECKING:
+    from browser import Browser
     from finished_run import Run
 
 PROJECT = Path(__file__).parent.parent
@@ -136,3 +137,12 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("key") / "key"
     path.write_bytes(bytes(range(40, 72)))
     return path
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
+    """Headless Chromium; tests that need it skip where it is absent."""
+    from browser import open_browser  # noqa: PLC0415 - selenium is a development tool
+
+    with open_browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened

@@ -109,7 +109,8 @@ def make_run(folder: Path) -> Run:
             outcomes.append(cell(root, name, label, 0.5 if reason else rng.uniform(0.7, 0.999), reason))
         for kind, status in (("exact", Status.EXACT_DUPLICATE), ("near", Status.NEAR_DUPLICATE)):
             (root / slide / f"{kind}.jpg").write_bytes((root / slide / "cell 00.jpg").read_bytes())
-            facts = ImageFacts("ab" * 32, bytes(32), 96, 96, QUALITY)
+            digest = hashlib.sha256((root / slide / "cell 00.jpg").read_bytes()).hexdigest()
+            facts = ImageFacts(digest, bytes(32), 96, 96, QUALITY)
             file = ImageFile(f"{slide}/{kind}.jpg", slide, 10, 0)
             distance = 0 if kind == "exact" else 7
             outcomes.append(

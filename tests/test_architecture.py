@@ -43,6 +43,7 @@ ONLY_IN = {
     "openvino": {"backends.openvino"},
     "xlsxwriter": {"workbook"},
     "openpyxl": {"table_files"},
+    "jinja2": {"reports"},
     "tensorrt": {"backends.tensorrt"},
     "lightning": {"training"},
     "simplejpeg": {"preprocessing"},
@@ -116,7 +117,9 @@ def test_every_module_has_a_layer() -> None:
 def test_help_leaves_heavy_libraries_alone() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli import app\n"
-        "for command in ([], ['classify'], ['train'], ['evaluate'], ['doctor'], ['model-card'], ['differential']):\n"
+        "for command in ([], ['classify'], ['train'], ['evaluate'], ['doctor'], ['model-card'],"
+        " ['differential'], ['report'], ['review'], ['review', 'export'], ['review', 'import'], ['concordance'],"
+        " ['export-fhir']):\n"
         "    result = CliRunner().invoke(app, [*command, '--help']); assert result.exit_code == 0, result.output\n"
         "heavy = {'torch', 'torchvision', 'timm', 'pandas', 'lightning', 'openvino', 'pyarrow', 'scipy', 'numpy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"

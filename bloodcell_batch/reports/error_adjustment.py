@@ -65,7 +65,8 @@ def most_likely_shares(counts: Floats, confusion: Floats) -> Floats:
         expected = np.einsum("...t,...tp->...p", shares, confusion)
         ratio = np.divide(observed, expected, out=np.zeros_like(observed), where=observed > 0)
         shares = shares * np.einsum("...p,...tp->...t", ratio, confusion)
-    return shares / shares.sum(axis=-1, keepdims=True)
+    result: Floats = shares / shares.sum(axis=-1, keepdims=True)
+    return result
 
 
 def adjusted_shares(labels: Mapping[str, int], confusion: NDArray[np.int64]) -> dict[str, AdjustedShare]:
