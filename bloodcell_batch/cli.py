@@ -11,6 +11,7 @@ from bloodcell_batch.commands.doctor import doctor
 from bloodcell_batch.commands.evaluate import evaluate
 from bloodcell_batch.commands.model_card import model_card
 from bloodcell_batch.commands.report import report
+from bloodcell_batch.commands.review import review
 from bloodcell_batch.commands.train import train
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ def _print_version(*, on: bool) -> None:
 app.command()(classify)
 app.command()(differential)
 app.command()(report)
+app.add_typer(review, name="review")
 app.command()(train)
 app.command()(evaluate)
 app.command("model-card")(model_card)

@@ -41,7 +41,7 @@ ONLY_IN = {
     "rich": {"console"},
     "typer": {"cli", "commands"},
     "openvino": {"backends.openvino"},
-    "xlsxwriter": {"workbook"},
+    "xlsxwriter": {"workbook", "reports"},
     "openpyxl": {"table_files"},
     "jinja2": {"reports"},
     "tensorrt": {"backends.tensorrt"},
