@@ -6,6 +6,7 @@ import typer
 
 from bloodcell_batch import __version__
 from bloodcell_batch.commands.classify import classify
+from bloodcell_batch.commands.concordance import concordance
 from bloodcell_batch.commands.differential import differential
 from bloodcell_batch.commands.doctor import doctor
 from bloodcell_batch.commands.evaluate import evaluate
@@ -47,6 +48,7 @@ app.command()(classify)
 app.command()(differential)
 app.command()(report)
 app.add_typer(review, name="review")
+app.command()(concordance)
 app.command()(train)
 app.command()(evaluate)
 app.command("model-card")(model_card)

@@ -74,7 +74,7 @@ def cells_for_review(results: Results, scope: ReviewScope) -> list[ResultRow]:
     chosen: dict[ReviewScope, Callable[[ResultRow], bool]] = {
         "flagged": lambda row: row.review,
         "unclassified": lambda row: row.status is Status.UNCLASSIFIED,
-        "all": lambda row: True,
+        "all": lambda row: row.is_cell,
     }
     return [row for row in results.rows if row.is_cell and chosen[scope](row)]
 

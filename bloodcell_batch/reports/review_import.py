@@ -223,7 +223,7 @@ def summary(found: ImportedReview, out: Path) -> str:
     kappa = "-" if figures.kappa is None else f"{figures.kappa:.3f}"
     lines = [
         f"{out}: review {found.version}, {found.verified} cells verified, {found.open} still open",
-        f"of {figures.cells} preclassified cells {figures.agreed} were confirmed and {found.changed} changed; "
+        f"of {figures.cells} preclassified cells {figures.agreed} were confirmed and {found.changed} changed",
         f"Cohen's kappa {kappa} (over the cells of this review, which are no random sample)",
         f"{found.resolved} unclassified cells were given a name",
         f"{'class':<14}{'program':>9}{'person':>9}{'both':>9}",

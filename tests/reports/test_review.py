@@ -190,7 +190,7 @@ BAD: list[tuple[str, Callable[[list[Record]], object], str]] = [
     ("mangled path", lambda rows: rows[0].update(path="7/cell.jpg"), "should be '007/cell"),
     ("mangled date", lambda rows: rows[6].update(slide_id="01. Feb"), "slide_id is '01. Feb', the results say '1-2'"),
     ("formula error", lambda rows: rows[-1].update(slide_id="#NAME?"), "slide_id is '#NAME?', the results say '=A1'"),
-    ("half filled", lambda rows: rows[2].update(verified_label="", verified_by=""), "1 of 24 cells have no verified_label"),
+    ("half filled", lambda rows: rows[2].update(verified_label="", verified_by=""), "1 of 24 cells have no"),
     ("deleted row", lambda rows: rows.pop(), "1 of 24 cells are missing"),
     ("no reviewer", lambda rows: rows[2].update(verified_by=""), "row 4: the label"),
     ("no label", lambda rows: rows[2].update(verified_label=""), "but there is no verified_label"),
