@@ -25,9 +25,13 @@ class Browser:
     downloads: Path
 
     def open(self, page: Path) -> None:
-        self.driver.get_log("browser")
-        self.driver.get_log("performance")
+        self._log("browser")
+        self._log("performance")
         self.driver.get(page.resolve().as_uri())
+
+    def _log(self, kind: str) -> list[dict[str, str]]:
+        entries: list[dict[str, str]] = self.driver.get_log(kind)  # type: ignore[no-untyped-call]
+        return entries
 
     def all(self, selector: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
@@ -40,8 +44,8 @@ class Browser:
 
     def is_quiet(self) -> None:
         """No message in the console, and nothing asked for but the page itself and what is inside it."""
-        assert self.driver.get_log("browser") == []
-        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        assert self._log("browser") == []
+        messages = [json.loads(entry["message"])["message"] for entry in self._log("performance")]
         asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
         # Chromium's own start page may still be loading its parts, from inside the program.
         assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "chrome"))] == []

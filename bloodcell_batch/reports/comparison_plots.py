@@ -13,13 +13,12 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from bloodcell_batch.reports.concordance import ClassComparison, Pair
 
-_STYLE = {"svg.hashsalt": "bloodcell-batch", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _BLUE, _RED, _GREY = "#2f6fab", "#a61b1b", "#8796a5"
 
 
 def comparison_plot(name: str, pairs: "Sequence[Pair]", figures: "ClassComparison") -> str:
     """A data: URI of the two plots side by side; points outside our exact limits are red."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context({"svg.hashsalt": "bloodcell-batch", "font.size": 9}):
         figure = Figure(figsize=(9.2, 3.7), layout="constrained")
         scatter, differences = figure.subplots(1, 2)
         colours = [_BLUE if pair.within else _RED for pair in pairs]
@@ -42,6 +41,7 @@ def _scatter(axes: Axes, pairs: "Sequence[Pair]", figures: "ClassComparison", co
     for pair, colour in zip(pairs, colours, strict=True):
         axes.plot([pair.theirs, pair.theirs], [pair.low, pair.high], color=colour, linewidth=0.8, alpha=0.6)
     axes.scatter([pair.theirs for pair in pairs], [pair.ours for pair in pairs], s=18, c=colours, zorder=3)
+    axes.spines[["top", "right"]].set_visible(False)
     axes.set(xlim=(0, highest), ylim=(0, highest), xlabel="manual or analyser, %", ylabel="preclassification, %")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
@@ -56,4 +56,5 @@ def _bland_altman(axes: Axes, pairs: "Sequence[Pair]", figures: "ClassComparison
         for value in (found.low, found.high):
             axes.axhline(value, color=_BLUE, linewidth=0.9, linestyle=":", label=f"95 % limit {value:+.2f}")
         axes.legend(frameon=False, fontsize=8, loc="best")
+    axes.spines[["top", "right"]].set_visible(False)
     axes.set(xlabel="mean of the two, %", ylabel="difference, percentage points")

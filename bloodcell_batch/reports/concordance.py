@@ -136,9 +136,9 @@ def _compare_class(
     pairs = tuple(_pair(slide, name, count.percent[name]) for slide, count in both if name in count.percent)
     theirs, ours = np.array([pair.theirs for pair in pairs]), np.array([pair.ours for pair in pairs])
     span = ranges.ranges.get(name) if ranges else None
-    calls = (
-        Counter((span.position(pair.ours).value, span.position(pair.theirs).value) for pair in pairs) if span else None
-    )
+    kappa = None
+    if span:
+        kappa = cohens_kappa(Counter((span.position(pair.ours), span.position(pair.theirs)) for pair in pairs))
     return ClassComparison(
         pairs=pairs,
         within_limits=sum(pair.within for pair in pairs),
