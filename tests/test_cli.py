@@ -18,7 +18,18 @@ from bloodcell_batch import config, pipeline
 from bloodcell_batch.cli import app
 from bloodcell_batch.errors import ExitCode
 
-COMMANDS = ("classify", "differential", "report", "review", "concordance", "train", "evaluate", "model-card", "doctor")
+COMMANDS = (
+    "classify",
+    "differential",
+    "report",
+    "review",
+    "concordance",
+    "export-fhir",
+    "train",
+    "evaluate",
+    "model-card",
+    "doctor",
+)
 
 
 @pytest.fixture

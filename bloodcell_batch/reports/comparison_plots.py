@@ -52,9 +52,12 @@ def _bland_altman(axes: Axes, pairs: "Sequence[Pair]", figures: "ClassComparison
     axes.axhline(0, color=_GREY, linewidth=0.9, linestyle="--")
     found = figures.difference
     if found is not None:
-        axes.axhline(found.bias, color=_BLUE, linewidth=1.2, label=f"bias {found.bias:+.2f}")
-        for value in (found.low, found.high):
-            axes.axhline(value, color=_BLUE, linewidth=0.9, linestyle=":", label=f"95 % limit {value:+.2f}")
-        axes.legend(frameon=False, fontsize=8, loc="best")
+        for value, width, style in ((found.bias, 1.2, "-"), (found.low, 0.9, ":"), (found.high, 0.9, ":")):
+            axes.axhline(value, color=_BLUE, linewidth=width, linestyle=style)
+            axes.annotate(
+                f"{value:+.1f}", (1.01, value), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=_BLUE
+            )
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set(xlabel="mean of the two, %", ylabel="difference, percentage points")
+    axes.set(
+        xlabel="mean of the two, %", ylabel="difference, percentage points", title="bias and 95 % limits of agreement"
+    )
