@@ -115,12 +115,14 @@ def _column_formats(book: xlsxwriter.Workbook, schema: pa.Schema) -> list[Format
 
 
 def _prepare(book: xlsxwriter.Workbook, page: Worksheet, sheet: Sheet, formats: Sequence[Format]) -> None:
-    head = book.add_format({"bold": True, "bg_color": "#DCE6F1", "bottom": 1, "text_wrap": True, "valign": "top"})
+    look = {"bold": True, "bg_color": "#DCE6F1", "bottom": 1, "text_wrap": True, "valign": "top"}
+    head, number_head = book.add_format(look), book.add_format(look | {"align": "right"})
     page.freeze_panes(1, 1)
     for position, (field, style) in enumerate(zip(sheet.schema, formats, strict=True)):
-        page.set_column(position, position, _WIDTHS.get(field.name, max(9, min(18, len(field.name) + 2))), style)
+        page.set_column(position, position, _WIDTHS.get(field.name, max(9, min(26, len(field.name) + 3))), style)
     for position, field in enumerate(sheet.schema):
-        page.write_string(0, position, field.name, head)
+        is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        page.write_string(0, position, field.name, number_head if is_number else head)
 
 
 def _write_row(page: Worksheet, number: int, row: tuple[object, ...], formats: Sequence[Format]) -> None:
@@ -142,7 +144,7 @@ def _finish(book: xlsxwriter.Workbook, page: Worksheet, sheet: Sheet, last: int)
     page.autofilter(0, 0, max(last, 1), width)
     page.set_landscape()
     page.repeat_rows(0)
-    page.fit_to_pages(1, 0)
+    page.repeat_columns(0)
     if sheet.highlight and last:
         names = {field.name: f"${xl_col_to_name(position)}2" for position, field in enumerate(sheet.schema)}
         rule = {
