@@ -18,6 +18,8 @@ from xlsxwriter.format import Format
 from xlsxwriter.utility import xl_col_to_name
 from xlsxwriter.worksheet import Worksheet
 
+from bloodcell_batch.errors import OutputError
+
 MAX_ROWS = 1_048_576
 """Rows of an Excel sheet, the header included."""
 
@@ -130,7 +132,9 @@ def _write_row(page: Worksheet, number: int, row: tuple[object, ...], formats: S
         if value is None:
             continue
         if isinstance(value, str):
-            page.write_string(number, position, value, style)
+            if page.write_string(number, position, value, style) != 0:  # XlsxWriter would leave the cell empty
+                message = f"A text of {len(value):,} characters doesn't fit into a cell: {value[:60]!r}..."
+                raise OutputError(message, hint="Write Parquet or CSV instead.")
         elif isinstance(value, bool):
             page.write_boolean(number, position, value, style)
         elif isinstance(value, int | float) and math.isfinite(value):

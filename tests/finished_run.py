@@ -103,7 +103,8 @@ def make_run(folder: Path) -> Run:
         (root / slide).mkdir(parents=True)
         labels = [label for label, count in MIX.items() for _ in range(count)] + ["neutrophil"] * 6
         for i, label in enumerate(labels):
-            name = f"{slide}/{'=SUM' if i == 3 else 'cell'} {i:02}.jpg"
+            odd = {3: "=SUM", 4: "<img src=x onerror=alert(1)>&\"'"}
+            name = f"{slide}/{odd.get(i, 'cell')} {i:02}.jpg"
             (root / name).write_bytes(encode(draw_picture(100 * number + i, 48)))
             reason = (Reason.LOW_CONFIDENCE, Reason.OUTLIER)[i % 2] if i >= len(labels) - 6 else None
             outcomes.append(cell(root, name, label, 0.5 if reason else rng.uniform(0.7, 0.999), reason))

@@ -11,6 +11,7 @@ from conftest import draw_picture, encode, office
 
 from bloodcell_batch import workbook
 from bloodcell_batch.config import ClassifyConfig
+from bloodcell_batch.errors import OutputError
 from bloodcell_batch.labels import RESEARCH_USE_ONLY
 from bloodcell_batch.pipeline import classify_slides
 from bloodcell_batch.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
@@ -96,6 +97,10 @@ class TestWorkbook:
         write_workbook(tmp_path / "t.xlsx", [Sheet("Table", SCHEMA, [batch])])
         page = openpyxl.load_workbook(tmp_path / "t.xlsx")["Table"]
         assert [cell.value for cell in page[2]] == ["a", None, "nan", None]
+
+    def test_a_text_too_long_for_a_cell_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match="32,768 characters"):
+            write_workbook(tmp_path / "t.xlsx", [Sheet("Table", SCHEMA, [_batch(["a" * 32768])])])
 
     def test_a_folder_that_is_not_there_is_an_os_error(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="nowhere"):

@@ -14,7 +14,7 @@ _LEAST_KEY_BYTES = 16
 
 
 class Pseudonyms:
-    """HMAC-SHA-256 of slide names, paths and hashes under one key."""
+    """HMAC-SHA-256 of slide names, paths, hashes and reviewers under one key."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -26,6 +26,10 @@ class Pseudonyms:
     def path(self, slide_id: str, path: str) -> str:
         """The slide's pseudonym, a slash, `C-` and 16 letters or digits; nothing of the file name is left."""
         return f"{self.slide(slide_id)}/C-{self._code('path', path, 16)}"
+
+    def person(self, name: str) -> str:
+        """`R-` and 8 letters or digits, for who verified a cell."""
+        return f"R-{self._code('person', name, 8)}"
 
     def digest(self, sha256: str) -> str:
         """A keyed hash in place of the image's hash, by which anybody who has the image could find it."""

@@ -109,7 +109,7 @@ class Results:
         return list(self.record.get("reviews", []))
 
     def pseudonymised(self, names: Pseudonyms | None) -> "Results":
-        """The same results with pseudonyms for slides, paths and hashes; unchanged without a key."""
+        """The same results with pseudonyms for slides, paths, hashes and reviewers; unchanged without a key."""
         if names is None:
             return self
         rows = tuple(
@@ -119,10 +119,15 @@ class Results:
                 slide_id=names.slide(row.slide_id),
                 duplicate_of=names.path(row.slide_id, row.duplicate_of) if row.duplicate_of else "",
                 digest=names.digest(row.sha256) if row.sha256 else "",
+                verified_by=names.person(row.verified_by) if row.verified_by else "",
             )
             for row in self.rows
         )
-        return replace(self, rows=rows)
+        reviews = [
+            review | {"verified_by": [names.person(person) for person in review.get("verified_by", [])]}
+            for review in self.reviews
+        ]
+        return replace(self, rows=rows, record=self.record | {"reviews": reviews})
 
     def _matches(self) -> list[CrossSlideMatch]:
         by_file = {row.file: row for row in self.rows}

@@ -61,7 +61,9 @@ def import_review(table: Path, review: Path, out: Path, config: ReviewImportConf
             when = f"on {earlier.get('imported')}"
             raise InputError(f"{review} was imported into {table} already, {when}.", hint="There is nothing to do.")
     verified, scope = _checked(results, review, config)
-    rows = tuple(_after(row, verified.get(shown.path)) for row, shown in zip(original.rows, results.rows, strict=True))
+    rows = tuple(
+        _after(row, shown, verified.get(shown.path)) for row, shown in zip(original.rows, results.rows, strict=True)
+    )
     outcome = _outcome(results, verified, scope)
     entry = _entry(results, rows, verified, outcome, scope) | {
         "file": review.name,
@@ -158,9 +160,9 @@ def _check_complete(results: Results, found: Mapping[str, Verification], scope: 
             raise InputError(f"{review}: {len(paths)} of {len(expected)} cells {what}: {some}.", hint=hint)
 
 
-def _after(row: ResultRow, verification: Verification | None) -> ResultRow:
-    if verification is None:
-        return row
+def _after(row: ResultRow, shown: ResultRow, verification: Verification | None) -> ResultRow:
+    if verification is None or (verification.label, verification.by) == (shown.verified_label, shown.verified_by):
+        return row  # as an earlier review left it, with the name of that person and not the pseudonym
     return replace(row, verified_label=verification.label, verified_by=verification.by)
 
 

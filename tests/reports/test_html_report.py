@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from browser import Browser
 from conftest import draw_picture, encode
-from finished_run import Run
+from finished_run import Run, write_run
 from PIL import Image
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli import app
 from bloodcell_batch.labels import RESEARCH_USE_ONLY
+from bloodcell_batch.records import ImageFile, Reason, Rejection, Status
 from bloodcell_batch.reports.results import load_results
 from bloodcell_batch.reports.thumbnails import NoThumbnail, Thumbnail, make_thumbnails
 
@@ -76,6 +77,14 @@ class TestPage:
         said = write(run, tmp_path / "r.html", "--images", tmp_path / "moved")
         assert "no thumbnails" in said
         assert "data:image" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+    def test_a_slide_without_leukocytes(self, tmp_path: Path) -> None:
+        rejected = Rejection(ImageFile("s/a.jpg", "s", 0, 0), Status.FAILED, Reason.EMPTY)
+        table = write_run(tmp_path, (rejected,), tmp_path / "r.csv")
+        write(Run(table, tmp_path, (rejected,)), tmp_path / "r.html", "--adjust", "--min-wbc", "100")
+        text = (tmp_path / "r.html").read_text(encoding="utf-8")
+        assert "No leukocyte was counted" in text
+        assert "<svg" not in text
 
     def test_existing_pages_stay(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "r.html").write_text("mine", encoding="utf-8")

@@ -163,6 +163,28 @@ class TestRoundTrip:
         call("import", run.table, path, "--out", tmp_path / "v.csv", "--by", "A. Reviewer")
         assert [slide.shares["lymphocyte"].count for slide in load_results(tmp_path / "v.csv").slides] == [18] * 4
 
+    def test_an_earlier_reviewer_keeps_the_name_behind_a_pseudonym(
+        self, run: Run, tmp_path: Path, key_file: Path
+    ) -> None:
+        path, _ = filled(run, tmp_path)
+        call("import", run.table, path, "--out", tmp_path / "v.csv")
+        call("export", tmp_path / "v.csv", "--out", tmp_path / "again.csv", "--pseudonymize", key_file)
+        assert "Reviewer" not in (tmp_path / "again.csv").read_text(encoding="utf-8")
+        rows = read(tmp_path / "again.csv")
+        rows[0]["verified_label"], rows[0]["verified_by"] = "ig", "B. Second"
+        write(tmp_path / "again.csv", rows)
+        call(
+            "import",
+            tmp_path / "v.csv",
+            tmp_path / "again.csv",
+            "--out",
+            tmp_path / "w.csv",
+            "--pseudonymize",
+            key_file,
+        )
+        said = [row.verified_by for row in load_results(tmp_path / "w.csv").rows if row.verified_by]
+        assert sorted(said) == ["A. Reviewer"] * 23 + ["B. Second"]
+
     def test_pseudonyms_come_back(self, run: Run, tmp_path: Path, key_file: Path) -> None:
         path = tmp_path / "review.csv"
         call("export", run.table, "--out", path, "--pseudonymize", key_file)
