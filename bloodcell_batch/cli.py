@@ -12,6 +12,7 @@ from bloodcell_batch.commands.doctor import doctor
 from bloodcell_batch.commands.evaluate import evaluate
 from bloodcell_batch.commands.export_fhir import export_fhir
 from bloodcell_batch.commands.model_card import model_card
+from bloodcell_batch.commands.pseudonymize import pseudonymize
 from bloodcell_batch.commands.report import report
 from bloodcell_batch.commands.review import review
 from bloodcell_batch.commands.train import train
@@ -51,6 +52,7 @@ app.command()(report)
 app.add_typer(review, name="review")
 app.command()(concordance)
 app.command("export-fhir")(export_fhir)
+app.command()(pseudonymize)
 app.command()(train)
 app.command()(evaluate)
 app.command("model-card")(model_card)

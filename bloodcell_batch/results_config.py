@@ -75,5 +75,12 @@ class ConcordanceConfig(ResultsConfig):
     reference_ranges: Path | None = Field(None, description="TOML file with the ranges of your own laboratory")
 
 
+class PseudonymizeConfig(CommandConfig):
+    """Options of `pseudonymize`."""
+
+    key: Path = Field(description="File with the secret key; keep it apart from what you share")
+    overwrite: bool = Field(False, description="Replace existing output")
+
+
 class FhirConfig(ResultsConfig):
     """Options of `export-fhir`."""

@@ -119,7 +119,7 @@ def test_help_leaves_heavy_libraries_alone() -> None:
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli import app\n"
         "for command in ([], ['classify'], ['train'], ['evaluate'], ['doctor'], ['model-card'],"
         " ['differential'], ['report'], ['review'], ['review', 'export'], ['review', 'import'], ['concordance'],"
-        " ['export-fhir']):\n"
+        " ['export-fhir'], ['pseudonymize']):\n"
         "    result = CliRunner().invoke(app, [*command, '--help']); assert result.exit_code == 0, result.output\n"
         "heavy = {'torch', 'torchvision', 'timm', 'pandas', 'lightning', 'openvino', 'pyarrow', 'scipy', 'numpy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"

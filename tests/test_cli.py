@@ -28,7 +28,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "model-card",
-    "doctor",
+    *("pseudonymize", "doctor"),
 )
 
 

@@ -47,7 +47,7 @@ def option(kind: type[CommandConfig], field: str, *names: str, metavar: str | No
     """
     info = kind.model_fields[field]
     parts = [f"{info.description}.", _limits(info.metadata)]
-    if info.default is not None and info.default is not False:
+    if not info.is_required() and info.default is not None and info.default is not False:
         parts.append(f"Default: {info.default}.")
     names = names or (f"--{field.replace('_', '-')}",)
     choices = get_args(info.annotation)

@@ -1,7 +1,7 @@
-"""Results after a review: the original table with the verified labels beside the preclassification."""
+"""Writing results anew: after a review, with the verified labels beside the preclassification, or to share."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from bloodcell_batch.formats import ONE_FILE, OUTPUT_FORMATS, output_suffix
 from bloodcell_batch.publishing import publish, text_writer
+from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.reports.results import ResultRow, Results
 from bloodcell_batch.reports.slide_table import Additions, slide_table
 from bloodcell_batch.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
@@ -17,7 +18,7 @@ from bloodcell_batch.workbook import write_results_workbook
 
 
 def output_paths_of(out: Path) -> tuple[Path, ...]:
-    """The files that `write_reviewed` writes for `out`: run record, slide table (not for workbooks), image table.
+    """The files that `write_results` writes for `out`: run record, slide table (not for workbooks), image table.
 
     Raises:
         UsageError: unknown suffix.
@@ -40,19 +41,24 @@ def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: Mappi
         OutputError: they can't be written.
     """
     images = _images(original, rows, str(review["imported"]))
-    slides = slide_table(replace(original, rows=rows).slides, Additions())
     record = original.record | {"reviews": [*original.reviews, dict(review)]}
+    write_results(out, images, replace(original, rows=rows).slides, record)
+
+
+def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferential], record: Mapping[str, Any]) -> None:
+    """Write an image table, its slide table and its run record as `classify` would; OutputError if that fails."""
+    slide_rows = slide_table(slides, Additions())
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     record_path, *slide_path, image_path = output_paths_of(out)
     writers: dict[Path, Callable[[Path], object]] = {record_path: text_writer(text)}
     suffix = output_suffix(str(out))
     if slide_path:
         write = OUTPUT_FORMATS[suffix]
-        writers[slide_path[0]] = lambda path: write(path, slides.schema, [slides])
-        writers[image_path] = lambda path: write(path, REVIEWED_SCHEMA, images.to_batches())
+        writers[slide_path[0]] = lambda path: write(path, slide_rows.schema, [slide_rows])
+        writers[image_path] = lambda path: write(path, images.schema, images.to_batches())
     else:
         writers[image_path] = lambda path: write_results_workbook(
-            path, slides, REVIEWED_SCHEMA, images.to_batches(), text
+            path, slide_rows, images.schema, images.to_batches(), text
         )
     publish(writers)
 
