@@ -1,5 +1,6 @@
 """`review export` and `review import`: a person verifies, and the differentials follow."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -66,5 +67,12 @@ def review_import(
         from bloodcell_batch.console import write_text  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.reports.review_import import import_review, summary  # noqa: PLC0415
 
-        target = out or results.with_name(f"{results.stem}.verified{results.suffix}")
+        target = out or _next_name(results)
         write_text(summary(import_review(results, filled, target, settings), target))
+
+
+def _next_name(results: Path) -> Path:
+    """NAME.verified for the first review of a table, NAME.verified2 for the next."""
+    found = re.fullmatch(r"(.*)\.verified(\d*)", results.stem)
+    name = f"{found[1]}.verified{int(found[2] or 1) + 1}" if found else f"{results.stem}.verified"
+    return results.with_name(name + results.suffix)

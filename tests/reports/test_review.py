@@ -146,6 +146,9 @@ class TestRoundTrip:
         assert {p.name for p in tmp_path.glob("r.verified.*")} == {
             "r.verified.csv", "r.verified.slides.csv", "r.verified.run.json",
         }  # fmt: skip
+        path.write_bytes(path.read_bytes().replace(b"A. Reviewer", b"B. Second"))
+        call("import", tmp_path / "r.verified.csv", path)
+        assert (tmp_path / "r.verified2.csv").is_file()
 
     def test_a_workbook_filled_in(self, run: Run, tmp_path: Path) -> None:
         path = tmp_path / "review.xlsx"
