@@ -7,10 +7,16 @@ import typer
 from bloodcell_batch import __version__
 from bloodcell_batch.commands.classify import classify
 from bloodcell_batch.commands.compare import compare
+from bloodcell_batch.commands.concordance import concordance
+from bloodcell_batch.commands.differential import differential
 from bloodcell_batch.commands.doctor import doctor
 from bloodcell_batch.commands.evaluate import evaluate
 from bloodcell_batch.commands.export import export_onnx, export_openvino, export_trt
+from bloodcell_batch.commands.export_fhir import export_fhir
 from bloodcell_batch.commands.model_card import model_card
+from bloodcell_batch.commands.pseudonymize import pseudonymize
+from bloodcell_batch.commands.report import report
+from bloodcell_batch.commands.review import review
 from bloodcell_batch.commands.train import train
 from bloodcell_batch.commands.tune import tune
 
@@ -44,6 +50,12 @@ def _print_version(*, on: bool) -> None:
 
 
 app.command()(classify)
+app.command()(differential)
+app.command()(report)
+app.add_typer(review, name="review")
+app.command()(concordance)
+app.command("export-fhir")(export_fhir)
+app.command()(pseudonymize)
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.slide_rules import SlideBy
 
+CsvDialect = Literal["plain", "excel"]
 DedupMode = Literal["off", "exact", "near"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
@@ -51,6 +52,9 @@ class ClassifyConfig(CommandConfig):
     )
     outlier_threshold: float | None = Field(
         None, gt=0, description="Cells with a higher outlier score stay unclassified; the model's own if unset"
+    )
+    csv_dialect: CsvDialect = Field(
+        "plain", description="Form of CSV: plain for programs; excel marks UTF-8 and disarms what a spreadsheet changes"
     )
     overwrite: bool = Field(False, description="Replace existing results")
     allow_failed: int = Field(0, ge=0, description="Number of failed files that still counts as success (exit code 0)")

@@ -41,4 +41,9 @@ LEUKOCYTES: tuple[str, ...] = tuple(cell.name for cell in CELL_CLASSES if cell.r
 NRBC: str = next(cell.name for cell in CELL_CLASSES if cell.role is Role.NRBC)
 PLATELET: str = next(cell.name for cell in CELL_CLASSES if cell.role is Role.PLATELET)
 
+OTHER = "other"
+NOT_A_CELL = "not_a_cell"
+VERIFIED_LABELS: tuple[str, ...] = (*CLASS_NAMES, OTHER, NOT_A_CELL)
+"""What a person may call a cell: a class, a cell of none of the classes, or no cell; the last two are not counted."""
+
 RESEARCH_USE_ONLY = "For Research Use Only. Not for use in diagnostic procedures."

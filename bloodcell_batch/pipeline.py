@@ -60,7 +60,7 @@ def classify_slides(
     """
     config, observer = config or ClassifyConfig(), observer or NullObserver()
     clock = _Clock()
-    paths = output_paths(out)
+    paths = output_paths(out, config.csv_dialect)
     check_writable(paths, overwrite=config.overwrite)
     model = open_model(config.model)
     found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))

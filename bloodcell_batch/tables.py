@@ -125,6 +125,14 @@ def schema_of(columns: Sequence[Column[Row]]) -> pa.Schema:
 IMAGE_SCHEMA: pa.Schema = schema_of(IMAGE_COLUMNS)
 SLIDE_SCHEMA: pa.Schema = schema_of(SLIDE_COLUMNS)
 
+VERIFIED_FIELDS: tuple[pa.Field, ...] = (
+    pa.field("verified_label", _TEXT, metadata={"meaning": "what a person says it is; counts instead of label"}),
+    pa.field("verified_by", _TEXT, metadata={"meaning": "who"}),
+    pa.field("verified_at", _TEXT, metadata={"meaning": "when the verification was imported, UTC"}),
+)
+REVIEWED_SCHEMA: pa.Schema = pa.schema([*IMAGE_SCHEMA, *VERIFIED_FIELDS], metadata=IMAGE_SCHEMA.metadata)
+"""The image table after a review: every column of the original, unchanged, and who verified what."""
+
 
 def to_batch(rows: Sequence[Row], columns: Sequence[Column[Row]], schema: pa.Schema) -> pa.RecordBatch:
     """Rows as an Arrow record batch of exactly `schema`."""

@@ -2,8 +2,10 @@
 
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bloodcell_batch.labels import CLASS_NAMES
+
+if TYPE_CHECKING:
+    from browser import Browser
+    from finished_run import Run
 
 PROJECT = Path(__file__).parent.parent
 SHARED = PROJECT.parent / "shared"
@@ -107,3 +113,36 @@ def toy_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "toy.toml"
     path.write_text(TOY_RECIPE, encoding="utf-8")
     return path
+
+
+def office() -> str:
+    """LibreOffice; tests that need it skip where it is absent."""
+    found = shutil.which("soffice") or shutil.which("libreoffice")
+    if found is None:
+        pytest.skip("LibreOffice is not installed (Debian: libreoffice-calc)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
+    """A finished run: see finished_run.py."""
+    from finished_run import make_run  # noqa: PLC0415 - it imports this module
+
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key for pseudonyms, in a folder of its own."""
+    path = tmp_path_factory.mktemp("key") / "key"
+    path.write_bytes(bytes(range(40, 72)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
+    """Headless Chromium; tests that need it skip where it is absent."""
+    from browser import open_browser  # noqa: PLC0415 - selenium is a development tool
+
+    with open_browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened

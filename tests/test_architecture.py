@@ -18,10 +18,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("console", "diagnosis"),
     ("pipeline", "model_card"),
     ("run_record",),
-    ("training",),
+    ("training", "reports"),
     ("export",),
     ("stages",),
+    ("table_files",),
     ("tables", "formats"),
+    ("workbook",),
     ("backends",),
     ("network", "outlier"),
     ("architectures",),
@@ -29,21 +31,24 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("preprocessing", "hash_index"),
     ("hamming",),
     ("perceptual_hash",),
-    ("recipe", "comparison_config"),
+    ("recipe", "comparison_config", "results_config"),
     ("config",),
-    ("slide_rules", "differential", "progress", "cpus"),
+    ("slide_rules", "differential", "progress", "cpus", "publishing"),
     ("records",),
     ("labels",),
     ("errors",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-SIBLINGS_ALLOWED = {"commands", "training", "backends", "export"}
+SIBLINGS_ALLOWED = {"commands", "training", "backends", "export", "reports"}
 ONLY_IN = {
     "rich": {"console"},
     "typer": {"cli", "commands"},
     "openvino": {"backends.openvino"},
     "tensorrt": {"backends.tensorrt", "export.trt"},
     "onnxruntime": {"export.onnx"},
+    "xlsxwriter": {"workbook", "reports"},
+    "openpyxl": {"table_files"},
+    "jinja2": {"reports"},
     "lightning": {"training"},
     "simplejpeg": {"preprocessing"},
     "segmentation_models_pytorch": {"architectures"},
@@ -122,7 +127,8 @@ def test_help_leaves_heavy_libraries_alone() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli import app\n"
         "for command in ('', 'classify', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'model-card', 'export-trt', "
-        "'export-onnx', 'export-openvino'):\n"
+        "'export-onnx', 'export-openvino', 'differential', 'report', 'review', 'review export', 'review import', "
+        "'concordance', 'export-fhir', 'pseudonymize'):\n"
         "    result = CliRunner().invoke(app, [*command.split(), '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"
         "heavy = {'torch', 'torchvision', 'timm', 'pandas', 'lightning', 'openvino', 'pyarrow', 'scipy', 'numpy'}\n"

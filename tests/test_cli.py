@@ -18,7 +18,21 @@ from bloodcell_batch import config, pipeline
 from bloodcell_batch.cli import app
 from bloodcell_batch.errors import ExitCode
 
-COMMANDS = ("classify", "train", "evaluate", "compare", "tune", "model-card", "doctor")
+COMMANDS = (
+    "classify",
+    "differential",
+    "report",
+    "review",
+    "concordance",
+    "export-fhir",
+    "train",
+    "evaluate",
+    "compare",
+    "tune",
+    *("export-trt", "export-onnx", "export-openvino"),
+    "model-card",
+    *("pseudonymize", "doctor"),
+)
 
 
 @pytest.fixture
@@ -83,6 +97,7 @@ ARGV = [
     pytest.param(["--max-megapixels", "2.5"], {"max_megapixels": 2.5}, id="max-megapixels"),
     pytest.param(["--min-confidence", "0.9"], {"min_confidence": 0.9}, id="min-confidence"),
     pytest.param(["--outlier-threshold", "9"], {"outlier_threshold": 9.0}, id="outlier-threshold"),
+    pytest.param(["--csv-dialect", "excel"], {"csv_dialect": "excel"}, id="csv-dialect"),
     pytest.param(["--overwrite"], {"overwrite": True}, id="overwrite"),
     pytest.param(["--allow-failed", "4"], {"allow_failed": 4}, id="allow-failed"),
     pytest.param(["--backend", "pytorch"], {"backend": "pytorch"}, id="backend"),

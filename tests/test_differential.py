@@ -2,6 +2,7 @@ import math
 
 import pytest
 from scipy.stats import binomtest
+from statsmodels.stats.proportion import proportion_confint
 
 from bloodcell_batch.differential import DENOMINATOR, adequacy, clopper_pearson, leukocyte_shares, nrbc_per_100_wbc
 from bloodcell_batch.labels import LEUKOCYTES
@@ -130,3 +131,10 @@ def test_adequacy_bands(wbc: int, band: str) -> None:
 
 def test_limits_are_finite_for_big_slides() -> None:
     assert all(math.isfinite(limit) for limit in clopper_pearson(123_456, 10_000_000))
+
+
+@pytest.mark.parametrize("total", [1, 2, 5, 44, 100, 200, 400, 1000])
+def test_limits_equal_those_of_statsmodels(total: int) -> None:
+    for count in range(0, total + 1, max(1, total // 50)):
+        expected = proportion_confint(count, total, alpha=0.05, method="beta")
+        assert clopper_pearson(count, total) == pytest.approx(expected, abs=1e-12)

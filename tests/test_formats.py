@@ -7,7 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from bloodcell_batch.errors import UsageError
-from bloodcell_batch.formats import OUTPUT_FORMATS, STDOUT, format_names, output_suffix, write_csv_text
+from bloodcell_batch.formats import (
+    OUTPUT_FORMATS,
+    STDOUT,
+    format_names,
+    neutralised,
+    output_suffix,
+    write_csv_text,
+    write_excel_csv,
+)
 
 SCHEMA = pa.schema([("name", pa.string()), ("n", pa.int64()), ("x", pa.float64()), ("yes", pa.bool_())])
 NAMES = [
@@ -60,6 +68,27 @@ class TestCsv:
         path = tmp_path / "t.csv"
         OUTPUT_FORMATS[".csv"](path, SCHEMA, [_batch([("ü", 1, 0.5, True)])])
         assert path.read_bytes() == "name,n,x,yes\nü,1,0.5,true\n".encode()
+
+
+class TestExcelCsv:
+    def test_texts_are_disarmed_and_numbers_stay(self, tmp_path: Path) -> None:
+        write_excel_csv(tmp_path / "t.csv", SCHEMA, [_batch([("=A1", -1, -0.5, True), ("plain", 2, 1e-7, None)])])
+        text = (tmp_path / "t.csv").read_bytes().decode()
+        assert text == "\ufeffname,n,x,yes\n'=A1,-1,-0.5,true\nplain,2,1e-07,\n"
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *["=A1", "+1", "-12", "@x", "\tx", "\rx", "'x", "007", "2E5", "1-2", "1/2", "3:15", "12:00 pm", "1.5"],
+            *["TRUE", "false", "SEPT2", "1-MAR", "MARCH1", "Dec", "5 %", "jan 5 2026", "1,000", " 7 "],
+        ],
+    )
+    def test_what_a_spreadsheet_would_change(self, name: str) -> None:
+        assert neutralised(name) == f"'{name}"
+
+    @pytest.mark.parametrize("name", ["", "S-2026-001", "007/cell 7.jpg", "neutrophil", "outlier", "A=1", "x-1", "ü"])
+    def test_what_it_would_not(self, name: str) -> None:
+        assert neutralised(name) == name
 
 
 class TestParquet:

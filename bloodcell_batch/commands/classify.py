@@ -20,7 +20,8 @@ def classify(
     out: Annotated[
         str,
         typer.Option(
-            help=f"Result table, {format_names()}; NAME.slides.* and NAME.run.json are written beside it. "
+            help=f"Result table, {format_names()}; NAME.slides.* and NAME.run.json are written beside it "
+            "(a workbook holds all of it). "
             "Use - for CSV on stdout.",
             metavar="FILE",
         ),
@@ -42,6 +43,7 @@ def classify(
     max_megapixels: Annotated[float | None, option(_Config, "max_megapixels", metavar="MP")] = None,
     min_confidence: Annotated[float | None, option(_Config, "min_confidence", metavar="PROBABILITY")] = None,
     outlier_threshold: Annotated[float | None, option(_Config, "outlier_threshold", metavar="SCORE")] = None,
+    csv_dialect: Annotated[str | None, option(_Config, "csv_dialect")] = None,
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
     allow_failed: Annotated[int | None, option(_Config, "allow_failed", metavar="FILES")] = None,
     quiet: Quiet = False,

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, get_args
 
@@ -27,6 +28,13 @@ class LogFormat(StrEnum):
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings and errors.")]
 Log = Annotated[LogFormat, typer.Option("--log-format", help="Form of the messages on stderr.")]
 
+ResultsTable = Annotated[
+    Path,
+    typer.Argument(
+        help="Table that classify (or review import) wrote; its run record is beside it.", metavar="RESULTS"
+    ),
+]
+
 
 class _TerminatedError(BaseException):
     """SIGTERM arrived; derived from BaseException so that no handler for errors stops it."""
@@ -39,7 +47,7 @@ def option(kind: type[CommandConfig], field: str, *names: str, metavar: str | No
     """
     info = kind.model_fields[field]
     parts = [f"{info.description}.", _limits(info.metadata)]
-    if info.default is not None and info.default is not False:
+    if not info.is_required() and info.default is not None and info.default is not False:
         parts.append(f"Default: {info.default}.")
     names = names or (f"--{field.replace('_', '-')}",)
     choices = get_args(info.annotation)

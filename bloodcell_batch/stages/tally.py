@@ -37,16 +37,17 @@ class SlideTally:
 
     def differentials(self, matches: Sequence[CrossSlideMatch] = ()) -> tuple[SlideDifferential, ...]:
         """One differential per slide, sorted by slide; `matches` become alerts on both slides."""
-        alerts = _duplicate_alerts(matches)
+        alerts = duplicate_alerts(matches)
         return tuple(
-            _differential(slide, statuses, labels, alerts.get(slide, ()))
+            slide_differential(slide, statuses, labels, alerts.get(slide, ()))
             for slide, (statuses, labels) in sorted(self._by_slide.items())
         )
 
 
-def _differential(
-    slide: str, statuses: Counter[Status], labels: Counter[str], alerts: Sequence[str]
+def slide_differential(
+    slide: str, statuses: Counter[Status], labels: Counter[str], alerts: Sequence[str] = ()
 ) -> SlideDifferential:
+    """The differential of one slide from its counts of statuses and labels; `alerts` come before our own."""
     wbc = sum(labels[name] for name in LEUKOCYTES)
     cells = statuses[Status.CLASSIFIED] + statuses[Status.UNCLASSIFIED]
     shown = list(alerts)
@@ -72,7 +73,7 @@ def _differential(
     )
 
 
-def _duplicate_alerts(matches: Sequence[CrossSlideMatch]) -> dict[str, list[str]]:
+def duplicate_alerts(matches: Sequence[CrossSlideMatch]) -> dict[str, list[str]]:
     """Per slide, one line that says how many of its pictures are in which other slides too."""
     partners: dict[str, list[tuple[str, str, str]]] = {}
     for match in matches:

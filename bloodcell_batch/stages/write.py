@@ -14,8 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from bloodcell_batch.config import CsvDialect
 from bloodcell_batch.errors import LockedError, OutputError
-from bloodcell_batch.formats import OUTPUT_FORMATS, STDOUT, output_suffix, write_csv_text
+from bloodcell_batch.formats import (
+    ONE_FILE,
+    OUTPUT_FORMATS,
+    STDOUT,
+    output_suffix,
+    write_csv_text,
+    write_excel_csv,
+    write_excel_csv_text,
+)
 from bloodcell_batch.records import CrossSlideMatch, Outcome, SlideDifferential
 from bloodcell_batch.tables import (
     IMAGE_COLUMNS,
@@ -26,6 +35,7 @@ from bloodcell_batch.tables import (
     printable,
     to_batch,
 )
+from bloodcell_batch.workbook import write_results_workbook
 
 ROWS_PER_PART = 8192
 """Rows of a journal part and of a row group. Fixed, so that tables don't depend on the batch size."""
@@ -33,33 +43,35 @@ ROWS_PER_PART = 8192
 
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
-    """Where a run publishes; all None for stdout."""
+    """Where a run publishes; all None for stdout, `slides` None where one file holds both tables."""
 
     images: Path | None
     slides: Path | None
     run: Path | None
     suffix: str
+    csv_dialect: CsvDialect = "plain"
 
     def all(self) -> tuple[Path, ...]:
         """The paths in publishing order: the table that people look for comes last."""
         return tuple(path for path in (self.slides, self.run, self.images) if path is not None)
 
 
-def output_paths(out: str) -> OutputPaths:
-    """The three files that belong to `--out`.
+def output_paths(out: str, csv_dialect: CsvDialect = "plain") -> OutputPaths:
+    """The files that belong to `--out`.
 
     Raises:
-        UsageError: unknown suffix.
+        UsageError: unknown suffix, or a CSV dialect for another format.
     """
-    suffix = output_suffix(out)
+    suffix = output_suffix(out, csv_dialect)
     if suffix == STDOUT:
-        return OutputPaths(None, None, None, suffix)
+        return OutputPaths(None, None, None, suffix, csv_dialect)
     images = Path(out)
     return OutputPaths(
         images=images,
-        slides=images.with_name(f"{images.stem}.slides{images.suffix}"),
+        slides=None if suffix in ONE_FILE else images.with_name(f"{images.stem}.slides{images.suffix}"),
         run=images.with_name(f"{images.stem}.run.json"),
         suffix=suffix,
+        csv_dialect=csv_dialect,
     )
 
 
@@ -139,12 +151,18 @@ class Journal:
         if self._paths.images is None:
             self._publish_to_stdout(partners)
             return
-        write = OUTPUT_FORMATS[self._paths.suffix]
+        write = write_excel_csv if self._paths.csv_dialect == "excel" else OUTPUT_FORMATS[self._paths.suffix]
+        slide_rows = to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)
         with _writing(self._paths.images):
             fresh = [self._folder / f"final-{path.name}" for path in self._paths.all()]
-            write(fresh[0], SLIDE_SCHEMA, iter([to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)]))
-            write(fresh[2], IMAGE_SCHEMA, self._batches(partners))
-            fresh[1].write_text(run_record(), encoding="utf-8")
+            *slide_table, record, image_table = fresh
+            record.write_text(run_record(), encoding="utf-8")
+            if slide_table:
+                write(slide_table[0], SLIDE_SCHEMA, iter([slide_rows]))
+                write(image_table, IMAGE_SCHEMA, self._batches(partners))
+            else:
+                text = record.read_text(encoding="utf-8")
+                write_results_workbook(image_table, slide_rows, IMAGE_SCHEMA, self._batches(partners), text)
             for path in fresh:
                 _sync(path)
             for path, final in zip(fresh, self._paths.all(), strict=True):
@@ -155,7 +173,8 @@ class Journal:
         stream = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
         try:
             with _writing("to stdout"):
-                write_csv_text(stream, IMAGE_SCHEMA, self._batches(partners))
+                write = write_excel_csv_text if self._paths.csv_dialect == "excel" else write_csv_text
+                write(stream, IMAGE_SCHEMA, self._batches(partners))
                 stream.flush()
         except OutputError:
             # What is still buffered would fail again, with a traceback, when Python closes stdout.

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ from filelock import FileLock
 
 from bloodcell_batch.differential import leukocyte_shares
 from bloodcell_batch.errors import ExitCode, LockedError, OutputError, UsageError
-from bloodcell_batch.formats import OUTPUT_FORMATS
+from bloodcell_batch.formats import EXCEL_MARK, ONE_FILE, OUTPUT_FORMATS
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.records import (
     CrossSlideMatch,
@@ -142,7 +143,8 @@ class TestPublish:
     @pytest.mark.parametrize("suffix", OUTPUT_FORMATS)
     def test_the_files_are_there_and_nothing_else(self, tmp_path: Path, suffix: str) -> None:
         _publish(tmp_path / f"r{suffix}", [_cell("s/a.jpg"), _failure("s/b.jpg")], [_slide("s")])
-        assert _names(tmp_path) == sorted([f"r{suffix}", f"r.slides{suffix}", "r.run.json"])
+        tables = [f"r{suffix}"] if suffix in ONE_FILE else [f"r{suffix}", f"r.slides{suffix}"]
+        assert _names(tmp_path) == sorted([*tables, "r.run.json"])
         assert (tmp_path / "r.run.json").read_text(encoding="utf-8") == '{"run": 1}\n'
 
     def test_parquet_has_the_declared_schemas(self, tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ class TestPublish:
         for folder in ("one", "two"):
             (tmp_path / folder).mkdir()
             _publish(tmp_path / folder / f"r{suffix}", [_cell("s/a.jpg"), _failure("s/b.jpg")], [_slide("s")])
-        for name in (f"r{suffix}", f"r.slides{suffix}"):
+        for name in [name for name in _names(tmp_path / "one") if name.endswith(suffix)]:
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
     @pytest.mark.parametrize("suffix", OUTPUT_FORMATS)
@@ -176,6 +178,10 @@ class TestPublish:
             table = pq.read_table(tmp_path / "r.parquet")
             assert table.num_rows == 0
             assert table.schema.equals(IMAGE_SCHEMA)
+        elif suffix == ".xlsx":
+            assert [
+                cell.value for cell in openpyxl.load_workbook(tmp_path / "r.xlsx")["Cells"][1]
+            ] == IMAGE_SCHEMA.names
         else:
             assert (tmp_path / "r.csv").read_text(encoding="utf-8") == ",".join(IMAGE_SCHEMA.names) + "\n"
 
@@ -213,6 +219,23 @@ class TestPublish:
         table = pyarrow.csv.read_csv(tmp_path / "r.csv", parse_options=options, convert_options=types)
         assert table.column("path").to_pylist() == ['s/a, "quoted"\n.jpg', "s/b.jpg"]
         assert table.column("p_neutrophil").to_pylist() == [0.93, None]
+
+    def test_the_excel_dialect_reaches_both_tables_and_stdout(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for out in (str(tmp_path / "r.csv"), "-"):
+            with open_journal(output_paths(out, "excel")) as journal:
+                journal.append(_cell("=A1/a.jpg"))
+                journal.publish([_slide("=A1")], [], lambda: "{}")
+        texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("r.csv", "r.slides.csv")]
+        for text in [*texts, capsys.readouterr().out]:
+            assert text.startswith(EXCEL_MARK)
+            assert "\n'=A1" in text
+
+    @pytest.mark.parametrize("out", ["r.parquet", "r.xlsx"])
+    def test_the_excel_dialect_is_of_csv_only(self, out: str) -> None:
+        with pytest.raises(UsageError, match="no meaning"):
+            output_paths(out, "excel")
 
     def test_stdout_gets_the_image_table(self, capsys: pytest.CaptureFixture[str]) -> None:
         with open_journal(output_paths("-")) as journal:

@@ -1,0 +1,40 @@
+"""`differential`: per-slide differentials of a result table, with a laboratory's own targets and ranges."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bloodcell_batch.commands.options import LogFormat, ResultsTable, errors_as_text, option
+from bloodcell_batch.config import resolve
+from bloodcell_batch.formats import format_names
+from bloodcell_batch.results_config import DifferentialConfig
+
+_Config = DifferentialConfig
+
+
+def differential(
+    results: ResultsTable,
+    out: Annotated[
+        str, typer.Option(help=f"Table to write, {format_names()}; CSV on stdout if not given.", metavar="FILE")
+    ] = "-",
+    config: Annotated[Path | None, typer.Option(help="TOML file with the options below.", metavar="FILE")] = None,
+    min_wbc: Annotated[int | None, option(_Config, "min_wbc", metavar="100|200|400")] = None,
+    reference_ranges: Annotated[Path | None, option(_Config, "reference_ranges", metavar="FILE")] = None,
+    adjust: Annotated[bool | None, option(_Config, "adjust", "--adjust")] = None,
+    model: Annotated[Path | None, option(_Config, "model", metavar="FILE")] = None,
+    csv_dialect: Annotated[str | None, option(_Config, "csv_dialect")] = None,
+    pseudonymize: Annotated[Path | None, option(_Config, "pseudonymize", metavar="KEYFILE")] = None,
+    overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
+) -> None:
+    """Write the differential of every slide of RESULTS, counted anew; verified labels count where there are any.
+
+    The limits of the percentages cover the sampling of cells. --adjust adds a second estimate beside the first, never
+    in its place. Reference ranges come from your file only. For Research Use Only.
+    """
+    flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
+    with errors_as_text(LogFormat.TEXT):
+        settings = resolve(_Config, flags, config)
+        from bloodcell_batch.reports.differential_file import write_differential  # noqa: PLC0415 - keeps --help fast
+
+        write_differential(results, out, settings)

@@ -1,0 +1,32 @@
+"""`export-fhir`: a run's differentials as FHIR observations."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bloodcell_batch.commands.options import LogFormat, ResultsTable, errors_as_text, option
+from bloodcell_batch.config import resolve
+from bloodcell_batch.results_config import FhirConfig
+
+_Config = FhirConfig
+
+
+def export_fhir(
+    results: ResultsTable,
+    out: Annotated[Path, typer.Option(help="Bundle to write.", metavar="FILE.json")],
+    config: Annotated[Path | None, typer.Option(help="TOML file with the options below.", metavar="FILE")] = None,
+    pseudonymize: Annotated[Path | None, option(_Config, "pseudonymize", metavar="KEYFILE")] = None,
+    overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
+) -> None:
+    """Write a FHIR R4 bundle: per slide a differential panel and its members, with the status preliminary.
+
+    LOINC codes are method-unspecified, units are UCUM; check both before use. For Research Use Only.
+    """
+    flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
+    with errors_as_text(LogFormat.TEXT):
+        settings = resolve(_Config, flags, config)
+        from bloodcell_batch.console import write_text  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.reports.fhir import write_fhir  # noqa: PLC0415
+
+        write_text(f"{out}: {write_fhir(results, out, settings)} observations")

@@ -1,0 +1,31 @@
+"""`pseudonymize`: results that may leave the laboratory."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bloodcell_batch.commands.options import LogFormat, ResultsTable, errors_as_text, option
+from bloodcell_batch.config import resolve
+from bloodcell_batch.results_config import PseudonymizeConfig
+
+_Config = PseudonymizeConfig
+
+
+def pseudonymize(
+    results: ResultsTable,
+    key: Annotated[Path, option(_Config, "key", metavar="KEYFILE")],
+    out: Annotated[Path, typer.Option(help="New image table; the other files are written beside it.", metavar="FILE")],
+    overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
+) -> None:
+    """Write RESULTS with codes for slides, paths, hashes and reviewers, and a run record without names and paths.
+
+    The codes are keyed (HMAC-SHA-256): the same key gives the same codes. This helps to de-identify results; it does
+    not make them anonymous.
+    """
+    with errors_as_text(LogFormat.TEXT):
+        settings = resolve(_Config, {"key": key, "overwrite": overwrite})
+        from bloodcell_batch.console import write_text  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.reports.shared_results import write_shared  # noqa: PLC0415
+
+        write_text(f"{out}: {write_shared(results, out, settings)} rows")

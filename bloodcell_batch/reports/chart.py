@@ -1,0 +1,72 @@
+"""Geometry of the bar chart of a differential; the template draws it as SVG."""
+
+import math
+from dataclasses import dataclass
+
+from bloodcell_batch.labels import LEUKOCYTES
+from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.reports.pages import TITLES
+from bloodcell_batch.reports.slide_table import Additions
+
+_LEFT, _WIDTH, _ROW, _TOP = 150.0, 370.0, 30.0, 8.0
+_ORDER = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "ig")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One class: positions in SVG user units; None where there is nothing to draw."""
+
+    title: str
+    text: str
+    y: float
+    value: float
+    low: float
+    high: float
+    range_low: float | None
+    range_high: float | None
+    adjusted: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """All bars of a slide, ticks as (position, text), and the size of the picture."""
+
+    bars: tuple[Bar, ...]
+    ticks: tuple[tuple[float, str], ...]
+    left: float
+    width: float
+    height: float
+
+
+def chart_of(slide: SlideDifferential, additions: Additions) -> Chart | None:
+    """The chart of a slide; None without leukocytes."""
+    if not slide.wbc_counted:
+        return None
+    ranges = additions.ranges.ranges if additions.ranges else {}
+    adjusted = (additions.adjusted or {}).get(slide.slide_id, {})
+    highest = max([share.percent_high or 0 for share in slide.shares.values()])
+    step = 5 if highest <= 25 else 10 if highest <= 60 else 20
+    top = step * math.ceil(highest / step)
+
+    def x(percent: float) -> float:
+        return round(_LEFT + _WIDTH * min(percent, top) / top, 1)
+
+    bars = []
+    for number, name in enumerate(_ORDER):
+        share, span, second = slide.shares[name], ranges.get(name), adjusted.get(name)
+        low, high = share.percent_low or 0.0, share.percent_high or 0.0
+        bars.append(
+            Bar(
+                title=TITLES[name].split(" (")[0],
+                text=f"{share.percent or 0:.1f} % ({low:.1f} - {high:.1f})",
+                y=_TOP + _ROW * number,
+                value=x(share.percent or 0.0),
+                low=x(low),
+                high=x(high),
+                range_low=x(span.low) if span else None,
+                range_high=x(span.high) if span else None,
+                adjusted=x(second.percent) if second else None,
+            )
+        )
+    ticks = tuple((x(value), f"{value} %") for value in range(0, top + 1, step))
+    return Chart(tuple(bars), ticks, _LEFT, _WIDTH, _TOP + _ROW * len(LEUKOCYTES) + 22)

@@ -1,0 +1,118 @@
+"""`export-fhir`: the differentials as a FHIR R4 bundle of preliminary observations.
+
+The LOINC codes are those whose method is unspecified: a count of classified images is neither a manual nor an
+automated count in LOINC's sense. Check them against loinc.org before they enter a record system.
+"""
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+from bloodcell_batch import __version__
+from bloodcell_batch.labels import RESEARCH_USE_ONLY
+from bloodcell_batch.publishing import check_new, publish, text_writer
+from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.reports.pseudonyms import load_pseudonyms
+from bloodcell_batch.reports.reference_ranges import NRBC_KEY
+from bloodcell_batch.reports.results import Results, load_results
+from bloodcell_batch.results_config import FhirConfig
+
+PANEL = ("69738-3", "Differential panel, method unspecified - Blood")
+LOINC: dict[str, tuple[str, str]] = {
+    "neutrophil": ("26511-6", "Neutrophils/Leukocytes in Blood"),
+    "lymphocyte": ("26478-8", "Lymphocytes/Leukocytes in Blood"),
+    "monocyte": ("26485-3", "Monocytes/Leukocytes in Blood"),
+    "eosinophil": ("26450-7", "Eosinophils/Leukocytes in Blood"),
+    "basophil": ("30180-4", "Basophils/Leukocytes in Blood"),
+    "ig": ("38518-7", "Immature granulocytes/Leukocytes in Blood"),
+    NRBC_KEY: ("19048-8", "Nucleated erythrocytes/100 leukocytes [Ratio] in Blood"),
+}
+_PERCENT = {"unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}
+_PER_100 = {"unit": "/100 WBCs", "system": "http://unitsofmeasure.org", "code": "/100{WBCs}"}
+_NAMESPACE = uuid.UUID("6f1d2c1e-52f3-5d1b-9d0e-0a4c4f6f6a5e")  # ours: equal results give equal identifiers
+
+
+def write_fhir(table: Path, out: Path, config: FhirConfig) -> int:
+    """Write the bundle of the results in `table` to `out` and return the number of observations.
+
+    Raises:
+        BloodcellBatchError: nothing was written; the text says what to do.
+    """
+    check_new(out, overwrite=config.overwrite)
+    results = load_results(table).pseudonymised(load_pseudonyms(config.pseudonymize, out))
+    bundle = fhir_bundle(results)
+    publish({out: text_writer(json.dumps(bundle, indent=2, ensure_ascii=False, allow_nan=False) + "\n")})
+    return len(bundle["entry"])
+
+
+def fhir_bundle(results: Results) -> dict[str, Any]:
+    """A `collection` bundle: per slide one panel and its members, all with the status `preliminary`."""
+    entries = []
+    for slide in results.slides:
+        members = [_member(results, slide, name) for name in LOINC]
+        panel = _observation(results, slide, PANEL) | {
+            "hasMember": [{"reference": f"urn:uuid:{member['id']}"} for member in members],
+            "note": [{"text": text} for text in (RESEARCH_USE_ONLY, _counted(slide), *slide.alerts)],
+        }
+        entries += [panel, *members]
+    return {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "timestamp": results.record.get("finished"),
+        "entry": [{"fullUrl": f"urn:uuid:{entry['id']}", "resource": entry} for entry in entries],
+    }
+
+
+def _member(results: Results, slide: SlideDifferential, name: str) -> dict[str, Any]:
+    observation = _observation(results, slide, LOINC[name])
+    notes = [RESEARCH_USE_ONLY]
+    if name == NRBC_KEY:
+        value, unit = slide.nrbc_per_100_wbc, _PER_100
+    else:
+        share = slide.shares[name]
+        value, unit = share.percent, _PERCENT
+        if share.percent_low is not None and share.percent_high is not None:
+            notes.append(f"Exact 95 % limits {share.percent_low:.1f} to {share.percent_high:.1f} %")
+    if value is None:
+        # A value or the reason for having none, never both (obs-6).
+        coding = {"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "unknown"}
+        observation["dataAbsentReason"] = {"coding": [coding], "text": "no leukocyte was counted"}
+    else:
+        observation["valueQuantity"] = {"value": round(value, 4), **unit}
+    return observation | {"note": [{"text": text} for text in notes]}
+
+
+def _observation(results: Results, slide: SlideDifferential, code: tuple[str, str]) -> dict[str, Any]:
+    model = results.record.get("model", {})
+    number, display = code
+    verified = any(row.verified_label for row in results.by_slide[slide.slide_id])
+    by_whom = "some or all cells verified by a person" if verified else "not verified by a person"
+    return {
+        "resourceType": "Observation",
+        "id": str(uuid.uuid5(_NAMESPACE, f"{results.results_id}/{slide.slide_id}/{number}/{len(results.reviews)}")),
+        "status": "preliminary",
+        "category": [
+            {
+                "coding": [
+                    {
+                        "system": "http://terminology.hl7.org/CodeSystem/observation-category",
+                        "code": "laboratory",
+                        "display": "Laboratory",
+                    }
+                ]
+            }
+        ],
+        "code": {"coding": [{"system": "http://loinc.org", "code": number, "display": display}]},
+        "issued": results.record.get("finished"),
+        "method": {"text": f"preclassification of cell images, {by_whom}"},
+        "specimen": {"identifier": {"value": slide.slide_id}, "display": f"slide {slide.slide_id}"},
+        "device": {"display": f"bloodcell-batch {__version__}, model {model.get('name')} sha256 {model.get('sha256')}"},
+    }
+
+
+def _counted(slide: SlideDifferential) -> str:
+    return (
+        f"{slide.wbc_counted} leukocytes counted ({slide.adequacy}); {slide.unclassified} cells unclassified, "
+        f"{slide.duplicates} duplicates and {slide.failed} failed files left out"
+    )

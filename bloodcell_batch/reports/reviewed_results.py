@@ -1,0 +1,77 @@
+"""Writing results anew: after a review, with the verified labels beside the preclassification, or to share."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bloodcell_batch.formats import ONE_FILE, OUTPUT_FORMATS, output_suffix
+from bloodcell_batch.publishing import publish, text_writer
+from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.reports.results import ResultRow, Results
+from bloodcell_batch.reports.slide_table import Additions, slide_table
+from bloodcell_batch.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
+from bloodcell_batch.workbook import write_results_workbook
+
+
+def output_paths_of(out: Path) -> tuple[Path, ...]:
+    """The files that `write_results` writes for `out`: run record, slide table (not for workbooks), image table.
+
+    Raises:
+        UsageError: unknown suffix.
+    """
+    suffix = output_suffix(str(out))
+    record, slides = out.with_name(f"{out.stem}.run.json"), out.with_name(f"{out.stem}.slides{out.suffix}")
+    return (record, out) if suffix in ONE_FILE else (record, slides, out)
+
+
+def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: Mapping[str, Any], out: Path) -> None:
+    """Write the tables and the run record with `review` added to its list of reviews.
+
+    Args:
+        original: the results that were reviewed, with their real names.
+        rows: the same rows with their verified labels.
+        review: what the run record says about this review.
+        out: the new image table.
+
+    Raises:
+        OutputError: they can't be written.
+    """
+    images = _images(original, rows, str(review["imported"]))
+    record = original.record | {"reviews": [*original.reviews, dict(review)]}
+    write_results(out, images, replace(original, rows=rows).slides, record)
+
+
+def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferential], record: Mapping[str, Any]) -> None:
+    """Write an image table, its slide table and its run record as `classify` would; OutputError if that fails."""
+    slide_rows = slide_table(slides, Additions())
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    record_path, *slide_path, image_path = output_paths_of(out)
+    writers: dict[Path, Callable[[Path], object]] = {record_path: text_writer(text)}
+    suffix = output_suffix(str(out))
+    if slide_path:
+        write = OUTPUT_FORMATS[suffix]
+        writers[slide_path[0]] = lambda path: write(path, slide_rows.schema, [slide_rows])
+        writers[image_path] = lambda path: write(path, images.schema, images.to_batches())
+    else:
+        writers[image_path] = lambda path: write_results_workbook(
+            path, slide_rows, images.schema, images.to_batches(), text
+        )
+    publish(writers)
+
+
+def _images(original: Results, rows: tuple[ResultRow, ...], now: str) -> pa.Table:
+    table = original.images
+    times = table.column("verified_at").to_pylist() if "verified_at" in table.schema.names else [None] * len(rows)
+    said = [(row.verified_label, row.verified_by) for row in rows]
+    before = [(row.verified_label, row.verified_by) for row in original.rows]
+    columns = [
+        [label or None for label, _ in said],
+        [by or None for _, by in said],
+        [time if new == old else now for time, new, old in zip(times, said, before, strict=True)],
+    ]
+    arrays = [*table.select(IMAGE_SCHEMA.names).columns, *(pa.array(column, pa.string()) for column in columns)]
+    return pa.Table.from_arrays(arrays, schema=REVIEWED_SCHEMA)

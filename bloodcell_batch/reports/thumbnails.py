@@ -1,0 +1,111 @@
+"""Thumbnails for pages and workbooks: made anew from pixels, so that no metadata of the file (EXIF) is in them."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from PIL import Image
+
+from bloodcell_batch.cpus import available_cpus
+from bloodcell_batch.preprocessing import DecodeLimits, UndecodableImageError, decode_rgb
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.reports.results import ResultRow, Results
+
+_QUALITY = 72
+_AT_A_TIME = 512
+
+
+class NoThumbnail(Enum):
+    """Why there is no picture to show."""
+
+    MISSING = "the file is not there"
+    CHANGED = "the file was changed since it was classified"
+    UNDECODABLE = "the file can't be decoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """An encoded picture and its size in pixels."""
+
+    data: bytes
+    kind: str
+    width: int
+    height: int
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data: URI."""
+        return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode()}"
+
+
+def make_thumbnails(
+    rows: Iterable[ResultRow], root: Path | None, side: int, kind: str = "webp"
+) -> dict[str, Thumbnail | NoThumbnail]:
+    """A thumbnail per row, keyed by `ResultRow.file`; a file whose bytes are not those that were classified gets none.
+
+    Args:
+        rows: duplicates and repeated rows are welcome.
+        root: the folder that was classified; None if it is not at hand.
+        side: longest side in pixels.
+        kind: `webp`, or `png` for spreadsheets.
+    """
+    if root is None:
+        return {row.file: NoThumbnail.MISSING for row in rows}
+    unique = list({row.file: row for row in rows}.values())
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        made = (
+            result
+            for start in range(0, len(unique), _AT_A_TIME)  # a bounded number of decoded images at a time
+            for result in pool.map(lambda row: _make(root, row, side, kind), unique[start : start + _AT_A_TIME])
+        )
+        return {row.file: thumbnail for row, thumbnail in zip(unique, made, strict=True)}
+
+
+def images_folder(results: Results, images: Path | None, observer: Observer) -> Path | None:
+    """The folder with the images: `images`, or the one in the run record if it is still there."""
+    folder = images or Path(str(results.record.get("input", "")))
+    if folder.is_dir() and str(results.record.get("input", "")):
+        return folder
+    observer.warn(f"no thumbnails: there is no folder {folder}; name it with --images", folder=str(folder))
+    return None
+
+
+def warn_of_gaps(thumbnails: dict[str, Thumbnail | NoThumbnail], observer: Observer) -> None:
+    """Say how many pictures are not shown, and why."""
+    for why in NoThumbnail:
+        count = sum(found is why for found in thumbnails.values())
+        if count and why is not NoThumbnail.UNDECODABLE:
+            observer.warn(f"{count} thumbnails are left out: {why.value}", count=count)
+
+
+def _make(root: Path, row: ResultRow, side: int, kind: str) -> Thumbnail | NoThumbnail:
+    try:
+        data = (root / row.file).read_bytes()
+    except (OSError, ValueError):
+        return NoThumbnail.MISSING
+    if row.sha256 and hashlib.sha256(data).hexdigest() != row.sha256:
+        return NoThumbnail.CHANGED
+    try:
+        image = Image.fromarray(decode_rgb(data, DecodeLimits()))
+    except UndecodableImageError:
+        return NoThumbnail.UNDECODABLE
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    stream = io.BytesIO()
+    image.save(stream, kind.upper(), quality=_QUALITY)
+    return Thumbnail(stream.getvalue(), kind, image.width, image.height)
+
+
+def uris(thumbnails: dict[str, Thumbnail | NoThumbnail]) -> dict[str, str]:
+    """data: URIs of those that have a picture."""
+    return dict(_with_picture(thumbnails))
+
+
+def _with_picture(thumbnails: dict[str, Thumbnail | NoThumbnail]) -> Iterator[tuple[str, str]]:
+    for file, found in thumbnails.items():
+        if isinstance(found, Thumbnail):
+            yield file, found.uri
