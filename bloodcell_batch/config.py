@@ -46,6 +46,9 @@ class ClassifyConfig(CommandConfig):
     dedup_distance: int = Field(
         16, ge=0, le=32, description="Largest Hamming distance, in bits of 256, that counts as a near duplicate"
     )
+    jpeg_decoder: Literal["cpu", "gpu"] = Field(
+        "cpu", description="gpu decodes large JPEGs faster, but may not notice damage inside a file"
+    )
     max_megapixels: float = Field(50.0, gt=0, le=2000, description="Images with more megapixels fail as too_large")
     min_confidence: float | None = Field(
         None, ge=0, le=1, description="Cells with a lower top probability stay unclassified; the model's own if unset"

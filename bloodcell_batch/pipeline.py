@@ -13,12 +13,12 @@ from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.errors import ConservationError, InputError
 from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.outlier import load_outlier_score
-from bloodcell_batch.preprocessing import IMAGE_SUFFIXES, DecodeLimits
+from bloodcell_batch.preprocessing import IMAGE_SUFFIXES, DecodeLimits, decode_rgb
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Rejection, RunCounts, ScanResult, SlideDifferential, Status
 from bloodcell_batch.run_record import RunFacts, run_record
 from bloodcell_batch.slide_rules import slide_rule
-from bloodcell_batch.stages.decode import decode_ahead, make_decoder
+from bloodcell_batch.stages.decode import RgbDecoder, decode_ahead, make_decoder
 from bloodcell_batch.stages.dedup import DuplicateFilter
 from bloodcell_batch.stages.infer import infer
 from bloodcell_batch.stages.interpret import Thresholds, interpret
@@ -100,7 +100,7 @@ def _run(
     thresholds = _thresholds(config, model)
     tally = SlideTally(found.found, len(found.ignored))
 
-    decoder = make_decoder(found.root, model.header.preprocessing, limits)
+    decoder = make_decoder(found.root, model.header.preprocessing, limits, _rgb_decoder(config, observer))
     decoded = decode_ahead(found.files, decoder, workers, window)
     predicted = infer(unique(decoded), choice.backend, load_outlier_score(model), config.batch_size)
     outcomes = tally(interpret(predicted, thresholds))
@@ -156,6 +156,15 @@ def _observed(outcomes: Iterable[Outcome], observer: Observer, counts: RunCounts
     for done, outcome in enumerate(outcomes, start=1):
         yield outcome
         observer.advanced(done, counts)
+
+
+def _rgb_decoder(config: ClassifyConfig, observer: Observer) -> RgbDecoder:
+    if config.jpeg_decoder == "cpu":
+        return decode_rgb
+    from bloodcell_batch.gpu_jpeg import gpu_rgb_decoder  # noqa: PLC0415 - imports torch
+
+    observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
+    return gpu_rgb_decoder()
 
 
 def _thresholds(config: ClassifyConfig, model: ModelFile) -> Thresholds:

@@ -100,6 +100,9 @@ ARGV = [
     pytest.param(["--csv-dialect", "excel"], {"csv_dialect": "excel"}, id="csv-dialect"),
     pytest.param(["--overwrite"], {"overwrite": True}, id="overwrite"),
     pytest.param(["--allow-failed", "4"], {"allow_failed": 4}, id="allow-failed"),
+    pytest.param(["--precision", "fp32"], {"precision": "fp32"}, id="precision"),
+    pytest.param(["--plan", "m.plan"], {"plan": Path("m.plan")}, id="plan"),
+    pytest.param(["--jpeg-decoder", "gpu"], {"jpeg_decoder": "gpu"}, id="jpeg-decoder"),
     pytest.param(["--backend", "pytorch"], {"backend": "pytorch"}, id="backend"),
     pytest.param(["--model", "m.safetensors"], {"model": Path("m.safetensors")}, id="model"),
 ]

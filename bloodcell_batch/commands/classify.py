@@ -40,6 +40,7 @@ def classify(
     slide_manifest: Annotated[Path | None, option(_Config, "slide_manifest", metavar="FILE")] = None,
     dedup: Annotated[str | None, option(_Config, "dedup")] = None,
     dedup_distance: Annotated[int | None, option(_Config, "dedup_distance", metavar="BITS")] = None,
+    jpeg_decoder: Annotated[str | None, option(_Config, "jpeg_decoder")] = None,
     max_megapixels: Annotated[float | None, option(_Config, "max_megapixels", metavar="MP")] = None,
     min_confidence: Annotated[float | None, option(_Config, "min_confidence", metavar="PROBABILITY")] = None,
     outlier_threshold: Annotated[float | None, option(_Config, "outlier_threshold", metavar="SCORE")] = None,

@@ -22,23 +22,26 @@ from bloodcell_batch.preprocessing import (
 )
 from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality, Reason, Rejection, Status
 
+RgbDecoder = Callable[[bytes, DecodeLimits], NDArray[np.uint8]]
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
 Reader = Callable[[ImageFile], tuple[str, NDArray[np.uint8]]]
 """Gives the SHA-256 (hex) of an image's bytes and its pixels, uint8 (height, width, 3) RGB; raises
 `UndecodableImageError`."""
 
 
-def make_decoder(root: str, preprocessing: Preprocessing, limits: DecodeLimits) -> Decoder:
+def make_decoder(
+    root: str, preprocessing: Preprocessing, limits: DecodeLimits, to_rgb: RgbDecoder = decode_rgb
+) -> Decoder:
     """A function that reads one image under `root` and decodes it; a bad file gives a `Rejection`, never an error."""
-    return decoder_of(make_reader(root, limits), preprocessing)
+    return decoder_of(make_reader(root, limits, to_rgb), preprocessing)
 
 
-def make_reader(root: str, limits: DecodeLimits) -> Reader:
-    """A function that reads one image file under `root`."""
+def make_reader(root: str, limits: DecodeLimits, to_rgb: RgbDecoder = decode_rgb) -> Reader:
+    """A function that reads one image file under `root`; `to_rgb` turns its bytes into pixels."""
 
     def read(file: ImageFile) -> tuple[str, NDArray[np.uint8]]:
         data = _read(root, file, limits)
-        return hashlib.sha256(data).hexdigest(), decode_rgb(data, limits)
+        return hashlib.sha256(data).hexdigest(), to_rgb(data, limits)
 
     return read
 
