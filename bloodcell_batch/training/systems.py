@@ -13,7 +13,7 @@ from bloodcell_batch.recipe import TrainConfig
 
 System = TrainConfig | ClassicalConfig
 
-_QUICK = {"images_per_class": 30, "max_input_size": 80, "max_epochs": 10, "max_batch_size": 16}
+_QUICK = {"images_per_class": 30, "max_input_size": 80, "max_epochs": 15, "max_batch_size": 8}
 _FREE = {"skip", "throughput_floor", "workers"}
 """Options that don't change a row."""
 
