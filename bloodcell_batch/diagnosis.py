@@ -33,7 +33,10 @@ def examine(model_path: Path | None, folder: Path) -> Iterator[str]:
     yield f"  {'thresholds':<12} review {header.review_threshold:.3f}, outlier {header.outlier.threshold:.2f}"
     yield "backends, best first"
     for rung in AUTO_LADDER:
-        yield f"  {rung.backend} on {rung.device}: {why_not(rung, model) or 'available'}"
+        reason = why_not(rung, model)
+        yield f"  {rung.backend} on {rung.device}: {reason or 'available'}"
+        if reason:
+            yield f"    needs {rung.needs}"
     choice = open_backend(model)
     yield f"auto uses {choice.backend.description}"
     for reason in choice.skipped:

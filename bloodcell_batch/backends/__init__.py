@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One step of the `auto` ladder: a backend on a device."""
+    """One step of the `auto` ladder: a backend on a device, and what it needs."""
 
     backend: str
     device: str
+    needs: str = ""
 
 
 BACKENDS: dict[str, str] = {
@@ -19,10 +20,10 @@ BACKENDS: dict[str, str] = {
 """Name on the command line -> module, imported only when it is opened."""
 
 AUTO_LADDER: tuple[Rung, ...] = (
-    Rung("tensorrt", "cuda"),
-    Rung("pytorch", "cuda"),
-    Rung("openvino", "cpu"),
-    Rung("pytorch", "cpu"),
+    Rung("tensorrt", "cuda", "an NVIDIA GPU, the extra [tensorrt], and a plan that export-trt made on this machine"),
+    Rung("pytorch", "cuda", "an NVIDIA GPU, a driver for this PyTorch's CUDA, and a CUDA build of PyTorch"),
+    Rung("openvino", "cpu", "nothing: it comes with the program"),
+    Rung("pytorch", "cpu", "nothing: it comes with the program"),
 )
 """Tried by `auto`, best first."""
 
