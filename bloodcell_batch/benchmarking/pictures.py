@@ -41,11 +41,19 @@ def draw_slides(folder: Path, count: int, size: tuple[int, int]) -> None:
 
 
 def link_some(root: str, files: Sequence[ImageFile], folder: Path) -> None:
-    """Links in `folder` to `files` under `root`, with the same relative paths."""
-    for file in files:
-        link = folder / file.path
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(Path(root, file.path).resolve())
+    """Links in `folder` to `files` under `root`, with the same relative paths.
+
+    Raises:
+        OutputError: the system allows no links there.
+    """
+    try:
+        for file in files:
+            link = folder / file.path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(Path(root, file.path).resolve())
+    except OSError as error:
+        hint = "Leave --images out to use all images of the folder."
+        raise OutputError(f"Can't make links in {folder}: {error.strerror or error}.", hint=hint) from error
 
 
 def draw_cell(number: int, size: tuple[int, int], grain: NDArray[np.int16]) -> Image.Image:

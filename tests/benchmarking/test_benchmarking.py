@@ -1,6 +1,7 @@
 import io
 import json
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bloodcell_batch.benchmark_config import BenchmarkConfig
 from bloodcell_batch.benchmarking import measure as measuring
 from bloodcell_batch.benchmarking.measure import Benchmark, PlainRun, WholeRun, evenly, measure
 from bloodcell_batch.benchmarking.parts import BackendSpeed, Part, best_rate
-from bloodcell_batch.benchmarking.pictures import draw_slides
+from bloodcell_batch.benchmarking.pictures import draw_slides, link_some
 from bloodcell_batch.benchmarking.plain import run as run_plain
 from bloodcell_batch.benchmarking.report import as_dict, as_text, check_folder
 from bloodcell_batch.cli import app
@@ -96,7 +97,9 @@ def test_drawn_pictures_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
         draw_slides(tmp_path / "missing", 8, (32, 32))
 
 
-def test_command_on_drawn_pictures(tmp_path: Path) -> None:
+def test_command_on_drawn_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     arguments = ["--images", "10", "--size", "96x80", "--batch-size", "8", "--batch-sizes", "4", "--rounds", "1"]
     arguments += ["--seconds", "0.01", "--plain-images", "0", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, ["benchmark", *arguments])
@@ -111,6 +114,7 @@ def test_command_on_drawn_pictures(tmp_path: Path) -> None:
     assert "--plain-images 0" in document["notes"][0]
     with Image.open(tmp_path / "out" / "benchmark.png") as plot:
         assert plot.width > 800
+    assert not list((tmp_path / "temporary").glob("bloodcell-batch-*"))
     again = CliRunner().invoke(app, ["benchmark", *arguments])
     assert again.exit_code == 1
     assert "exists already" in again.output
@@ -161,6 +165,16 @@ def test_some_of_the_files_are_spread_over_all(own: Path) -> None:
     files = scan(own).files
     assert [file.path for file in evenly(files, 4)] == ["s/0.jpg", "s/2.jpg", "s/4.jpg", "s/6.jpg"]
     assert evenly(files, 100) == list(files)
+
+
+def test_links_keep_the_slides(own: Path, tmp_path: Path) -> None:
+    files = scan(own).files[:3]
+    link_some(str(own), files, tmp_path / "links")
+    assert [(file.path, file.slide_id) for file in scan(tmp_path / "links").files] == [
+        (f.path, f.slide_id) for f in files
+    ]
+    with pytest.raises(OutputError, match="Can't make links"):
+        link_some(str(own), files, tmp_path / "links")
 
 
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
