@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch import __version__
+from bloodcell_batch.commands.benchmark import benchmark
 from bloodcell_batch.commands.classify import classify
 from bloodcell_batch.commands.compare import compare
 from bloodcell_batch.commands.concordance import concordance
@@ -65,6 +66,7 @@ app.command("export-onnx")(export_onnx)
 app.command("export-openvino")(export_openvino)
 app.command("model-card")(model_card)
 app.command()(doctor)
+app.command()(benchmark)
 
 
 def main() -> None:

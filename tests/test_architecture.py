@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("commands",),
     ("console", "diagnosis"),
+    ("benchmarking",),
     ("pipeline", "model_card"),
     ("run_record",),
     ("training", "reports"),
@@ -32,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("preprocessing", "hash_index"),
     ("hamming",),
     ("perceptual_hash",),
-    ("recipe", "comparison_config", "results_config"),
+    ("recipe", "comparison_config", "results_config", "benchmark_config"),
     ("config",),
     ("slide_rules", "differential", "progress", "cpus", "publishing"),
     ("records",),
@@ -40,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-SIBLINGS_ALLOWED = {"commands", "training", "backends", "export", "reports"}
+SIBLINGS_ALLOWED = {"commands", "training", "backends", "export", "reports", "benchmarking"}
 ONLY_IN = {
     "rich": {"console"},
     "typer": {"cli", "commands"},
@@ -56,6 +57,7 @@ ONLY_IN = {
     "sklearn": {"training.classical"},
     "skimage": {"training.classical_features"},
     "imblearn": {"training.oversampling"},
+    "imagehash": {"benchmarking.plain"},
     "optuna": {"training.tuning"},
 }
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "engine"}
@@ -127,9 +129,9 @@ def test_every_module_has_a_layer() -> None:
 def test_help_leaves_heavy_libraries_alone() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli import app\n"
-        "for command in ('', 'classify', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'model-card', 'export-trt', "
-        "'export-onnx', 'export-openvino', 'differential', 'report', 'review', 'review export', 'review import', "
-        "'concordance', 'export-fhir', 'pseudonymize'):\n"
+        "for command in ('', 'classify', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'benchmark', 'model-card', "
+        "'export-trt', 'export-onnx', 'export-openvino', 'differential', 'report', 'review', 'review export', "
+        "'review import', 'concordance', 'export-fhir', 'pseudonymize'):\n"
         "    result = CliRunner().invoke(app, [*command.split(), '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"
         "heavy = {'torch', 'torchvision', 'timm', 'pandas', 'lightning', 'openvino', 'pyarrow', 'scipy', 'numpy'}\n"

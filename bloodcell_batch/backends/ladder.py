@@ -13,7 +13,7 @@ from bloodcell_batch.model_file import ModelFile
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The backend in use, its name, and why each better rung of the ladder was skipped.
+    """The backend in use, its name, why each better rung of the ladder was skipped, and the device ("cuda" or "cpu").
 
     `refused` are those of the skipped that are set up here and should have worked: somebody should look at them.
     """
@@ -22,6 +22,7 @@ class Choice:
     name: str
     skipped: tuple[str, ...]
     refused: tuple[str, ...] = ()
+    device: str = "cpu"
 
 
 def open_backend(model: ModelFile, name: str = "auto", options: BackendOptions | None = None) -> Choice:
@@ -45,7 +46,7 @@ def open_backend(model: ModelFile, name: str = "auto", options: BackendOptions |
         if not reason:
             try:
                 backend = _open(rung, model, options)
-                return Choice(backend, rung.backend, tuple(skipped), tuple(refused))
+                return Choice(backend, rung.backend, tuple(skipped), tuple(refused), rung.device)
             except BackendError as error:
                 reason, hint = error.message, error.hint or hint
                 refused.append(f"{rung.backend} on {rung.device} is not used: {reason}")

@@ -1,0 +1,194 @@
+"""Each part of a run alone: read, decode, hash, resize and write on one core, every backend on all."""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bloodcell_batch.backends import BACKENDS
+from bloodcell_batch.backends.contract import BackendOptions
+from bloodcell_batch.backends.ladder import Choice, open_backend
+from bloodcell_batch.benchmark_config import BenchmarkConfig
+from bloodcell_batch.errors import BackendError, InputError
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.model_file import ModelFile
+from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hash
+from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_image_to_input
+from bloodcell_batch.records import DecodedImage, ImageFile, Prediction, Status
+from bloodcell_batch.stages.decode import make_decoder, measure_quality, pixel_digest
+from bloodcell_batch.stages.write import ROWS_PER_PART, open_journal, output_paths
+
+_SAMPLE_IMAGES, _SAMPLE_PIXELS = 256, 40_000_000  # held decoded, once as an array and once by Pillow
+
+READ, DECODE, HASH, RESIZE, WRITE = "read", "decode", "hash", "resize", "write"
+MEANINGS: dict[str, str] = {
+    READ: "the file's bytes from the disk or its cache",
+    DECODE: "bytes to RGB pixels",
+    HASH: "SHA-256 of the bytes, digest of the pixels, perceptual hash, quality measures",
+    RESIZE: "pixels to the network's input",
+    WRITE: "rows to the journal and to the published Parquet tables",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Images per second of one part on one core."""
+
+    name: str
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSpeed:
+    """Images per second of a backend alone, handed `batch` images at a time; or why it can't run (`skipped`)."""
+
+    name: str
+    device: str = ""
+    description: str = ""
+    batch: int = 0
+    images_per_second: float = 0.0
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some of the files, decoded: what the parts are measured on."""
+
+    root: str
+    images: tuple[DecodedImage, ...]
+
+
+def take_sample(root: str, files: Sequence[ImageFile], preprocessing: Preprocessing) -> Sample:
+    """Decode files spread evenly over the list, as many as memory allows.
+
+    Raises:
+        InputError: none of them can be decoded.
+    """
+    decoder = make_decoder(root, preprocessing, DecodeLimits())
+    images: list[DecodedImage] = []
+    pixels = 0
+    for file in files[:: max(1, len(files) // _SAMPLE_IMAGES)]:
+        outcome = decoder(file)
+        if isinstance(outcome, DecodedImage):
+            images.append(outcome)
+            pixels += outcome.facts.width * outcome.facts.height
+        if len(images) == _SAMPLE_IMAGES or pixels >= _SAMPLE_PIXELS:
+            break
+    if not images:
+        raise InputError(f"None of the images under {root} can be decoded.", hint="Give a folder of intact images.")
+    return Sample(root, tuple(images))
+
+
+def measure_decoding(sample: Sample, preprocessing: Preprocessing, config: BenchmarkConfig) -> Iterator[Part]:
+    """What a decoding thread does for each file, part by part."""
+    limits = DecodeLimits()
+    paths = [Path(sample.root, image.file.path) for image in sample.images]
+    files = [path.read_bytes() for path in paths]
+    pictures = [decode_rgb(data, limits) for data in files]
+    prepared = [(data, rgb, Image.fromarray(rgb)) for data, rgb in zip(files, pictures, strict=True)]
+
+    def resize(rgb: NDArray[np.uint8]) -> None:
+        resize_image_to_input(Image.fromarray(rgb), preprocessing)
+
+    def timed(name: str, work: Callable[[Any], object], inputs: Sequence[Any]) -> Part:
+        def job() -> int:
+            for one in inputs:
+                work(one)
+            return len(inputs)
+
+        return Part(name, best_rate(job, config))
+
+    yield timed(READ, Path.read_bytes, paths)
+    yield timed(DECODE, lambda data: decode_rgb(data, limits), files)
+    yield timed(HASH, _hash, prepared)
+    yield timed(RESIZE, resize, pictures)
+
+
+def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
+    """Rows like those of a run, as Parquet, in a temporary folder; flushing to the disk included."""
+    rng = np.random.default_rng(0)
+    rows = [
+        _row(sample.images[i % len(sample.images)], odds)
+        for i, odds in enumerate(rng.dirichlet(np.ones(len(CLASS_NAMES)), ROWS_PER_PART).tolist())
+    ]
+    with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as folder:
+        paths = output_paths(str(Path(folder) / "results.parquet"))
+
+        def job() -> int:
+            with open_journal(paths) as journal:
+                for row in rows:
+                    journal.append(row)
+                journal.publish((), (), lambda: "{}")
+            return len(rows)
+
+        return Part(WRITE, best_rate(job, config))
+
+
+def measure_backends(model: ModelFile, sample: Sample, config: BenchmarkConfig) -> Iterator[BackendSpeed]:
+    """Every backend that runs here, at every batch size."""
+    for name in BACKENDS:
+        for batch in sorted({*config.batch_sizes, config.batch_size}):
+            try:
+                choice = open_backend(model, name, BackendOptions(config.precision, batch))
+            except BackendError as error:
+                yield BackendSpeed(name, skipped=error.message)
+                break
+            yield measure_backend(choice, batch, sample, config)
+
+
+def measure_backend(choice: Choice, batch: int, sample: Sample, config: BenchmarkConfig) -> BackendSpeed:
+    """An open backend, which is closed at the end."""
+    images = np.stack([sample.images[i % len(sample.images)].pixels for i in range(batch)])
+
+    def job() -> int:
+        choice.backend.infer(images)
+        return len(images)
+
+    try:
+        job()  # the first call sets up what the others reuse
+        return BackendSpeed(choice.name, choice.device, choice.backend.description, batch, best_rate(job, config))
+    finally:
+        choice.backend.close()
+
+
+def best_rate(job: Callable[[], int], config: BenchmarkConfig) -> float:
+    """Images per second of the best round. A round repeats `job`, which returns its number of images, until
+    `config.seconds` are over."""
+    best = 0.0
+    for _ in range(config.rounds):
+        done, start, seconds = 0, time.perf_counter(), 0.0
+        while seconds < config.seconds:
+            done += job()
+            seconds = time.perf_counter() - start
+        best = max(best, done / seconds)
+    return best
+
+
+def _hash(prepared: tuple[bytes, NDArray[np.uint8], Image.Image]) -> None:
+    data, rgb, image = prepared
+    hashlib.sha256(data).hexdigest()
+    pixel_digest(rgb)
+    thumbnail = grey_thumbnail(image)
+    perceptual_hash(thumbnail)
+    measure_quality(thumbnail)
+
+
+def _row(image: DecodedImage, odds: list[float]) -> Prediction:
+    return Prediction(
+        file=image.file,
+        facts=image.facts,
+        status=Status.CLASSIFIED,
+        reason=None,
+        label=CLASS_NAMES[odds.index(max(odds))],
+        confidence=max(odds),
+        probabilities=tuple(odds),
+        outlier_score=1.0,
+        review_reasons=(),
+    )
