@@ -125,7 +125,6 @@ class GatedBackend(EchoBackend):
     def __init__(self) -> None:
         super().__init__()
         self.threads: set[int] = set()
-        self.began = threading.Event()
         self._gate = threading.Semaphore(0)
 
     def open_gate(self, calls: int = 1) -> None:
@@ -133,7 +132,6 @@ class GatedBackend(EchoBackend):
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         self.threads.add(threading.get_ident())
-        self.began.set()
         assert self._gate.acquire(timeout=20)
         return super().infer(images)
 
@@ -188,15 +186,22 @@ def test_an_interrupt_while_waiting_for_the_backend_ends_the_run() -> None:
     main = threading.main_thread().ident
     assert main is not None
 
+    collected = threading.Event()
+
+    def source() -> Iterator[DecodedImage]:
+        yield from map(_image, range(5))
+        collected.set()  # the thread of the backend has long been started
+        yield _image(5)
+
     def interrupt() -> None:
-        assert backend.began.wait(timeout=20)
+        assert collected.wait(timeout=20)
         signal.pthread_kill(main, signal.SIGINT)
         backend.open_gate(2)
 
     helper = threading.Thread(target=interrupt)
     helper.start()
     with pytest.raises(KeyboardInterrupt):
-        list(infer(map(_image, range(3)), backend, OUTLIER, 3))
+        list(infer(source(), backend, OUTLIER, 3))
     helper.join()
     assert not _infer_threads()
 
