@@ -1,4 +1,3 @@
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -179,31 +178,6 @@ def test_an_interrupted_source_passes_its_exception_on(stop: BaseException | typ
         list(infer(source(), backend, OUTLIER, 3))
     assert not _infer_threads()
     assert len(backend.batches) <= 2
-
-
-def test_an_interrupt_while_waiting_for_the_backend_ends_the_run() -> None:
-    backend = GatedBackend()
-    main = threading.main_thread().ident
-    assert main is not None
-
-    collected = threading.Event()
-
-    def source() -> Iterator[DecodedImage]:
-        yield from map(_image, range(5))
-        collected.set()  # the thread of the backend has long been started
-        yield _image(5)
-
-    def interrupt() -> None:
-        assert collected.wait(timeout=20)
-        signal.pthread_kill(main, signal.SIGINT)
-        backend.open_gate(2)
-
-    helper = threading.Thread(target=interrupt)
-    helper.start()
-    with pytest.raises(KeyboardInterrupt):
-        list(infer(source(), backend, OUTLIER, 3))
-    helper.join()
-    assert not _infer_threads()
 
 
 def test_a_failing_backend_stops_the_run_where_its_batch_stands() -> None:
