@@ -1,4 +1,3 @@
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -125,7 +124,6 @@ class GatedBackend(EchoBackend):
     def __init__(self) -> None:
         super().__init__()
         self.threads: set[int] = set()
-        self.began = threading.Event()
         self._gate = threading.Semaphore(0)
 
     def open_gate(self, calls: int = 1) -> None:
@@ -133,7 +131,6 @@ class GatedBackend(EchoBackend):
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         self.threads.add(threading.get_ident())
-        self.began.set()
         assert self._gate.acquire(timeout=20)
         return super().infer(images)
 
@@ -181,24 +178,6 @@ def test_an_interrupted_source_passes_its_exception_on(stop: BaseException | typ
         list(infer(source(), backend, OUTLIER, 3))
     assert not _infer_threads()
     assert len(backend.batches) <= 2
-
-
-def test_an_interrupt_while_waiting_for_the_backend_ends_the_run() -> None:
-    backend = GatedBackend()
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def interrupt() -> None:
-        assert backend.began.wait(timeout=20)
-        signal.pthread_kill(main, signal.SIGINT)
-        backend.open_gate(2)
-
-    helper = threading.Thread(target=interrupt)
-    helper.start()
-    with pytest.raises(KeyboardInterrupt):
-        list(infer(map(_image, range(3)), backend, OUTLIER, 3))
-    helper.join()
-    assert not _infer_threads()
 
 
 def test_a_failing_backend_stops_the_run_where_its_batch_stands() -> None:
