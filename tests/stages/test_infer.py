@@ -1,4 +1,3 @@
-import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -104,94 +103,17 @@ def test_batches_are_filled_with_images_only(images: int, batch_size: int, batch
     assert backend.batches == batches
 
 
-def test_only_one_batch_is_collected_ahead() -> None:
+def test_outcomes_leave_as_soon_as_their_batch_is_full() -> None:
     taken = []
 
     def source() -> Iterator[DecodedImage]:
-        for number in range(30):
+        for number in range(10):
             taken.append(number)
             yield _image(number)
 
     stream = infer(source(), EchoBackend(), OUTLIER, 3)
-    for outcome in range(9):
-        next(stream)
-        assert len(taken) == 3 * (outcome // 3 + 2)
-
-
-class GatedBackend(EchoBackend):
-    """Each call waits until `open_gate` has been called for it, and notes the thread it runs in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.threads: set[int] = set()
-        self._gate = threading.Semaphore(0)
-
-    def open_gate(self, calls: int = 1) -> None:
-        self._gate.release(calls)
-
-    def infer(self, images: NDArray[np.uint8]) -> Outputs:
-        self.threads.add(threading.get_ident())
-        assert self._gate.acquire(timeout=20)
-        return super().infer(images)
-
-
-def test_a_batch_leaves_while_the_backend_computes_the_next() -> None:
-    backend = GatedBackend()
-    stream = infer(map(_image, range(9)), backend, OUTLIER, 3)
-    backend.open_gate()
-    first = [next(stream) for _ in range(3)]  # the second batch waits at its gate, and still these leave
-    assert [outcome.file.path for outcome in first] == ["000", "001", "002"]
-    assert backend.batches == [3]
-    backend.open_gate(2)
-    assert [outcome.file.path for outcome in stream] == [f"{number:03d}" for number in range(3, 9)]
-    assert backend.batches == [3, 3, 3]
-    assert len(backend.threads) == 1
-    assert threading.get_ident() not in backend.threads
-
-
-def _infer_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("infer")]
-
-
-def test_closing_early_waits_for_the_batch_and_leaves_no_thread() -> None:
-    backend = GatedBackend()
-    stream = infer(map(_image, range(100)), backend, OUTLIER, 3)
-    backend.open_gate()
     next(stream)
-    assert _infer_threads()
-    backend.open_gate()
-    stream.close()  # type: ignore[attr-defined]
-    assert not _infer_threads()
-    assert len(backend.batches) <= 2
-    assert list(stream) == []
-
-
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError("the source broke")])
-def test_an_interrupted_source_passes_its_exception_on(stop: BaseException | type[BaseException]) -> None:
-    backend = EchoBackend()
-
-    def source() -> Iterator[DecodedImage]:
-        yield from map(_image, range(8))
-        raise stop
-
-    with pytest.raises(stop if isinstance(stop, type) else type(stop)):
-        list(infer(source(), backend, OUTLIER, 3))
-    assert not _infer_threads()
-    assert len(backend.batches) <= 2
-
-
-def test_a_failing_backend_stops_the_run_where_its_batch_stands() -> None:
-    def change(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        if len(backend.batches) == 2:
-            raise BackendError("the second batch failed")
-        return probabilities
-
-    backend = EchoBackend(change)
-    stream = infer(map(_image, range(12)), backend, OUTLIER, 3)
-    assert [next(stream).file.path for _ in range(3)] == ["000", "001", "002"]
-    with pytest.raises(BackendError, match="the second batch failed"):
-        next(stream)
-    assert not _infer_threads()
+    assert len(taken) == 3
 
 
 def test_only_rejections_never_reach_the_backend() -> None:
