@@ -233,7 +233,11 @@ def test_interruption_publishes_nothing_and_leaves_nothing(
         os.link(slides / "s0" / "0.jpg", slides / "s1" / f"copy{copy}.jpg")
     command = [sys.executable, "-m", "bloodcell_batch", "classify", slides, "--out", tmp_path / "r.csv"]
     with subprocess.Popen(
-        [*map(str, command), "--dedup", "off", "--backend", "pytorch"], stderr=subprocess.PIPE, text=True
+        [*map(str, command), "--dedup", "off", "--backend", "pytorch"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts its background jobs deaf to Ctrl-C, and the tests may be one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads matter to exec
     ) as running:
         assert running.stderr is not None
         for line in running.stderr:
