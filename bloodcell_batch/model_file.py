@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bloodcell_batch.errors import ModelFileError, OutputError
 from bloodcell_batch.labels import CELL_CLASSES, Role
 from bloodcell_batch.preprocessing import Preprocessing
+from bloodcell_batch.publishing import written_whole
 
 FORMAT_VERSION: Literal[1] = 1
 METADATA_KEY = "bloodcell_batch"
@@ -127,16 +128,13 @@ def save_model(path: Path, header: ModelHeader, tensors: Mapping[str, NDArray[An
     # safetensors stores an array's memory as it lies: a transposed or channels-last one would be scrambled in silence.
     ordered = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     data = safetensors.numpy.save(ordered, metadata=metadata)
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_bytes(data)
     except OSError as error:
         hint = "Free some space or choose another place, then run it again; an older file of that name is untouched."
         raise OutputError(f"Can't write the model file {path}: {error.strerror or error}.", hint=hint) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return open_model(path)
 
 

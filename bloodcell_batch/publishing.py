@@ -1,25 +1,48 @@
 """Files appear whole or not at all: written beside their final names, then renamed."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from bloodcell_batch.errors import OutputError
 
 
-def check_new(*paths: Path, overwrite: bool) -> None:
+def check_new(*paths: Path, overwrite: bool, suffix: str = "") -> None:
     """Fail before the work begins.
 
     Raises:
-        OutputError: a folder is missing, or a file exists and `overwrite` is off.
+        OutputError: a name does not end in `suffix`, a folder is missing or can't be written, or a file exists and
+            `overwrite` is off.
     """
     for path in paths:
+        if suffix and path.suffix != suffix:
+            raise OutputError(f"{path} must end in {suffix}.", hint="Choose such a name.")
         if path.is_dir():
             raise OutputError(f"{path} is a folder.", hint="Give the name of a file.")
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists already.", hint="Choose another name, or add --overwrite to replace it.")
         if not path.parent.is_dir():
             raise OutputError(f"There is no folder {path.parent}.", hint="Create it first, or correct --out.")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise OutputError(f"The folder {path.parent} can't be written.", hint="Choose another --out.")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` for the body to write; it takes the place of `path` when the body is done.
+
+    Raises:
+        OSError: it can't be written; what stood at `path` is untouched.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as handle:
+            os.fsync(handle.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def publish(writers: Mapping[Path, Callable[[Path], object]]) -> None:
@@ -51,3 +74,8 @@ def publish(writers: Mapping[Path, Callable[[Path], object]]) -> None:
 def text_writer(text: str) -> Callable[[Path], object]:
     """A writer of UTF-8 text for `publish`."""
     return lambda path: path.write_text(text, encoding="utf-8", newline="")
+
+
+def bytes_writer(data: bytes) -> Callable[[Path], object]:
+    """A writer of bytes for `publish`."""
+    return lambda path: path.write_bytes(data)

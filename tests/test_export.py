@@ -75,7 +75,7 @@ def test_openvino_is_the_same_network(cells: Path, tmp_path: Path) -> None:
     ("arguments", "text"),
     [
         (["export-onnx", "--out", "m.pb"], "must end in .onnx"),
-        (["export-onnx", "--out", "no/such/folder/m.onnx"], "does not exist"),
+        (["export-onnx", "--out", "no/such/folder/m.onnx"], "There is no folder"),
         (["export-openvino", "--out", "m.onnx"], "must end in .xml"),
         (["export-onnx", "--out", "m.onnx", "--images", "nowhere"], "nowhere"),
         (["export-onnx", "missing.safetensors", "--out", "m.onnx"], "missing.safetensors"),

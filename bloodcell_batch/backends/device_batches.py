@@ -61,6 +61,8 @@ class DeviceBatches:
         """See `Backend.infer`."""
         probabilities = np.empty((len(images), self._slots[0].probabilities.shape[1]), dtype=np.float32)
         features = np.empty((len(images), self._slots[0].features.shape[1]), dtype=np.float32)
+        for slot in self._slots:
+            slot.count = 0  # what a call that failed half-way left behind belongs to nobody
         starts = range(0, len(images), self.size)
         for number, start in enumerate(starts):
             slot = self._slots[number % _SLOTS]

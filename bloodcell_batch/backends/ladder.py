@@ -50,6 +50,8 @@ def open_backend(model: ModelFile, name: str = "auto", options: BackendOptions |
             except BackendError as error:
                 reason, hint = error.message, error.hint or hint
                 refused.append(f"{rung.backend} on {rung.device} is not used: {reason}")
+        elif rung.backend == "tensorrt" and options.plan is not None:
+            refused.append(f"the plan {options.plan} is not used: {reason}")
         skipped.append(f"{rung.backend} on {rung.device}: {reason}")
     raise BackendError(f"The backend {name!r} can't run here ({'; '.join(skipped)}).", hint=hint)
 

@@ -6,6 +6,7 @@ Pixels and results travel through shared memory; the pipes carry only counts and
 import multiprocessing
 import signal
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.backends import BACKENDS
 from bloodcell_batch.backends.contract import BackendModule, BackendOptions, Outputs
-from bloodcell_batch.errors import BackendError
+from bloodcell_batch.errors import BackendError, BloodcellBatchError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import ModelFile, open_model
 
@@ -56,13 +57,12 @@ class ProcessesBackend:
         self._side = model.header.preprocessing.input_size
         self._capacity = options.batch
         self._workers: list[_Worker] = []
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
             for device in devices:
                 self._workers.append(_Worker(model, backend, device, options))
             told = [worker.answer(_START_TIMEOUT_S) for worker in self._workers]
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
         self._description = f"{len(devices)} processes: {told[0]}"
 
     @property
@@ -155,7 +155,10 @@ class _Worker:
 
 
 def _serve(pipe: Connection, job: _Job) -> None:
-    """The child's whole life: open the backend, then answer until the pipe closes."""
+    """The child's whole life: open the backend, then answer until the pipe closes.
+
+    An error that nobody thought of ends the child with its traceback, and the parent says that it ended.
+    """
     import importlib  # noqa: PLC0415 - only the child needs it
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
@@ -170,17 +173,24 @@ def _serve(pipe: Connection, job: _Job) -> None:
             count = pipe.recv()
             probabilities, features = backend.infer(_pixel_view(pixels, count, (side, side, 3)))
             width = features.shape[1]
-            for view, found in zip(_result_views(results, count, width), (probabilities, features), strict=True):
-                view[...] = found
-            del view
+            _store(results, probabilities, features)
             pipe.send((True, width))
     except (EOFError, BrokenPipeError):
         return
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent must learn of it
-        pipe.send((False, f"{type(error).__name__}: {error}" if not isinstance(error, BackendError) else error.message))
+    except BloodcellBatchError as error:
+        pipe.send((False, error.message))
+    except (RuntimeError, OSError, MemoryError) as error:  # CUDA's errors are RuntimeErrors
+        pipe.send((False, f"{type(error).__name__}: {error}"))
     finally:
         pixels.close()
         results.close()
+
+
+def _store(memory: SharedMemory, probabilities: NDArray[np.float32], features: NDArray[np.float32]) -> None:
+    """In a function of its own, because shared memory can't be closed while an array still looks at it."""
+    views = _result_views(memory, len(features), features.shape[1])
+    for view, found in zip(views, (probabilities, features), strict=True):
+        view[...] = found
 
 
 def _pixel_view(memory: SharedMemory, count: int, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

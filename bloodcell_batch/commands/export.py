@@ -1,7 +1,7 @@
 """`export-onnx`, `export-openvino` and `export-trt`: a model file in, another runtime's file out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,14 +32,7 @@ def export_onnx(
 
     Input: uint8 RGB images of any batch, resized. Normalisation and softmax are inside.
     """
-    flags = {key: value for key, value in locals().items() if key in ExportConfig.model_fields}
-    with errors_as_text(log_format):
-        settings = resolve(ExportConfig, flags)
-        from bloodcell_batch.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
-        from bloodcell_batch.export.formats import export_onnx as run  # noqa: PLC0415
-
-        parity = run(model, out, settings, make_observer(quiet=quiet, log_format=log_format))
-        write_text(f"{out}: {settings.precision}; {parity.as_text()}")
+    _export("onnx", locals())
 
 
 def export_openvino(
@@ -58,14 +51,19 @@ def export_openvino(
 
     Input: uint8 RGB images of any batch, resized. Normalisation and softmax are inside.
     """
-    flags = {key: value for key, value in locals().items() if key in ExportConfig.model_fields}
-    with errors_as_text(log_format):
-        settings = resolve(ExportConfig, flags)
-        from bloodcell_batch.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
-        from bloodcell_batch.export.formats import export_openvino as run  # noqa: PLC0415
+    _export("openvino", locals())
 
-        parity = run(model, out, settings, make_observer(quiet=quiet, log_format=log_format))
-        write_text(f"{out}: {settings.precision}; {parity.as_text()}")
+
+def _export(kind: str, given: dict[str, Any]) -> None:
+    """What both commands do; `given` are their arguments."""
+    with errors_as_text(given["log_format"]):
+        settings = resolve(ExportConfig, {key: given[key] for key in ExportConfig.model_fields})
+        from bloodcell_batch.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.export.formats import EXPORTS  # noqa: PLC0415
+
+        observer = make_observer(quiet=given["quiet"], log_format=given["log_format"])
+        parity = EXPORTS[kind](given["model"], given["out"], settings, observer)
+        write_text(f"{given['out']}: {settings.precision}; {parity.as_text()}")
 
 
 def export_trt(

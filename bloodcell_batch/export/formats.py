@@ -7,11 +7,11 @@ from bloodcell_batch.config import ExportConfig
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.export.onnx import onnx_runner, require_packages, to_onnx
 from bloodcell_batch.export.parity import Parity, measure_parity, reference_outputs, require_parity
-from bloodcell_batch.export.publish import as_json, check_target, publish
 from bloodcell_batch.export.record import export_record
 from bloodcell_batch.export.sample import Sample, load_sample
 from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.progress import Observer
+from bloodcell_batch.publishing import bytes_writer, check_new, publish, text_writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ def export_onnx(model_path: Path | None, out: Path, config: ExportConfig, observ
         OutputError: they can't be written.
         BackendError: the export fails, or is not the same network.
     """
-    check_target(out, ".onnx", overwrite=config.overwrite)
+    check_new(out, overwrite=config.overwrite, suffix=".onnx")
     done = checked_onnx(model_path, config, observer)
     record = export_record(done.model, done.data, config.precision, done.parity)
-    publish({out: done.data, out.with_name(out.name + ".json"): as_json(record)})
+    publish({out: bytes_writer(done.data), out.with_name(out.name + ".json"): text_writer(record)})
     return done.parity
 
 
@@ -66,7 +66,7 @@ def export_openvino(model_path: Path | None, out: Path, config: ExportConfig, ob
     """
     from bloodcell_batch.backends.openvino import convert, infer_with  # noqa: PLC0415 - imports the runtime
 
-    check_target(out, ".xml", overwrite=config.overwrite)
+    check_new(out, overwrite=config.overwrite, suffix=".xml")
     model = open_model(model_path)
     sample = load_sample(config.images, config.max_images, model.header.preprocessing, available_cpus(), observer)
     observer.note(f"exporting {model.header.name} to OpenVINO in {config.precision}")
@@ -75,5 +75,15 @@ def export_openvino(model_path: Path | None, out: Path, config: ExportConfig, ob
     observer.note(f"OpenVINO {parity.as_text()}")
     require_parity(parity, config.precision, "OpenVINO export")
     record = export_record(model, xml, config.precision, parity)
-    publish({out.with_suffix(".bin"): weights, out: xml, out.with_name(out.name + ".json"): as_json(record)})
+    publish(
+        {
+            out.with_suffix(".bin"): bytes_writer(weights),
+            out: bytes_writer(xml),
+            out.with_name(out.name + ".json"): text_writer(record),
+        }
+    )
     return parity
+
+
+EXPORTS = {"onnx": export_onnx, "openvino": export_openvino}
+"""Command -> what it runs."""

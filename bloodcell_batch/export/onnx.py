@@ -89,14 +89,27 @@ def onnx_runner(data: bytes, threads: int) -> Callable[[NDArray[np.uint8]], Outp
     options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common base class but Exception
+    except _refusals() as error:
         raise BackendError(f"onnxruntime refuses the export: {str(error).splitlines()[0]}", hint=_REPORT) from error
 
     def infer(images: NDArray[np.uint8]) -> Outputs:
-        probabilities, features = session.run(list(OUTPUTS), {INPUT: images})
+        try:
+            probabilities, features = session.run(list(OUTPUTS), {INPUT: images})
+        except _refusals() as error:
+            raise BackendError(
+                f"onnxruntime can't run the export: {str(error).splitlines()[0]}", hint=_REPORT
+            ) from error
         return probabilities, features
 
     return infer
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Onnxruntime's exceptions; they have no base class of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state  # noqa: PLC0415 - an extra
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
+    return (RuntimeError, *(getattr(state, name) for name in names))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What is written beside every export: enough to use it right without the model file."""
 
 import hashlib
+import json
 
 from bloodcell_batch import __version__
 from bloodcell_batch.export.parity import Parity
@@ -8,10 +9,10 @@ from bloodcell_batch.labels import RESEARCH_USE_ONLY
 from bloodcell_batch.model_file import ModelFile
 
 
-def export_record(model: ModelFile, data: bytes, precision: str, parity: Parity) -> dict[str, object]:
-    """The record of an export whose main file holds `data`."""
+def export_record(model: ModelFile, data: bytes, precision: str, parity: Parity) -> str:
+    """The record of an export whose main file holds `data`, as indented JSON."""
     header = model.header
-    return {
+    document = {
         "format_version": 1,
         "bloodcell_batch": __version__,
         "notice": RESEARCH_USE_ONLY,
@@ -31,6 +32,7 @@ def export_record(model: ModelFile, data: bytes, precision: str, parity: Parity)
         "licence": header.licence,
         "attribution": header.attribution,
     }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def _image_shape(model: ModelFile) -> list[int]:

@@ -29,10 +29,10 @@ from bloodcell_batch.config import ExportTrtConfig
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.export.formats import Checked, checked_onnx
 from bloodcell_batch.export.parity import Parity, measure_parity, reference_outputs, require_parity
-from bloodcell_batch.export.publish import check_target, publish
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import DEFAULT_MODEL, ModelFile, open_model
 from bloodcell_batch.progress import Observer
+from bloodcell_batch.publishing import bytes_writer, check_new, publish, text_writer
 
 _LEAST_HALF = 0.5  # reformatting and the float32 ends of the network are layers too
 _TIMED_BATCHES = 20
@@ -71,10 +71,10 @@ def export_trt(
     require_tensorrt(device)
     model = open_model(model_path)
     out = out or usual_place(model)
-    check_target(out, ".plan", overwrite=config.overwrite)
+    check_new(out, overwrite=config.overwrite, suffix=".plan")
     checked = checked_onnx(model_path, config, observer)
     plan, sidecar = _build_and_check(checked, config, observer, device)
-    publish({out: plan, sidecar_path(out): (sidecar.model_dump_json(indent=2) + "\n").encode()})
+    publish({out: bytes_writer(plan), sidecar_path(out): text_writer(sidecar.model_dump_json(indent=2) + "\n")})
     observer.note(f"{out}: {config.precision}, {sidecar.half_precision_layers:.0%} of the layers in half precision")
     return sidecar
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bloodcell_batch.progress import Observer
+from bloodcell_batch.publishing import written_whole
 from bloodcell_batch.records import RunCounts, SlideDifferential
 
 _INTERVAL_S = 2.0
@@ -60,6 +61,5 @@ class Clock:
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        partial.write_text(f"{self.seconds:.3f}", encoding="ascii")
-        partial.replace(self._path)
+        with written_whole(self._path) as partial:
+            partial.write_text(f"{self.seconds:.3f}", encoding="ascii")

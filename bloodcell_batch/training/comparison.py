@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -19,6 +20,7 @@ from bloodcell_batch.comparison_config import CompareConfig
 from bloodcell_batch.errors import BloodcellBatchError, LockedError, OutputError, UsageError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.publishing import written_whole
 from bloodcell_batch.training.rows import FAILED, FINISHED, NOT_RUN, Place, Row, blank, run_system
 from bloodcell_batch.training.sources import Source, open_source
 from bloodcell_batch.training.systems import System, expanded, identity, read_systems
@@ -154,6 +156,7 @@ def make_row(
     except BloodcellBatchError as error:
         row = blank(name, system, options, FAILED, f"{error.message} {error.hint}".strip())
     except Exception as error:  # noqa: BLE001 - whatever a system does must not stop the others; it is in its row
+        traceback.print_exc()
         row = blank(name, system, options, FAILED, f"{type(error).__name__}: {error}")
     _write(out, json.dumps(row.as_dict(), indent=2) + "\n")
 
@@ -198,10 +201,8 @@ def _subset(data: Path, source: Source, count: int, out: Path) -> tuple[Path, So
         step = max(1.0, len(members) / count)
         chosen = [members[int(i * step)] for i in range(min(count, len(members)))]
         lines += [(str(root / entry.file.path), name, _PART_NAMES[entry.part]) for entry in chosen]
-    partial = out.with_name(f".{out.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
+    with written_whole(out) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("path", "label", "split"), *lines])
-    partial.replace(out)
     return out, open_source(out, {}, NullObserver())
 
 
@@ -214,9 +215,8 @@ def _identity_of(source: Source) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"Can't write {path}: {error.strerror or error}.", hint="Free some space.") from error

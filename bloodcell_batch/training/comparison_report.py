@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from bloodcell_batch import __version__
 from bloodcell_batch.comparison_config import CompareConfig
 from bloodcell_batch.cpus import available_cpus
-from bloodcell_batch.errors import OutputError
 from bloodcell_batch.labels import CLASS_NAMES, RESEARCH_USE_ONLY
+from bloodcell_batch.publishing import publish, text_writer
 from bloodcell_batch.training.rows import FINISHED, Row
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
@@ -65,19 +65,14 @@ def ranked(rows: Sequence[Row], floor: float = 0.0) -> list[Row]:
 
 def write_comparison(rows: Sequence[Row], out: Path, options: CompareConfig, command: str) -> None:
     """Write `comparison.parquet`, `comparison.md` and `comparison.html` into `out`; OutputError if that fails."""
-    try:
-        pq.write_table(_table(rows, options), out / ".comparison.parquet.partial", compression="zstd")
-        (out / ".comparison.parquet.partial").replace(out / "comparison.parquet")
-        for name, text in (
-            ("comparison.md", as_markdown(rows, options, command)),
-            ("comparison.html", as_html(rows, options, command)),
-        ):
-            partial = out / f".{name}.partial"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(out / name)
-    except OSError as error:
-        hint = "Free some space, then run the same command again: the rows are kept."
-        raise OutputError(f"Can't write the table in {out}: {error.strerror or error}.", hint=hint) from error
+    table = _table(rows, options)
+    publish(
+        {
+            out / "comparison.parquet": lambda path: pq.write_table(table, path, compression="zstd"),
+            out / "comparison.md": text_writer(as_markdown(rows, options, command)),
+            out / "comparison.html": text_writer(as_html(rows, options, command)),
+        }
+    )
 
 
 def as_text(rows: Sequence[Row]) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import Observer
+from bloodcell_batch.publishing import written_whole
 from bloodcell_batch.records import ImageFile, Reason, Rejection, Status
 
 _VERSION = 1
@@ -91,12 +92,8 @@ def _write(path: Path, decoded: Decoded) -> None:
         "groups": decoded.groups.tolist(),
         "rejected": [[bad.file.path, str(bad.reason), bad.detail] for bad in decoded.rejected],
     }
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_whole(path) as partial:
         partial.write_text(json.dumps(content), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read(pixels: Path, facts: Path, files: dict[str, ImageFile]) -> Decoded:

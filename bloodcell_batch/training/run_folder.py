@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell_batch.errors import OutputError, TrainingError
+from bloodcell_batch.publishing import written_whole
 from bloodcell_batch.recipe import TrainConfig
 
 CHECKPOINT = "last.ckpt"
@@ -98,14 +99,11 @@ class RunFolder:
         shutil.rmtree(self.path / "images", ignore_errors=True)
 
     def _write(self, name: str, data: bytes) -> None:
-        partial = self.path / f".{name}.partial"
         try:
-            partial.write_bytes(data)
-            partial.replace(self.path / name)
+            with written_whole(self.path / name) as partial:
+                partial.write_bytes(data)
         except OSError as error:
             raise self._unwritable(error) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _unwritable(self, error: OSError) -> OutputError:
         hint = "Free some space or correct --out, then run it again; with --resume after an epoch was finished."

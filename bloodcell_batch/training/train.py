@@ -1,6 +1,5 @@
 """`train`: read, audit, split, fit, calibrate, measure, and write one model file."""
 
-import os
 import platform
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from bloodcell_batch.model_file import (
 from bloodcell_batch.network import load_inference_module
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.publishing import check_new
 from bloodcell_batch.recipe import TrainConfig
 from bloodcell_batch.records import Rejection
 from bloodcell_batch.training.audit import audit
@@ -153,12 +153,7 @@ def check_model_path(out: Path, *, overwrite: bool, resume: bool) -> None:
         OutputError: wrong suffix, no such folder, no write access, the file exists and `overwrite` is off, or an
             interrupted training lies there and neither `overwrite` nor `resume` says what to do with it.
     """
-    if out.suffix != ".safetensors":
-        raise OutputError(f"--out {out} must end in .safetensors.", hint="Choose such a name.")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already.", hint="Choose another name, or add --overwrite to replace it.")
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"The folder {out.parent} does not exist or can't be written.", hint="Correct --out.")
+    check_new(out, overwrite=overwrite, suffix=".safetensors")
     folder = RunFolder(out)
     if not folder.unfinished or resume:
         return

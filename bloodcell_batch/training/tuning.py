@@ -21,6 +21,7 @@ from bloodcell_batch.comparison_config import TuneConfig
 from bloodcell_batch.errors import OutputError, TrainingError
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.publishing import written_whole
 from bloodcell_batch.recipe import AugmentationConfig, TrainConfig
 from bloodcell_batch.training.audit import audit
 from bloodcell_batch.training.classifier import CellClassifier
@@ -248,10 +249,9 @@ def _drawn(importances: dict[str, float]) -> bytes:
 
 
 def _save(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_bytes(data)
     except OSError as error:
         hint = "Free some space, then run the same command again: the trials are kept."
         raise OutputError(f"Can't write {path}: {error.strerror or error}.", hint=hint) from error

@@ -151,3 +151,22 @@ def test_one_process_per_device_gives_the_same_rows(model: ModelFile) -> None:
 def test_a_device_that_refuses_is_named(model: ModelFile) -> None:
     with pytest.raises(BackendError, match="meta"):
         ProcessesBackend(model, "pytorch", ["meta"], BackendOptions(batch=4))
+
+
+def test_a_call_that_failed_leaves_no_rows_behind() -> None:
+    broken = [False]
+
+    def launch(images: Tensor, probabilities: Tensor, features: Tensor) -> None:
+        if broken[0] and int(images[0, 0, 0, 0]) == 200:
+            raise RuntimeError("the card fell off the bus")
+        probabilities[:] = images[:, 0, 0, :2].float()
+        features[:] = 0
+
+    batches = DeviceBatches(torch.device("cpu"), 2, SHAPE, (2, 1), launch, pad=True, graph=False)
+    first = np.full((4, *SHAPE), 100, dtype=np.uint8)
+    first[2:] = 200
+    broken[0] = True
+    with pytest.raises(RuntimeError):
+        batches(first)
+    again = np.full((1, *SHAPE), 7, dtype=np.uint8)
+    assert (batches(again)[0] == 7).all()

@@ -305,6 +305,11 @@ def test_a_plan_beside_the_model_without_tensorrt_is_no_obstacle(model: ModelFil
         plan.unlink()
 
 
+def test_a_plan_that_was_asked_for_is_not_left_aside_in_silence(model: ModelFile, tmp_path: Path) -> None:
+    choice = ladder.open_backend(model, "auto", BackendOptions(plan=tmp_path / "m.plan"))
+    assert any("m.plan is not used: " in refusal for refusal in choice.refused)
+
+
 def test_the_default_model_has_its_plan_in_the_cache() -> None:
     from bloodcell_batch.export.trt import usual_place  # noqa: PLC0415
 
