@@ -59,13 +59,24 @@ class ClassifyConfig(CommandConfig):
     csv_dialect: CsvDialect = Field(
         "plain", description="Form of CSV: plain for programs; excel marks UTF-8 and disarms what a spreadsheet changes"
     )
+    file_timeout: float = Field(
+        120.0,
+        gt=0,
+        le=86_400,
+        description="Seconds after which a file that can't be read or decoded fails as timed_out",
+    )
     overwrite: bool = Field(False, description="Replace existing results")
+    update: bool = Field(
+        False, description="Replace existing results, but keep the rows of files that have not changed since"
+    )
     allow_failed: int = Field(0, ge=0, description="Number of failed files that still counts as success (exit code 0)")
 
     @model_validator(mode="after")
     def _slide_rule_is_complete(self) -> Self:
         if (self.slide_by == "regex") != (self.slide_regex is not None):
             raise ValueError("--slide-by regex and --slide-regex go together")
+        if self.update and self.overwrite:
+            raise ValueError("--update and --overwrite exclude each other: --overwrite does everything anew")
         if (self.slide_by == "manifest") != (self.slide_manifest is not None):
             raise ValueError("--slide-by manifest and --slide-manifest go together")
         return self

@@ -1,9 +1,14 @@
-"""The program in one sentence: scan, decode, dedup, infer, interpret, tally, write."""
+"""The program in one sentence: scan, decode, dedup, infer, interpret, tally, write.
+
+What an interrupted run has journalled, and for `--update` what an earlier result says, takes the place of decoding and
+inference; all else is done again, so the tables are the same.
+"""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from bloodcell_batch.backends.contract import BackendOptions
@@ -11,20 +16,32 @@ from bloodcell_batch.backends.ladder import Choice, open_backend
 from bloodcell_batch.config import ClassifyConfig
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.errors import ConservationError, InputError
+from bloodcell_batch.journal import Journal, begun_publishing, open_journal
 from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.outlier import load_outlier_score
 from bloodcell_batch.preprocessing import IMAGE_SUFFIXES, DecodeLimits, decode_rgb
 from bloodcell_batch.progress import NullObserver, Observer
-from bloodcell_batch.records import Outcome, Rejection, RunCounts, ScanResult, SlideDifferential, Status
-from bloodcell_batch.run_record import RunFacts, run_record
+from bloodcell_batch.records import (
+    DecodedImage,
+    ImageFile,
+    KnownImage,
+    Outcome,
+    Rejection,
+    RunCounts,
+    ScanResult,
+    SlideDifferential,
+    Status,
+)
+from bloodcell_batch.run_record import RunFacts, run_key, run_record
 from bloodcell_batch.slide_rules import slide_rule
-from bloodcell_batch.stages.decode import RgbDecoder, decode_ahead, make_decoder
+from bloodcell_batch.stages.decode import RgbDecoder, decode_ahead, make_decoder, read_file
 from bloodcell_batch.stages.dedup import DuplicateFilter
 from bloodcell_batch.stages.infer import infer
 from bloodcell_batch.stages.interpret import Thresholds, interpret
+from bloodcell_batch.stages.recall import EarlierRows, load_earlier, recall, unless_unchanged
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.stages.tally import SlideTally
-from bloodcell_batch.stages.write import Journal, check_writable, open_journal, output_paths
+from bloodcell_batch.stages.write import OutputPaths, check_writable, journal_folder, output_paths, publish
 
 _MAX_WINDOW_AHEAD = 1024
 
@@ -48,6 +65,8 @@ def classify_slides(
 ) -> RunResult:
     """Classify every image under `root` and publish the tables and the run record at `out`.
 
+    The same call after an interruption goes on where it stopped.
+
     Args:
         root: folder with the slide folders.
         out: path ending in a suffix of `OUTPUT_FORMATS`, or "-" for CSV on stdout.
@@ -61,11 +80,42 @@ def classify_slides(
     config, observer = config or ClassifyConfig(), observer or NullObserver()
     clock = _Clock()
     paths = output_paths(out, config.csv_dialect)
-    check_writable(paths, overwrite=config.overwrite)
-    model = open_model(config.model)
-    found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))
-    _check_found(found, observer)
-    clock.lap("scan")
+    check_writable(paths, overwrite=_replaces(config) or begun_publishing(journal_folder(paths)))
+    with open_journal(journal_folder(paths), out) as journal:
+        model = open_model(config.model)
+        found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))
+        _check_found(found, observer)
+        clock.lap("scan")
+        choice = _open_backend(model, config, observer)
+        clock.lap("load")
+        try:
+            key = run_key(model, choice.backend.description, config)
+            _resume(journal, key, found, paths, config, observer)
+            earlier = load_earlier(paths.images, paths.run, key, observer) if config.update else None
+            return _run(_Job(found, model, choice, config, paths, key, earlier, command), journal, observer, clock)
+        finally:
+            choice.backend.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Everything that is settled before the first image is read."""
+
+    found: ScanResult
+    model: ModelFile
+    choice: Choice
+    config: ClassifyConfig
+    paths: OutputPaths
+    key: dict[str, str]
+    earlier: EarlierRows | None
+    command: Sequence[str]
+
+
+def _replaces(config: ClassifyConfig) -> bool:
+    return config.overwrite or config.update
+
+
+def _open_backend(model: ModelFile, config: ClassifyConfig, observer: Observer) -> Choice:
     choice = open_backend(model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan))
     for refusal in choice.refused:
         observer.warn(refusal)
@@ -75,36 +125,50 @@ def classify_slides(
         backend=choice.name,
         skipped=list(choice.skipped),
     )
-    clock.lap("load")
-    try:
-        with open_journal(paths) as journal:
-            return _run(found, model, choice, config, journal, observer, clock, command)
-    finally:
-        choice.backend.close()
+    return choice
 
 
-def _run(
-    found: ScanResult,
-    model: ModelFile,
-    choice: Choice,
-    config: ClassifyConfig,
+def _resume(
     journal: Journal,
+    key: dict[str, str],
+    found: ScanResult,
+    paths: OutputPaths,
+    config: ClassifyConfig,
     observer: Observer,
-    clock: "_Clock",
-    command: Sequence[str],
-) -> RunResult:
-    limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
+) -> None:
+    """Take over what an interrupted run left, as far as it holds."""
+    dropped = journal.resume(key | {"folder": str(Path(found.root).resolve())}, found.files)
+    if dropped:
+        observer.warn(f"an interrupted run left rows that can't be used: {dropped}")
+    if dropped or not journal.resumed:
+        # If that run had begun to publish, what is there now is not this run's to replace.
+        check_writable(paths, overwrite=_replaces(config))
+    if journal.resumed:
+        observer.note(f"going on after {journal.resumed:,} files of an interrupted run", resumed=journal.resumed)
+
+
+def _run(job: _Job, journal: Journal, observer: Observer, clock: "_Clock") -> RunResult:
+    found, model, config = job.found, job.model, job.config
     workers = available_cpus() if config.workers is None else config.workers
     window = config.batch_size + min(config.batch_size, _MAX_WINDOW_AHEAD) + workers
     unique = DuplicateFilter(config.dedup, config.dedup_distance)
     thresholds = _thresholds(config, model)
     tally = SlideTally(found.found, len(found.ignored))
 
+    limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
     decoder = make_decoder(found.root, model.header.preprocessing, limits, _rgb_decoder(config, observer))
-    decoded = decode_ahead(found.files, decoder, workers, window)
-    predicted = infer(unique(decoded), choice.backend, load_outlier_score(model), config.batch_size)
+    files: Iterable[ImageFile] = found.files[journal.resumed :]
+    either: Callable[[ImageFile], DecodedImage | KnownImage | Rejection] = decoder
+    if job.earlier is not None:
+        files = job.earlier.passing(files)
+        either = unless_unchanged(decoder, lambda file: read_file(found.root, file, limits), job.earlier)
+    decoded = chain(journal.known(found.files), decode_ahead(files, either, workers, window, config.file_timeout))
+    fresh = recall(unique(decoded), decoder)
+    predicted = infer(fresh, job.choice.backend, load_outlier_score(model), config.batch_size)
     outcomes = tally(interpret(predicted, thresholds))
     failures = _record(outcomes, journal, tally.counts, observer, len(found.files))
+    if job.earlier is not None:
+        observer.note(f"{job.earlier.kept:,} files have not changed since the earlier result", kept=job.earlier.kept)
     clock.lap("classify")
 
     matches = unique.cross_slide_matches()
@@ -112,21 +176,26 @@ def _run(
     clock.lap("cross-slide")
     if not tally.counts.balanced():
         raise ConservationError(f"The counts don't add up: {tally.counts}.", hint="This is a bug; please report it.")
-    journal.publish(
+    publish(
+        journal,
+        job.paths,
         slides,
         matches,
         lambda: run_record(
             RunFacts(
-                command=command,
+                command=job.command,
                 config=config,
+                key=job.key,
                 thresholds={"confidence": thresholds.confidence, "outlier": thresholds.outlier},
                 model=model,
-                backend=choice.name,
-                backend_description=choice.backend.description,
-                backends_skipped=choice.skipped,
+                backend=job.choice.name,
+                backend_description=job.choice.backend.description,
+                backends_skipped=job.choice.skipped,
                 scan=found,
                 counts=tally.counts,
                 failures=failures,
+                resumed=journal.resumed,
+                kept=job.earlier.kept if job.earlier else 0,
                 matches=matches,
                 started=clock.started,
                 timings=clock.laps | {"total": clock.total()},
@@ -139,12 +208,13 @@ def _run(
 def _record(
     outcomes: Iterable[Outcome], journal: Journal, counts: RunCounts, observer: Observer, total: int
 ) -> list[Rejection]:
-    """Journal every outcome and return those that failed."""
+    """Journal every outcome that is not there yet, and return those that failed."""
     failures: list[Rejection] = []
     observer.started("classifying", total)
     try:
-        for outcome in _observed(outcomes, observer, counts):
-            journal.append(outcome)
+        for number, outcome in enumerate(_observed(outcomes, observer, counts)):
+            if number >= journal.resumed:
+                journal.append(outcome)
             if isinstance(outcome, Rejection) and outcome.status is Status.FAILED:
                 failures.append(outcome)
     finally:

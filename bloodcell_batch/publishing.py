@@ -38,8 +38,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
-        with partial.open("rb") as handle:
-            os.fsync(handle.fileno())
+        sync(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -58,8 +57,7 @@ def publish(writers: Mapping[Path, Callable[[Path], object]]) -> None:
     try:
         for path, write in writers.items():
             write(fresh[path])
-            with fresh[path].open("rb") as handle:
-                os.fsync(handle.fileno())
+            sync(fresh[path])
         for path, partial in fresh.items():
             partial.replace(path)
     except OSError as error:
@@ -79,3 +77,12 @@ def text_writer(text: str) -> Callable[[Path], object]:
 def bytes_writer(data: bytes) -> Callable[[Path], object]:
     """A writer of bytes for `publish`."""
     return lambda path: path.write_bytes(data)
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

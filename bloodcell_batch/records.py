@@ -35,6 +35,7 @@ class Reason(StrEnum):
     NOT_A_REGULAR_FILE = "not_a_regular_file"
     UNREADABLE = "unreadable"
     CHANGED_DURING_RUN = "changed_during_run"
+    TIMED_OUT = "timed_out"
     LOW_CONFIDENCE = "low_confidence"
     OUTLIER = "outlier"
     NO_CONTRAST = "no_contrast"
@@ -99,23 +100,23 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What decoding learned about a file. `sha256` is of the file's bytes (hex); `phash` is 32 bytes, row-major."""
+    """What decoding learned about a file. `sha256` is of the file's bytes (hex); `phash` is 32 bytes, row-major;
+    `pixel_digest` is 16 bytes that identify the full-size decoded RGB image whatever the file format."""
 
     sha256: str
     phash: bytes
     width: int
     height: int
     quality: Quality
+    pixel_digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """A decoded image: `pixels` is the model input, uint8 of shape (S, S, 3), RGB; `pixel_digest` identifies the
-    full-size decoded RGB image whatever the file format."""
+    """A decoded image: `pixels` is the model input, uint8 of shape (S, S, 3), RGB."""
 
     file: ImageFile
     facts: ImageFacts
-    pixel_digest: bytes
     pixels: NDArray[np.uint8]
 
 
@@ -162,6 +163,16 @@ class Prediction:
 
 
 Outcome = Prediction | Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImage:
+    """An image whose facts are known without decoding it, from the journal of an interrupted run or from an earlier
+    result. `prediction` is None for what was a duplicate then and so never was predicted."""
+
+    file: ImageFile
+    facts: ImageFacts
+    prediction: Prediction | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts, ScanResult, Status
 from bloodcell_batch.tables import SCHEMA_VERSION, printable
 
+_NO_MATTER = {"model", "backend", "workers", "file_timeout", "csv_dialect", "overwrite", "update", "allow_failed"}
 _PACKAGES = ("numpy", "pillow", "simplejpeg", "pyarrow", "openvino", "torch", "timm")
 
 
@@ -25,6 +26,7 @@ class RunFacts:
 
     command: Sequence[str]
     config: ClassifyConfig
+    key: dict[str, str]
     thresholds: dict[str, float]
     model: ModelFile
     backend: str
@@ -33,6 +35,8 @@ class RunFacts:
     scan: ScanResult
     counts: RunCounts
     failures: Sequence[Rejection]
+    resumed: int
+    kept: int
     matches: Sequence[CrossSlideMatch]
     started: datetime
     timings: dict[str, float]
@@ -50,6 +54,7 @@ def run_record(facts: RunFacts) -> str:
         "finished": datetime.now(UTC).isoformat(),
         "input": printable(facts.scan.root),
         "config": facts.config.model_dump(mode="json"),
+        "key": facts.key,
         "thresholds": facts.thresholds,
         "denominator": DENOMINATOR,
         "model": {
@@ -67,6 +72,8 @@ def run_record(facts: RunFacts) -> str:
             **{status.value: facts.counts.by_status[status] for status in Status},
             "ignored": facts.counts.ignored,
         },
+        "resumed": facts.resumed,
+        "kept_from_earlier_result": facts.kept,
         "throughput": {"images_per_second": round(facts.counts.done / seconds, 1) if seconds else None},
         "timings_seconds": {name: round(value, 3) for name, value in facts.timings.items()},
         "failures": [_failure(rejection) for rejection in facts.failures],
@@ -79,6 +86,19 @@ def run_record(facts: RunFacts) -> str:
         "versions": versions(),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def run_key(model: ModelFile, backend_description: str, config: ClassifyConfig) -> dict[str, str]:
+    """Everything but the images that the rows depend on, by the names people know: two runs with the same key give
+    the same row for the same file."""
+    options = config.model_dump(mode="json", exclude=_NO_MATTER)
+    return {
+        "version": __version__,
+        "schema_version": SCHEMA_VERSION,
+        "model": model.sha256,
+        "backend": backend_description,
+        **{f"--{name.replace('_', '-')}": json.dumps(value) for name, value in options.items()},
+    }
 
 
 def versions() -> dict[str, str]:

@@ -71,9 +71,10 @@ IMAGE_COLUMNS: tuple[Column[Outcome], ...] = (
     Column("width", _INT, _facts(lambda f: f.width), "pixels"),
     Column("height", _INT, _facts(lambda f: f.height), "pixels"),
     Column("size_bytes", _INT, lambda o: o.file.size_bytes, "bytes"),
-    Column("brightness", _FLOAT, _facts(lambda f: round(f.quality.brightness, 2)), "mean grey level, 0-255"),
-    Column("contrast", _FLOAT, _facts(lambda f: round(f.quality.contrast, 2)), "sd of the grey levels"),
-    Column("sharpness", _FLOAT, _facts(lambda f: round(f.quality.sharpness, 2)), "variance of the Laplacian, 64 px"),
+    Column("brightness", _FLOAT, _facts(lambda f: f.quality.brightness), "mean grey level, 0-255"),
+    Column("contrast", _FLOAT, _facts(lambda f: f.quality.contrast), "sd of the grey levels"),
+    Column("sharpness", _FLOAT, _facts(lambda f: f.quality.sharpness), "variance of the Laplacian, 64 px"),
+    Column("pixel_hash", _TEXT, _facts(lambda f: f.pixel_digest.hex()), "of the decoded pixels: equal in exact copies"),
 )
 
 

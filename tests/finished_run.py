@@ -50,7 +50,7 @@ def cell(root: Path, name: str, label: str, confidence: float, reason: Reason | 
     shares = tuple(confidence if other == label else rest for other in CLASS_NAMES)
     return Prediction(
         file=ImageFile(name, name.rpartition("/")[0], len(data), 0),
-        facts=ImageFacts(hashlib.sha256(data).hexdigest(), bytes(32), 96, 96, QUALITY),
+        facts=ImageFacts(hashlib.sha256(data).hexdigest(), bytes(32), 96, 96, QUALITY, bytes(16)),
         status=Status.UNCLASSIFIED if reason else Status.CLASSIFIED,
         reason=reason,
         label="" if reason else label,
@@ -111,7 +111,7 @@ def make_run(folder: Path) -> Run:
         for kind, status in (("exact", Status.EXACT_DUPLICATE), ("near", Status.NEAR_DUPLICATE)):
             (root / slide / f"{kind}.jpg").write_bytes((root / slide / "cell 00.jpg").read_bytes())
             digest = hashlib.sha256((root / slide / "cell 00.jpg").read_bytes()).hexdigest()
-            facts = ImageFacts(digest, bytes(32), 96, 96, QUALITY)
+            facts = ImageFacts(digest, bytes(32), 96, 96, QUALITY, bytes(16))
             file = ImageFile(f"{slide}/{kind}.jpg", slide, 10, 0)
             distance = 0 if kind == "exact" else 7
             outcomes.append(

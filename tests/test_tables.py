@@ -27,7 +27,7 @@ from bloodcell_batch.tables import (
     to_batch,
 )
 
-FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.126, 30.0, 99.999))
+FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.13, 30.0, 100.0), bytes(range(16)))
 FILE = ImageFile("s/a.jpg", "s", 1234, 5)
 SHARES = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.98765432, 0.01234568)
 CELL = Prediction(FILE, FACTS, Status.CLASSIFIED, None, "neutrophil", 0.98765432, SHARES, 1.234567, ())
@@ -55,7 +55,7 @@ class TestSchema:
             *["path", "slide_id", "status", "reason", "label", "confidence", "review", "review_reason"],
             *[f"p_{name}" for name in CLASS_NAMES],
             *["outlier_score", "duplicate_of", "duplicate_distance", "sha256", "phash"],
-            *["width", "height", "size_bytes", "brightness", "contrast", "sharpness"],
+            *["width", "height", "size_bytes", "brightness", "contrast", "sharpness", "pixel_hash"],
         ]
         assert names == IMAGE_SCHEMA.names
 

@@ -17,13 +17,14 @@ from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.ladder import Choice, open_backend
 from bloodcell_batch.benchmark_config import BenchmarkConfig
 from bloodcell_batch.errors import BackendError, InputError
+from bloodcell_batch.journal import ROWS_PER_PART, open_journal
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hash
 from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_image_to_input
 from bloodcell_batch.records import DecodedImage, ImageFile, Prediction, Status
 from bloodcell_batch.stages.decode import make_decoder, measure_quality, pixel_digest
-from bloodcell_batch.stages.write import ROWS_PER_PART, open_journal, output_paths
+from bloodcell_batch.stages.write import journal_folder, output_paths, publish
 
 _SAMPLE_IMAGES, _SAMPLE_PIXELS = 256, 40_000_000  # held decoded, once as an array and once by Pillow
 
@@ -122,10 +123,10 @@ def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
         paths = output_paths(str(Path(folder) / "results.parquet"))
 
         def job() -> int:
-            with open_journal(paths) as journal:
+            with open_journal(journal_folder(paths), str(paths.images)) as journal:
                 for row in rows:
                     journal.append(row)
-                journal.publish((), (), lambda: "{}")
+                publish(journal, paths, (), (), lambda: "{}")
             return len(rows)
 
         return Part(WRITE, best_rate(job, config))

@@ -45,18 +45,22 @@ def classify(
     min_confidence: Annotated[float | None, option(_Config, "min_confidence", metavar="PROBABILITY")] = None,
     outlier_threshold: Annotated[float | None, option(_Config, "outlier_threshold", metavar="SCORE")] = None,
     csv_dialect: Annotated[str | None, option(_Config, "csv_dialect")] = None,
+    file_timeout: Annotated[float | None, option(_Config, "file_timeout", metavar="SECONDS")] = None,
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
+    update: Annotated[bool | None, option(_Config, "update", "--update")] = None,
     allow_failed: Annotated[int | None, option(_Config, "allow_failed", metavar="FILES")] = None,
     quiet: Quiet = False,
     log_format: Log = LogFormat.TEXT,
 ) -> None:
     """Classify the cells of every slide under FOLDER and write per-image and per-slide tables.
 
+    The same command after an interruption goes on where it stopped.
+
     Exit codes: 0 complete; 1 error; 2 wrong usage; 3 complete, but some files failed; 4 backend refused; 5 another
     run is writing this output; 130 and 143 interrupted. For Research Use Only.
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
-    with errors_as_text(log_format):
+    with errors_as_text(log_format, "Run the same command again: it goes on where it stopped."):
         settings = resolve(_Config, flags, config)
         from bloodcell_batch.console import describe_counts, make_observer  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.pipeline import classify_slides  # noqa: PLC0415

@@ -3,15 +3,15 @@
 import hashlib
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 from PIL import Image
 
+from bloodcell_batch.ahead import ahead
 from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hash
 from bloodcell_batch.preprocessing import (
     DecodeLimits,
@@ -22,6 +22,7 @@ from bloodcell_batch.preprocessing import (
 )
 from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality, Reason, Rejection, Status
 
+Outcome = TypeVar("Outcome")
 RgbDecoder = Callable[[bytes, DecodeLimits], NDArray[np.uint8]]
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
 Reader = Callable[[ImageFile], tuple[str, NDArray[np.uint8]]]
@@ -40,7 +41,7 @@ def make_reader(root: str, limits: DecodeLimits, to_rgb: RgbDecoder = decode_rgb
     """A function that reads one image file under `root`; `to_rgb` turns its bytes into pixels."""
 
     def read(file: ImageFile) -> tuple[str, NDArray[np.uint8]]:
-        data = _read(root, file, limits)
+        data = read_file(root, file, limits)
         return hashlib.sha256(data).hexdigest(), to_rgb(data, limits)
 
     return read
@@ -62,38 +63,37 @@ def decoder_of(reader: Reader, preprocessing: Preprocessing) -> Decoder:
             width=rgb.shape[1],
             height=rgb.shape[0],
             quality=measure_quality(thumbnail),
+            pixel_digest=pixel_digest(rgb),
         )
-        return DecodedImage(file, facts, pixel_digest(rgb), resize_image_to_input(image, preprocessing))
+        return DecodedImage(file, facts, resize_image_to_input(image, preprocessing))
 
     return decode
 
 
 def decode_ahead(
-    files: Iterable[ImageFile], decoder: Decoder, workers: int, window: int
-) -> Iterator[DecodedImage | Rejection]:
+    files: Iterable[ImageFile],
+    decoder: Callable[[ImageFile], Outcome],
+    workers: int,
+    window: int,
+    timeout: float = math.inf,
+) -> Iterator[Outcome | Rejection]:
     """Decode on `workers` threads, at most `window` files ahead of the consumer, in the order of `files`.
 
     The decoders release the interpreter lock, so threads run in parallel and share the pixels without copies.
-    With 0 workers everything runs in the calling thread.
+    With 0 workers everything runs in the calling thread. A file that takes more than `timeout` seconds fails; without
+    threads there is no limit.
     """
-    if workers == 0:
-        yield from map(decoder, files)
-        return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    pending: deque[Future[DecodedImage | Rejection]] = deque()
-    try:
-        for file in files:
-            pending.append(pool.submit(decoder, file))
-            if len(pending) >= window:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def hung(file: ImageFile) -> Rejection:
+        return Rejection(file, Status.FAILED, Reason.TIMED_OUT, f"not read and decoded within {timeout:g} s")
+
+    work: Callable[[ImageFile], Outcome | Rejection] = decoder
+    yield from ahead(files, work, workers, window, timeout, hung)
 
 
 def measure_quality(thumbnail: NDArray[np.uint8]) -> Quality:
-    """Quality measures of the 64x64 grey thumbnail (uint8)."""
+    """Quality measures of the 64x64 grey thumbnail (uint8), to the two decimals that the tables show: what is decided
+    on them can be decided again from a table."""
     grey = thumbnail.astype(np.float64)
     laplacian = 4 * grey[1:-1, 1:-1]
     laplacian -= grey[:-2, 1:-1]
@@ -101,7 +101,8 @@ def measure_quality(thumbnail: NDArray[np.uint8]) -> Quality:
     laplacian -= grey[1:-1, :-2]
     laplacian -= grey[1:-1, 2:]
     brightness, variance = _mean_and_variance(grey.ravel())
-    return Quality(brightness, contrast=math.sqrt(variance), sharpness=_mean_and_variance(laplacian.ravel())[1])
+    sharpness = _mean_and_variance(laplacian.ravel())[1]
+    return Quality(round(brightness, 2), round(math.sqrt(variance), 2), round(sharpness, 2))
 
 
 def _mean_and_variance(levels: NDArray[np.float64]) -> tuple[float, float]:
@@ -119,7 +120,12 @@ def pixel_digest(rgb: NDArray[np.uint8]) -> bytes:
     return xxhash.xxh3_128_digest(rgb.data, seed=rgb.shape[1])
 
 
-def _read(root: str, file: ImageFile, limits: DecodeLimits) -> bytes:
+def read_file(root: str, file: ImageFile, limits: DecodeLimits) -> bytes:
+    """The bytes of a file as the scan saw it.
+
+    Raises:
+        UndecodableImageError: it is no regular file, too large, gone, changed or can't be read.
+    """
     if not file.is_regular:
         # Opening a FIFO would wait for a writer that may never come.
         raise UndecodableImageError(Reason.NOT_A_REGULAR_FILE, "neither a file nor a link to one")

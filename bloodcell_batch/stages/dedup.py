@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from bloodcell_batch.hamming import as_words, pairs_within
 from bloodcell_batch.hash_index import HashIndex
-from bloodcell_batch.records import CrossSlideMatch, DecodedImage, ImageFile, Rejection, Status
+from bloodcell_batch.records import CrossSlideMatch, DecodedImage, ImageFile, KnownImage, Rejection, Status
+
+Candidate = DecodedImage | KnownImage
 
 
 class DuplicateFilter:
@@ -26,7 +28,7 @@ class DuplicateFilter:
         self._kept_hashes = bytearray()
         self._hashed: list[int] = []
 
-    def __call__(self, outcomes: Iterable[DecodedImage | Rejection]) -> Iterator[DecodedImage | Rejection]:
+    def __call__(self, outcomes: Iterable[Candidate | Rejection]) -> Iterator[Candidate | Rejection]:
         """Filter a stream in order; rejections pass unchanged."""
         for outcome in outcomes:
             yield outcome if isinstance(outcome, Rejection) or self._mode == "off" else self._check(outcome)
@@ -45,11 +47,11 @@ class DuplicateFilter:
             if one.slide_id != other.slide_id
         )
 
-    def _check(self, image: DecodedImage) -> DecodedImage | Rejection:
+    def _check(self, image: Candidate) -> Candidate | Rejection:
         if image.file.slide_id != self._slide:
             self._slide = image.file.slide_id
             self._digests, self._index, self._indexed = {}, HashIndex(self._distance), []
-        first = self._digests.setdefault(image.pixel_digest, image.file)
+        first = self._digests.setdefault(image.facts.pixel_digest, image.file)
         if first is not image.file:
             return _duplicate(image, Status.EXACT_DUPLICATE, first, 0)
         if self._mode == "near" and not image.facts.quality.is_blank:
@@ -57,14 +59,14 @@ class DuplicateFilter:
             if hit is not None:
                 position, distance = hit
                 # A copy of a dropped copy must name the picture that was kept.
-                self._digests[image.pixel_digest] = self._indexed[position]
+                self._digests[image.facts.pixel_digest] = self._indexed[position]
                 return _duplicate(image, Status.NEAR_DUPLICATE, self._indexed[position], distance)
             self._index.add(image.facts.phash)
             self._indexed.append(image.file)
             self._hashed.append(len(self._kept))
             self._kept_hashes += image.facts.phash
         self._kept.append(image.file)
-        self._kept_digests.append(image.pixel_digest)
+        self._kept_digests.append(image.facts.pixel_digest)
         return image
 
     def _equal_pixels(self) -> Iterator[tuple[tuple[int, int], int]]:
@@ -76,5 +78,5 @@ class DuplicateFilter:
                 yield (j, i), 0
 
 
-def _duplicate(image: DecodedImage, status: Status, first: ImageFile, distance: int) -> Rejection:
+def _duplicate(image: Candidate, status: Status, first: ImageFile, distance: int) -> Rejection:
     return Rejection(image.file, status, facts=image.facts, duplicate_of=first.path, duplicate_distance=distance)

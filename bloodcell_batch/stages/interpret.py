@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.records import Outcome, Prediction, RawPrediction, Reason, Rejection, Status
+from bloodcell_batch.records import Outcome, Prediction, RawPrediction, Reason, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,10 @@ class Thresholds:
     outlier: float
 
 
-def interpret(outcomes: Iterable[RawPrediction | Rejection], thresholds: Thresholds) -> Iterator[Outcome]:
-    """Decide each prediction; rejections pass unchanged."""
+def interpret(outcomes: Iterable[RawPrediction | Outcome], thresholds: Thresholds) -> Iterator[Outcome]:
+    """Decide each prediction; what is decided already passes unchanged."""
     for outcome in outcomes:
-        yield outcome if isinstance(outcome, Rejection) else decide(outcome, thresholds)
+        yield decide(outcome, thresholds) if isinstance(outcome, RawPrediction) else outcome
 
 
 def decide(raw: RawPrediction, thresholds: Thresholds) -> Prediction:

@@ -14,7 +14,7 @@ from bloodcell_batch.records import (
     Rejection,
     Status,
 )
-from bloodcell_batch.stages.dedup import DuplicateFilter
+from bloodcell_batch.stages.dedup import Candidate, DuplicateFilter
 
 PIXELS = np.zeros((4, 4, 3), dtype=np.uint8)
 
@@ -30,18 +30,19 @@ def _hash(*bits: int, base: int = 0) -> bytes:
 
 def _image(path: str, phash: bytes, digest: str = "", *, blank: bool = False) -> DecodedImage:
     slide = path.rpartition("/")[0]
-    facts = ImageFacts("00" * 32, phash, 96, 96, Quality(100.0, 0.5 if blank else 40.0, 10.0))
-    return DecodedImage(ImageFile(path, slide, 1000, 0), facts, (digest or path).encode(), PIXELS)
+    quality = Quality(100.0, 0.5 if blank else 40.0, 10.0)
+    facts = ImageFacts("00" * 32, phash, 96, 96, quality, (digest or path).encode())
+    return DecodedImage(ImageFile(path, slide, 1000, 0), facts, PIXELS)
 
 
 def _run(
-    images: Sequence[DecodedImage | Rejection], mode: str = "near", distance: int = 16
-) -> tuple[list[DecodedImage | Rejection], tuple[CrossSlideMatch, ...]]:
+    images: Sequence[Candidate | Rejection], mode: str = "near", distance: int = 16
+) -> tuple[list[Candidate | Rejection], tuple[CrossSlideMatch, ...]]:
     unique = DuplicateFilter(mode, distance)
     return list(unique(images)), unique.cross_slide_matches()
 
 
-def _fates(outcomes: Sequence[DecodedImage | Rejection]) -> list[tuple[str, str, int | None]]:
+def _fates(outcomes: Sequence[Candidate | Rejection]) -> list[tuple[str, str, int | None]]:
     return [
         (outcome.status.value, outcome.duplicate_of, outcome.duplicate_distance)
         if isinstance(outcome, Rejection)

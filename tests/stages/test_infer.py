@@ -12,6 +12,7 @@ from bloodcell_batch.records import (
     DecodedImage,
     ImageFacts,
     ImageFile,
+    Outcome,
     Quality,
     RawPrediction,
     Reason,
@@ -21,7 +22,7 @@ from bloodcell_batch.records import (
 from bloodcell_batch.stages.infer import infer
 
 CLASSES = len(CLASS_NAMES)
-FACTS = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, 40.0, 10.0))
+FACTS = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, 40.0, 10.0), bytes(16))
 OUTLIER = OutlierScore(
     mean=np.zeros(2, dtype=np.float32),
     directions=np.eye(2, dtype=np.float32)[:1],
@@ -61,7 +62,7 @@ class EchoBackend:
 
 def _image(number: int) -> DecodedImage:
     pixels = np.full((4, 4, 3), number, dtype=np.uint8)
-    return DecodedImage(ImageFile(f"{number:03d}", "s", 1, 0), FACTS, bytes([number]), pixels)
+    return DecodedImage(ImageFile(f"{number:03d}", "s", 1, 0), FACTS, pixels)
 
 
 def _bad(number: int) -> Rejection:
@@ -70,7 +71,7 @@ def _bad(number: int) -> Rejection:
 
 def _infer(
     outcomes: Sequence[DecodedImage | Rejection], batch_size: int, backend: EchoBackend | None = None
-) -> list[RawPrediction | Rejection]:
+) -> list[RawPrediction | Outcome]:
     return list(infer(outcomes, backend or EchoBackend(), OUTLIER, batch_size))
 
 

@@ -23,7 +23,7 @@ NAN = float("nan")
 def _raw(top: float = 0.9, score: float = 1.0, contrast: float = 40.0, index: int = 6) -> RawPrediction:
     rest = (1 - top) / (len(CLASS_NAMES) - 1)
     probabilities = tuple(top if i == index else rest for i in range(len(CLASS_NAMES)))
-    facts = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, contrast, 10.0))
+    facts = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, contrast, 10.0), bytes(16))
     return RawPrediction(ImageFile("s/a", "s", 1, 0), facts, probabilities, score)
 
 

@@ -18,7 +18,7 @@ from bloodcell_batch.records import (
 )
 from bloodcell_batch.stages.tally import SlideTally
 
-FACTS = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, 40.0, 10.0))
+FACTS = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, 40.0, 10.0), bytes(16))
 SHARES = (0.125,) * len(CLASS_NAMES)
 
 

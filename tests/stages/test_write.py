@@ -2,6 +2,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import openpyxl
@@ -11,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
+from bloodcell_batch import journal as journals
 from bloodcell_batch.differential import leukocyte_shares
 from bloodcell_batch.errors import ExitCode, LockedError, OutputError, UsageError
 from bloodcell_batch.formats import EXCEL_MARK, ONE_FILE, OUTPUT_FORMATS
+from bloodcell_batch.journal import Journal, open_journal
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.records import (
     CrossSlideMatch,
@@ -27,11 +30,10 @@ from bloodcell_batch.records import (
     SlideDifferential,
     Status,
 )
-from bloodcell_batch.stages import write
-from bloodcell_batch.stages.write import OutputPaths, check_writable, open_journal, output_paths
+from bloodcell_batch.stages.write import OutputPaths, check_writable, journal_folder, output_paths, publish
 from bloodcell_batch.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 
-FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.5, 30.25, 99.0))
+FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.5, 30.25, 99.0), bytes(16))
 
 
 def _cell(path: str, label: str = "neutrophil") -> Prediction:
@@ -55,11 +57,15 @@ def _publish(
     matches: Sequence[CrossSlideMatch] = (),
 ) -> OutputPaths:
     paths = output_paths(str(out))
-    with open_journal(paths) as journal:
+    with _open(paths) as journal:
         for outcome in outcomes:
             journal.append(outcome)
-        journal.publish(slides, matches, lambda: '{"run": 1}\n')
+        publish(journal, paths, slides, matches, lambda: '{"run": 1}\n')
     return paths
+
+
+def _open(paths: OutputPaths) -> AbstractContextManager[Journal]:
+    return open_journal(journal_folder(paths), str(paths.images))
 
 
 def _names(folder: Path) -> list[str]:
@@ -191,7 +197,7 @@ class TestPublish:
             _failure(f"s/{i:03d}.jpg") if i % 3 else _cell(f"s/{i:03d}.jpg") for i in range(rows)
         ]
         _publish(tmp_path / "whole.csv", outcomes)
-        monkeypatch.setattr(write, "ROWS_PER_PART", 4)
+        monkeypatch.setattr(journals, "ROWS_PER_PART", 4)
         _publish(tmp_path / "parts.csv", outcomes)
         assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
         _publish(tmp_path / "parts.parquet", outcomes)
@@ -204,7 +210,7 @@ class TestPublish:
     def test_pictures_in_two_slides_are_marked_on_both_sides(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(write, "ROWS_PER_PART", 2)
+        monkeypatch.setattr(journals, "ROWS_PER_PART", 2)
         names = ["s/a.jpg", "s/b.jpg", "t/a.jpg", "t/\udcff.jpg"]
         matches = [CrossSlideMatch("s/b.jpg", "s", "t/\udcff.jpg", "t", 3)]
         _publish(tmp_path / "r.csv", [_cell(name) for name in names], matches=matches)
@@ -224,9 +230,10 @@ class TestPublish:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         for out in (str(tmp_path / "r.csv"), "-"):
-            with open_journal(output_paths(out, "excel")) as journal:
+            paths = output_paths(out, "excel")
+            with _open(paths) as journal:
                 journal.append(_cell("=A1/a.jpg"))
-                journal.publish([_slide("=A1")], [], lambda: "{}")
+                publish(journal, paths, [_slide("=A1")], [], lambda: "{}")
         texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("r.csv", "r.slides.csv")]
         for text in [*texts, capsys.readouterr().out]:
             assert text.startswith(EXCEL_MARK)
@@ -238,10 +245,11 @@ class TestPublish:
             output_paths(out, "excel")
 
     def test_stdout_gets_the_image_table(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with open_journal(output_paths("-")) as journal:
+        paths = output_paths("-")
+        with _open(paths) as journal:
             journal.append(_cell("s/a.jpg"))
             journal.append(_failure("s/ü.jpg"))
-            journal.publish([_slide("s")], [], lambda: "never shown")
+            publish(journal, paths, [_slide("s")], [], lambda: "never shown")
         text = capsys.readouterr().out
         assert "never shown" not in text
         rows = list(csv.DictReader(io.StringIO(text)))
@@ -271,7 +279,8 @@ class TestFailure:
         with pytest.raises(OutputError, match="No space left on device") as caught:
             _publish(tmp_path / "r.csv", [_cell("s/b.jpg")], [_slide("t")])
         assert "Nothing was published" in caught.value.hint
-        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+        assert left == before
 
     def test_a_failing_run_record_leaves_the_old_results(self, tmp_path: Path) -> None:
         paths = _publish(tmp_path / "r.parquet", [_cell("s/a.jpg")])
@@ -280,51 +289,27 @@ class TestFailure:
         def broken() -> str:
             raise RuntimeError("no record")
 
-        with open_journal(paths) as journal:
+        with _open(paths) as journal:
             journal.append(_cell("s/b.jpg"))
             with pytest.raises(RuntimeError, match="no record"):
-                journal.publish([], [], broken)
-        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-    def test_an_interrupted_run_publishes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(write, "ROWS_PER_PART", 1)
-
-        def run() -> None:
-            with open_journal(output_paths(str(tmp_path / "r.csv"))) as journal:
-                journal.append(_cell("s/a.jpg"))
-                assert (tmp_path / "r.csv.partial" / "part-000000.parquet").is_file()
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            run()
-        assert _names(tmp_path) == []
-
-    def test_a_part_that_cannot_be_written_is_an_output_error(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(write, "ROWS_PER_PART", 1)
-        with open_journal(output_paths(str(tmp_path / "r.csv"))) as journal:
-            (tmp_path / "r.csv.partial" / "part-000000.parquet").mkdir()
-            with pytest.raises(OutputError, match="part-000000") as caught:
-                journal.append(_cell("s/a.jpg"))
-        assert caught.value.exit_code == ExitCode.ERROR
-        assert _names(tmp_path) == []
+                publish(journal, paths, [], [], broken)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
     def test_a_file_in_the_place_of_the_journal(self, tmp_path: Path) -> None:
         (tmp_path / "r.csv.partial").touch()
-        with pytest.raises(OutputError, match=r"r\.csv\.partial"), open_journal(output_paths(str(tmp_path / "r.csv"))):
+        with pytest.raises(OutputError, match=r"r\.csv\.partial"), _open(output_paths(str(tmp_path / "r.csv"))):
             pytest.fail("the journal opened")
 
 
 class TestLock:
     def test_a_second_run_on_the_same_output_is_refused(self, tmp_path: Path) -> None:
         paths = output_paths(str(tmp_path / "r.csv"))
-        with open_journal(paths) as journal:
+        with _open(paths) as journal:
             journal.append(_cell("s/a.jpg"))
-            with pytest.raises(LockedError, match="Another run is writing") as caught, open_journal(paths):
+            with pytest.raises(LockedError, match="Another run is writing") as caught, _open(paths):
                 pytest.fail("two runs at once")
             assert caught.value.exit_code == ExitCode.LOCKED
-            journal.publish([], [], lambda: "{}")
+            publish(journal, paths, [], [], lambda: "{}")
         assert _names(tmp_path) == ["r.csv", "r.run.json", "r.slides.csv"]
 
     def test_a_lock_of_another_holder_is_respected(self, tmp_path: Path) -> None:
@@ -332,15 +317,16 @@ class TestLock:
         folder.mkdir()
         (folder / "part-000000.parquet").write_bytes(b"of the other run")
         paths = output_paths(str(tmp_path / "r.csv"))
-        with FileLock(folder / "lock"), pytest.raises(LockedError), open_journal(paths):
+        with FileLock(folder / "lock"), pytest.raises(LockedError), _open(paths):
             pytest.fail("two runs at once")
         assert (folder / "part-000000.parquet").read_bytes() == b"of the other run"
 
     def test_two_outputs_in_one_folder_do_not_meet(self, tmp_path: Path) -> None:
-        with open_journal(output_paths(str(tmp_path / "a.csv"))) as one:
+        paths = output_paths(str(tmp_path / "a.csv"))
+        with _open(paths) as one:
             _publish(tmp_path / "b.csv", [_cell("s/b.jpg")])
             one.append(_cell("s/a.jpg"))
-            one.publish([], [], lambda: "{}")
+            publish(one, paths, [], [], lambda: "{}")
         assert [row["path"] for row in _rows(tmp_path / "a.csv")] == ["s/a.jpg"]
         assert [row["path"] for row in _rows(tmp_path / "b.csv")] == ["s/b.jpg"]
 

@@ -1,0 +1,124 @@
+"""Recall: what an interrupted or an earlier run found out about a file takes the place of doing it again."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from bloodcell_batch.errors import InputError, UsageError
+from bloodcell_batch.preprocessing import UndecodableImageError
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, Outcome, Prediction, Rejection
+from bloodcell_batch.stored_rows import as_known, outcomes_of
+from bloodcell_batch.table_files import read_table
+from bloodcell_batch.tables import IMAGE_SCHEMA, VERIFIED_FIELDS, printable
+
+Decoder = Callable[[ImageFile], DecodedImage | Rejection]
+
+
+class EarlierRows:
+    """The image table of an earlier result, a slide at a time, asked while the files pass by."""
+
+    def __init__(self, images: pa.Table) -> None:
+        self._images = images.select(IMAGE_SCHEMA.names)
+        self._ranges: dict[str, list[int]] = {}
+        for position, slide in enumerate(images.column("slide_id").to_pylist()):
+            found = self._ranges.setdefault(slide, [position, position])
+            found[1] = position + 1
+        self._waiting: dict[ImageFile, Outcome] = {}
+        self._lock = threading.Lock()
+        self.kept = 0
+
+    def passing(self, files: Iterable[ImageFile]) -> Iterator[ImageFile]:
+        """Pass the files on, and hold the row of each until it is taken."""
+        slide: str | None = None
+        rows: dict[str, Outcome] = {}
+        for file in files:
+            if file.slide_id != slide:
+                slide = file.slide_id
+                rows = self._rows_of(printable(slide))
+            row = rows.pop(printable(file.path), None)
+            if row is not None:
+                self._waiting[file] = row
+            yield file
+
+    def take(self, file: ImageFile) -> Outcome | None:
+        """The earlier outcome of a file that has passed, once; from any thread."""
+        return self._waiting.pop(file, None)
+
+    def count(self) -> None:
+        """One more row is kept; from any thread."""
+        with self._lock:
+            self.kept += 1
+
+    def _rows_of(self, slide: str) -> dict[str, Outcome]:
+        start, stop = self._ranges.get(slide, (0, 0))
+        batches = self._images.slice(start, stop - start).to_batches()
+        return {outcome.file.path: outcome for batch in batches for outcome in outcomes_of(batch)}
+
+
+def load_earlier(
+    images: Path | None, record: Path | None, key: Mapping[str, str], observer: Observer
+) -> EarlierRows | None:
+    """The earlier result at `images`, whose run record is `record`, if its rows hold for a run of this `key`.
+
+    Raises:
+        UsageError: the results go to stdout.
+        InputError: there is something that is no result of ours, or a person has reviewed it.
+    """
+    if images is None or record is None:
+        raise UsageError("--update needs a file.", hint="Give --out the name of an earlier result.")
+    if not images.exists():
+        return None
+    hint = "Use --overwrite to classify everything anew, or another --out."
+    try:
+        earlier = json.loads(record.read_text(encoding="utf-8"))["key"]
+        changed = [name for name, value in key.items() if earlier.get(name) != value]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{images} can't be updated: {record} is no run record of this version.", hint=hint) from error
+    if changed:
+        was, now = earlier.get(changed[0]), key[changed[0]]
+        observer.warn(f"everything is classified anew: {changed[0]} was {was} and now is {now}")
+        return None
+    table = read_table(images, IMAGE_SCHEMA, VERIFIED_FIELDS)
+    if len(table.schema) > len(IMAGE_SCHEMA):
+        raise InputError(f"{images} has been reviewed: an update would lose the review.", hint="Choose another --out.")
+    return EarlierRows(table)
+
+
+def unless_unchanged(
+    decoder: Decoder, read: Callable[[ImageFile], bytes], earlier_rows: EarlierRows
+) -> Callable[[ImageFile], DecodedImage | KnownImage | Rejection]:
+    """A decoder that reads a file with an earlier outcome, and decodes it only if its SHA-256 is another.
+
+    The time of change is not asked: it can be the same for another picture. What failed is tried again.
+    """
+
+    def decode(file: ImageFile) -> DecodedImage | KnownImage | Rejection:
+        earlier = earlier_rows.take(file)
+        if earlier is None or earlier.facts is None or earlier.file.size_bytes != file.size_bytes:
+            return decoder(file)
+        try:
+            same = hashlib.sha256(read(file)).hexdigest() == earlier.facts.sha256
+        except UndecodableImageError:
+            same = False  # decoding it finds the same reason, and makes it a row
+        if not same:
+            return decoder(file)
+        earlier_rows.count()
+        return as_known(earlier, file)
+
+    return decode
+
+
+def recall(
+    outcomes: Iterable[DecodedImage | KnownImage | Rejection], decoder: Decoder
+) -> Iterator[DecodedImage | Prediction | Rejection]:
+    """The earlier prediction of every known image that is no duplicate; what was one and is none now is decoded."""
+    for outcome in outcomes:
+        if isinstance(outcome, KnownImage):
+            yield outcome.prediction or decoder(outcome.file)
+        else:
+            yield outcome

@@ -1,0 +1,151 @@
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from finished_run import Run
+
+from bloodcell_batch.errors import InputError, UsageError
+from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, Prediction, Rejection, Status
+from bloodcell_batch.stages.recall import EarlierRows, load_earlier, recall, unless_unchanged
+from bloodcell_batch.table_files import read_table
+from bloodcell_batch.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
+
+
+class Telling(NullObserver):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str, **_fields: object) -> None:
+        self.warnings.append(text)
+
+
+def _files(run: Run) -> list[ImageFile]:
+    return [
+        replace(outcome.file, size_bytes=(run.images / outcome.file.path).stat().st_size) for outcome in run.outcomes
+    ]
+
+
+def _earlier(run: Run) -> EarlierRows:
+    """The rows of the run, with the sizes that its files really have."""
+    table = read_table(run.table, IMAGE_SCHEMA)
+    sizes = [file.size_bytes for file in _files(run)]
+    position = table.schema.get_field_index("size_bytes")
+    return EarlierRows(table.set_column(position, IMAGE_SCHEMA.field("size_bytes"), [sizes]))
+
+
+def _decoded(file: ImageFile) -> DecodedImage | Rejection:
+    return Rejection(file, Status.FAILED, detail="decoded")
+
+
+def test_what_has_not_changed_is_not_decoded(run: Run) -> None:
+    earlier = _earlier(run)
+    read: list[str] = []
+
+    def reader(file: ImageFile) -> bytes:
+        read.append(file.path)
+        return (run.images / file.path).read_bytes()
+
+    decode = unless_unchanged(_decoded, reader, earlier)
+    files = _files(run)
+    found = [decode(file) for file in earlier.passing(files)]
+    failed = [outcome.file.path for outcome in run.outcomes if outcome.status is Status.FAILED]
+    assert [outcome.file.path for outcome in found if isinstance(outcome, Rejection)] == failed
+    assert read == [file.path for file in files if file.path not in failed]
+    assert earlier.kept == len(files) - len(failed)
+    for outcome, before, file in zip(found, run.outcomes, files, strict=True):
+        if isinstance(before, Prediction):
+            assert isinstance(outcome, KnownImage)
+            assert outcome.prediction is not None
+            assert (outcome.prediction.label, outcome.prediction.file) == (before.label, file)
+        elif before.status is not Status.FAILED:
+            assert isinstance(outcome, KnownImage)
+            assert outcome.prediction is None
+
+
+@pytest.mark.parametrize("change", ["content", "size", "gone", "new"])
+def test_what_has_changed_is_decoded(run: Run, change: str) -> None:
+    earlier = _earlier(run)
+    file = _files(run)[0]
+    data = (run.images / file.path).read_bytes()
+    if change == "content":
+        data = data[:-1] + b"?"
+    elif change == "size":
+        file = replace(file, size_bytes=file.size_bytes + 1)
+    elif change == "new":
+        file = replace(file, path="007/new.jpg")
+    assert hashlib.sha256(data).hexdigest()
+
+    def reader(_file: ImageFile) -> bytes:
+        from bloodcell_batch.preprocessing import UndecodableImageError  # noqa: PLC0415 - of this case only
+        from bloodcell_batch.records import Reason  # noqa: PLC0415
+
+        if change == "gone":
+            raise UndecodableImageError(Reason.CHANGED_DURING_RUN, "gone")
+        return data
+
+    [passed] = earlier.passing([file])
+    assert unless_unchanged(_decoded, reader, earlier)(passed) == _decoded(file)
+    assert earlier.kept == 0
+
+
+def test_recall_gives_the_earlier_prediction_and_decodes_what_has_none(run: Run) -> None:
+    cell = next(outcome for outcome in run.outcomes if isinstance(outcome, Prediction))
+    copy = next(outcome for outcome in run.outcomes if outcome.status is Status.EXACT_DUPLICATE)
+    assert copy.facts is not None
+    failed = Rejection(cell.file, Status.FAILED)
+    known = [KnownImage(cell.file, cell.facts, cell), KnownImage(copy.file, copy.facts, None)]
+    assert list(recall([*known, failed], _decoded)) == [cell, _decoded(copy.file), failed]
+
+
+KEY = {"model": "ab"}
+
+
+class TestLoadEarlier:
+    def _record(self, table: Path, content: object) -> Path:
+        record = table.with_name("key.run.json")
+        record.write_text(json.dumps(content), encoding="utf-8")
+        return record
+
+    def test_there_is_nothing_to_update_yet(self, tmp_path: Path) -> None:
+        assert load_earlier(tmp_path / "r.csv", tmp_path / "r.run.json", KEY, NullObserver()) is None
+
+    @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".xlsx"])
+    def test_rows_of_the_same_key(self, run: Run, tmp_path: Path, suffix: str) -> None:
+        table = run.copy(tmp_path / f"r{suffix}")
+        earlier = load_earlier(table, self._record(table, {"key": KEY}), KEY, NullObserver())
+        assert earlier is not None
+        files = [outcome.file for outcome in run.outcomes]
+        rows = [earlier.take(file) for file in earlier.passing(files)]
+        assert [row.status for row in rows if row] == [outcome.status for outcome in run.outcomes]
+
+    def test_another_key_is_named(self, run: Run, tmp_path: Path) -> None:
+        table = run.copy(tmp_path / "r.csv")
+        observer = Telling()
+        record = self._record(table, {"key": {"model": "cd"}})
+        assert load_earlier(table, record, KEY, observer) is None
+        assert observer.warnings == ["everything is classified anew: model was cd and now is ab"]
+
+    @pytest.mark.parametrize("content", [{}, [], {"key": 3}, {"key": None}])
+    def test_a_foreign_record_is_an_error(self, run: Run, tmp_path: Path, content: object) -> None:
+        table = run.copy(tmp_path / "r.csv")
+        with pytest.raises(InputError, match="can't be updated"):
+            load_earlier(table, self._record(table, content), KEY, NullObserver())
+
+    def test_a_review_is_not_lost(self, run: Run, tmp_path: Path) -> None:
+        import pyarrow as pa  # noqa: PLC0415 - of this case only
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        table = read_table(run.table, IMAGE_SCHEMA)
+        nothing = [pa.nulls(len(table), pa.string())] * 3
+        reviewed = pa.Table.from_arrays([*table.columns, *nothing], schema=REVIEWED_SCHEMA)
+        pq.write_table(reviewed, tmp_path / "r.parquet")
+        record = self._record(tmp_path / "r.parquet", {"key": KEY})
+        with pytest.raises(InputError, match="reviewed"):
+            load_earlier(tmp_path / "r.parquet", record, KEY, NullObserver())
+
+    def test_stdout_has_no_earlier_result(self) -> None:
+        with pytest.raises(UsageError, match="needs a file"):
+            load_earlier(None, None, KEY, NullObserver())
