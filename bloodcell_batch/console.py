@@ -35,13 +35,20 @@ _FEW_LEUKOCYTES = 100
 _WIDE = 110  # columns that the bar and all counts need
 
 
-def make_observer(*, quiet: bool, log_format: str) -> Observer:
-    """The observer for this process: JSON lines, live progress on a terminal, plain lines otherwise."""
+def make_observer(*, quiet: bool, log_format: str, progress: str = "auto") -> Observer:
+    """The observer for this process: JSON lines, live progress on a terminal, plain lines otherwise.
+
+    `progress` "rich", "plain" or "none" takes the place of asking whether there is a terminal.
+    """
     if log_format == "json":
         return JsonObserver(quiet=quiet)
     if quiet:
         return QuietObserver()
-    return LiveObserver() if sys.stderr.isatty() else PlainObserver()
+    if progress == "none":
+        return PlainObserver(lines=False)
+    if progress == "rich" or (progress == "auto" and sys.stderr.isatty()):
+        return LiveObserver(Console(stderr=True, force_terminal=True if progress == "rich" else None))
+    return PlainObserver()
 
 
 def report_error(error: BloodcellBatchError, log_format: str) -> None:
@@ -68,9 +75,11 @@ class QuietObserver(NullObserver):
 
 
 class PlainObserver(QuietObserver):
-    """A line at the start, one every `PLAIN_INTERVAL_S` seconds, and a summary: for logs and schedulers."""
+    """A line at the start, one every `PLAIN_INTERVAL_S` seconds (neither without `lines`), and a summary: for logs and
+    schedulers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lines: bool = True) -> None:
+        self._lines = lines
         self._task, self._total, self._done = "", 0, 0
         self._counts: RunCounts | None = None
         self._began = self._last = time.monotonic()
@@ -83,12 +92,13 @@ class PlainObserver(QuietObserver):
         """See `Observer.started`."""
         self._task, self._total, self._done, self._counts = task, total, 0, None
         self._began = self._last = time.monotonic()
-        self.note(f"{task}: {total:,} to do")
+        if self._lines:
+            self.note(f"{task}: {total:,} to do")
 
     def advanced(self, done: int, counts: RunCounts | None = None) -> None:
         """See `Observer.advanced`."""
         self._done, self._counts = done, counts
-        if time.monotonic() - self._last >= PLAIN_INTERVAL_S:
+        if self._lines and time.monotonic() - self._last >= PLAIN_INTERVAL_S:
             self._last = time.monotonic()
             self.note(self._line())
 

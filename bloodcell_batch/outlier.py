@@ -13,6 +13,7 @@ from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.model_file import OUTLIER_PREFIX, ModelFile
 
 _MAX_DIRECTIONS = 128
+_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,18 @@ class OutlierScore:
     residual: NDArray[np.float32]
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores (N,) of features (N, D): about 1 for cells like the training cells, larger for strangers."""
+        """Scores (N,) of features (N, D): about 1 for cells like the training cells, larger for strangers.
+
+        A score does not depend on the other rows, to the last bit: the matrix product, whose order of additions
+        depends on the number of rows, is made of blocks of one size.
+        """
         centred = unit_length(features) - self.mean
-        projected = centred @ self.directions.T
+        projected = np.empty((len(centred), len(self.directions)), dtype=np.float32)
+        for start in range(0, len(centred), _BLOCK):
+            rows = centred[start : start + _BLOCK]
+            block = np.zeros((_BLOCK, centred.shape[1]), dtype=np.float32)
+            block[: len(rows)] = rows
+            projected[start : start + _BLOCK] = (block @ self.directions.T)[: len(rows)]
         energy = np.square(centred).sum(axis=1) - np.square(projected).sum(axis=1)
         outside = np.maximum(energy, 0) / self.residual
         whitened = projected * self.scale

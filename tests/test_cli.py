@@ -1,5 +1,6 @@
 """The command line as a user meets it: wrong input, exit codes, signals, streams."""
 
+import json
 import os
 import re
 import signal
@@ -99,6 +100,8 @@ ARGV = [
     pytest.param(["--outlier-threshold", "9"], {"outlier_threshold": 9.0}, id="outlier-threshold"),
     pytest.param(["--csv-dialect", "excel"], {"csv_dialect": "excel"}, id="csv-dialect"),
     pytest.param(["--overwrite"], {"overwrite": True}, id="overwrite"),
+    pytest.param(["--update"], {"update": True}, id="update"),
+    pytest.param(["--file-timeout", "5"], {"file_timeout": 5.0}, id="file-timeout"),
     pytest.param(["--allow-failed", "4"], {"allow_failed": 4}, id="allow-failed"),
     pytest.param(["--precision", "fp32"], {"precision": "fp32"}, id="precision"),
     pytest.param(["--plan", "m.plan"], {"plan": Path("m.plan")}, id="plan"),
@@ -226,30 +229,52 @@ def test_a_full_disk_behind_stdout_is_a_clear_error(slides: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interruption_publishes_nothing_and_leaves_nothing(
+def test_an_interrupted_run_publishes_nothing_and_keeps_what_is_done(
     slides: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    for copy in range(2000):
+    for copy in range(3000):
         os.link(slides / "s0" / "0.jpg", slides / "s1" / f"copy{copy}.jpg")
-    command = [sys.executable, "-m", "bloodcell_batch", "classify", slides, "--out", tmp_path / "r.csv"]
+    arguments = ["classify", slides, "--out", tmp_path / "r.csv", "--dedup", "off", "--backend", "pytorch"]
     with subprocess.Popen(
-        [*map(str, command), "--dedup", "off", "--backend", "pytorch"],
+        [sys.executable, "-m", "bloodcell_batch", *map(str, arguments), "--batch-size", "16"],
         stderr=subprocess.PIPE,
         text=True,
         # A shell starts its background jobs deaf to Ctrl-C, and the tests may be one.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads matter to exec
     ) as running:
         assert running.stderr is not None
-        for line in running.stderr:
-            if line.startswith("classifying"):
-                break
-        time.sleep(0.5)
+        while running.poll() is None and not list((tmp_path / "r.csv.partial").glob("part-*.parquet")):
+            time.sleep(0.05)
         running.send_signal(number)
         rest = running.stderr.read()
         assert running.wait(timeout=60) == code, rest
     assert "Traceback" not in rest
     assert "nothing was published" in rest
-    assert listing(tmp_path) == {"slides", *(f"slides/{path}" for path in listing(slides))}
+    assert "Run the same command again" in rest
+    kept = {path for path in listing(tmp_path) if not path.startswith("slides/")}
+    assert {"slides", "r.csv.partial", "r.csv.partial/key.json", "r.csv.partial/part-000000000.parquet"} <= kept
+    assert not [path for path in kept if path.startswith(("r.csv.partial/.", "r.run", "r.slides"))]
+
+
+def test_one_line_of_json_on_request(slides: Path, tmp_path: Path) -> None:
+    (slides / "s1" / "broken.jpg").write_bytes(b"no image")
+    done = program("classify", slides, "--out", tmp_path / "r.csv", "--json-summary", "--progress", "none")
+    assert done.returncode == ExitCode.COMPLETE_WITH_FAILED_FILES
+    summary = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert (summary["exit_code"], summary["found"], summary["failed"], summary["slides"]) == (3, 7, 1, 2)
+    assert "to do" not in done.stderr
+    done = program("classify", slides, "--out", "-", "--json-summary")
+    assert done.returncode == ExitCode.USAGE
+    one_clear_sentence(done.stderr)
+
+
+def test_colours_and_bars_only_where_they_are_asked_for(slides: Path, tmp_path: Path) -> None:
+    plain = program("classify", slides, "--out", tmp_path / "a.csv", "--progress", "plain")
+    assert "\x1b" not in plain.stderr
+    assert "classifying: 6 to do" in plain.stderr
+    rich = program("classify", slides, "--out", tmp_path / "b.csv", "--progress", "rich")
+    assert "\x1b" in rich.stderr
 
 
 def test_doctor_explains_the_ladder_and_the_model() -> None:

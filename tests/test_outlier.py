@@ -13,6 +13,7 @@ from bloodcell_batch.model_file import (
     ModelHeader,
     OutlierRule,
     default_classes,
+    open_model,
     save_model,
 )
 from bloodcell_batch.outlier import OutlierScore, fit_outlier_score, load_outlier_score
@@ -167,3 +168,13 @@ class TestLoad:
         with pytest.raises(ModelFileError, match="wrong shapes") as caught:
             load_outlier_score(_save(tmp_path, tensors))
         assert caught.value.hint
+
+
+def test_a_score_does_not_depend_on_the_other_rows_to_the_last_bit() -> None:
+    score = load_outlier_score(open_model())
+    rng = np.random.default_rng(0)
+    features = rng.gamma(1.0, 1.0, (300, score.mean.size)).astype(np.float32)
+    together = score(features)
+    order = rng.permutation(300)
+    for part in np.split(order, [1, 3, 40, 103, 167]):
+        assert (score(features[part]) == together[part]).all()

@@ -1,5 +1,6 @@
 """`classify`: slide folders in, tables out."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -7,10 +8,19 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch.backends import BACKEND_NAMES
-from bloodcell_batch.commands.options import Log, LogFormat, Quiet, errors_as_text, option
+from bloodcell_batch.commands.options import (
+    Log,
+    LogFormat,
+    ProgressDisplay,
+    Quiet,
+    ShowProgress,
+    errors_as_text,
+    option,
+)
 from bloodcell_batch.config import ClassifyConfig, resolve
-from bloodcell_batch.errors import ExitCode
-from bloodcell_batch.formats import format_names
+from bloodcell_batch.errors import ExitCode, UsageError
+from bloodcell_batch.formats import STDOUT, format_names
+from bloodcell_batch.records import Status
 
 _Config = ClassifyConfig
 
@@ -49,6 +59,10 @@ def classify(
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
     update: Annotated[bool | None, option(_Config, "update", "--update")] = None,
     allow_failed: Annotated[int | None, option(_Config, "allow_failed", metavar="FILES")] = None,
+    json_summary: Annotated[
+        bool, typer.Option("--json-summary", help="Print one line of JSON with the outcome to stdout.")
+    ] = False,
+    progress: ShowProgress = ProgressDisplay.AUTO,
     quiet: Quiet = False,
     log_format: Log = LogFormat.TEXT,
 ) -> None:
@@ -62,14 +76,26 @@ def classify(
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
     with errors_as_text(log_format, "Run the same command again: it goes on where it stopped."):
         settings = resolve(_Config, flags, config)
-        from bloodcell_batch.console import describe_counts, make_observer  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.console import (  # noqa: PLC0415 - keeps --help fast
+            describe_counts,
+            make_observer,
+            write_text,
+        )
         from bloodcell_batch.pipeline import classify_slides  # noqa: PLC0415
 
-        observer = make_observer(quiet=quiet, log_format=log_format)
+        if json_summary and out == STDOUT:
+            raise UsageError("--json-summary and --out - both need stdout.", hint="Give --out the name of a file.")
+        observer = make_observer(quiet=quiet, log_format=log_format, progress=progress)
         result = classify_slides(folder, out, settings, observer, command=sys.argv)
         observer.slides(result.slides)
         counts = result.counts
         total = f"{counts.found:,} files in {len(result.slides)} slides: {describe_counts(counts)}"
         observer.note(f"{total}, {counts.ignored:,} ignored; {result.seconds:.1f} s", out=out)
-        if counts.by_status["failed"] > settings.allow_failed or result.unreadable_folders:  # type: ignore[index]
-            raise typer.Exit(ExitCode.COMPLETE_WITH_FAILED_FILES)
+        failed = counts.by_status[Status.FAILED] > settings.allow_failed or bool(result.unreadable_folders)
+        code = ExitCode.COMPLETE_WITH_FAILED_FILES if failed else ExitCode.COMPLETE
+        if json_summary:
+            statuses = {status.value: counts.by_status[status] for status in Status}
+            summary = {"out": out, "exit_code": int(code), "slides": len(result.slides), "found": counts.found}
+            summary |= statuses | {"ignored": counts.ignored, "unreadable_folders": len(result.unreadable_folders)}
+            write_text(json.dumps(summary | {"seconds": round(result.seconds, 3)}))
+        raise typer.Exit(code)

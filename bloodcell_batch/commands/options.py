@@ -28,6 +28,21 @@ class LogFormat(StrEnum):
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings and errors.")]
 Log = Annotated[LogFormat, typer.Option("--log-format", help="Form of the messages on stderr.")]
 
+
+class ProgressDisplay(StrEnum):
+    """How progress is shown on stderr."""
+
+    AUTO = "auto"
+    RICH = "rich"
+    PLAIN = "plain"
+    NONE = "none"
+
+
+ShowProgress = Annotated[
+    ProgressDisplay,
+    typer.Option("--progress", help="Progress on stderr; auto is rich on a terminal and plain lines elsewhere."),
+]
+
 ResultsTable = Annotated[
     Path,
     typer.Argument(
