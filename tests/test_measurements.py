@@ -28,3 +28,20 @@ def test_decode_parts_measures_every_part(tmp_path: Path) -> None:
     assert lines[0].startswith("read")
     assert lines[-1].startswith("everything")
     assert all(line.endswith("/s") for line in lines)
+
+
+def test_killed_runs_are_completed_by_the_same_command() -> None:
+    lines = _lines("kill_runs.py", str(PROJECT / "examples" / "slides"), "--kills", "4", "--seed", "1")
+    assert lines[-1].startswith("4 of 4 as if undisturbed")
+
+
+def test_runs_in_a_loop_leave_nothing_behind() -> None:
+    lines = _lines("soak.py", str(PROJECT / "examples" / "slides"), "--runs", "3")
+    assert lines[-1] == "nothing was left behind, nothing grew"
+
+
+def test_more_files_are_measured() -> None:
+    lines = _lines("scale.py", "names", "--files", "300", "600")
+    assert [line.split(" files:")[0].strip() for line in lines] == ["300", "600"]
+    lines = _lines("scale.py", "update", str(PROJECT / "examples" / "slides"), "--files", "100")
+    assert lines[1].endswith("100 kept")
