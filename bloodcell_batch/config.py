@@ -32,6 +32,9 @@ class ClassifyConfig(CommandConfig):
     precision: Precision = Field("auto", description="Arithmetic of the network; auto is the fastest that agrees")
     plan: Path | None = Field(None, description="TensorRT plan of the model; the one beside the model if not given")
     batch_size: int = Field(256, ge=1, le=65536, description="Images handed to the backend at a time")
+    views: Literal[1, 2, 4, 8] = Field(
+        1, description="Mirrored and turned views of each cell to average: surer, for as many times the network's time"
+    )
     workers: int | None = Field(
         None, ge=0, le=256, description="Decoding threads; 0 decodes in the main thread; one per available CPU if unset"
     )
@@ -89,6 +92,9 @@ class EvaluateConfig(CommandConfig):
     precision: Precision = Field("auto", description="Arithmetic of the network; auto is the fastest that agrees")
     plan: Path | None = Field(None, description="TensorRT plan of the model; the one beside the model if not given")
     batch_size: int = Field(256, ge=1, le=65536, description="Images handed to the backend at a time")
+    views: Literal[1, 2, 4, 8] = Field(
+        1, description="Mirrored and turned views of each cell to average: surer, for as many times the network's time"
+    )
     workers: int | None = Field(None, ge=0, le=256, description="Decoding threads; one per available CPU if unset")
     part: Literal["unseen", "validation", "training", "all"] = Field(
         "unseen", description="Images to use: those the model's training never saw, or a part that it did see"

@@ -116,7 +116,9 @@ def _replaces(config: ClassifyConfig) -> bool:
 
 
 def _open_backend(model: ModelFile, config: ClassifyConfig, observer: Observer) -> Choice:
-    choice = open_backend(model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan))
+    choice = open_backend(
+        model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan, views=config.views)
+    )
     for refusal in choice.refused:
         observer.warn(refusal)
     observer.note(

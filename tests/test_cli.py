@@ -83,6 +83,7 @@ def test_help_is_fast() -> None:
 ARGV = [
     pytest.param([], {}, id="defaults"),
     pytest.param(["--batch-size", "7"], {"batch_size": 7}, id="batch-size"),
+    pytest.param(["--views", "4"], {"views": 4}, id="views"),
     pytest.param(["--workers", "0"], {"workers": 0}, id="workers"),
     pytest.param(["--dedup", "exact"], {"dedup": "exact"}, id="dedup"),
     pytest.param(["--dedup-distance", "3"], {"dedup_distance": 3}, id="dedup-distance"),

@@ -7,6 +7,7 @@ from typing import cast
 from bloodcell_batch.backends import AUTO_LADDER, BACKEND_NAMES, BACKENDS, Rung
 from bloodcell_batch.backends.contract import Backend, BackendModule, BackendOptions
 from bloodcell_batch.backends.driver import has_driver
+from bloodcell_batch.backends.views import ViewsBackend
 from bloodcell_batch.errors import BackendError, UsageError
 from bloodcell_batch.model_file import ModelFile
 
@@ -45,7 +46,8 @@ def open_backend(model: ModelFile, name: str = "auto", options: BackendOptions |
         reason = why_not(rung, model, options)
         if not reason:
             try:
-                backend = _open(rung, model, options)
+                opened = _open(rung, model, options)
+                backend = ViewsBackend(opened, options.views) if options.views > 1 else opened
                 return Choice(backend, rung.backend, tuple(skipped), tuple(refused), rung.device)
             except BackendError as error:
                 reason, hint = error.message, error.hint or hint

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,10 @@ from bloodcell_batch.config import ClassifyConfig, resolve
 from bloodcell_batch.errors import ExitCode, UsageError
 from bloodcell_batch.formats import STDOUT, format_names
 from bloodcell_batch.records import Status
+
+if TYPE_CHECKING:
+    from bloodcell_batch.pipeline import RunResult
+    from bloodcell_batch.progress import Observer
 
 _Config = ClassifyConfig
 
@@ -44,6 +48,7 @@ def classify(
     precision: Annotated[str | None, option(_Config, "precision")] = None,
     plan: Annotated[Path | None, option(_Config, "plan", metavar="FILE")] = None,
     batch_size: Annotated[int | None, option(_Config, "batch_size", metavar="IMAGES")] = None,
+    views: Annotated[int | None, option(_Config, "views", metavar="1|2|4|8")] = None,
     workers: Annotated[int | None, option(_Config, "workers", metavar="THREADS")] = None,
     slide_by: Annotated[str | None, option(_Config, "slide_by")] = None,
     slide_regex: Annotated[str | None, option(_Config, "slide_regex", metavar="REGEX")] = None,
@@ -76,26 +81,29 @@ def classify(
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
     with errors_as_text(log_format, "Run the same command again: it goes on where it stopped."):
         settings = resolve(_Config, flags, config)
-        from bloodcell_batch.console import (  # noqa: PLC0415 - keeps --help fast
-            describe_counts,
-            make_observer,
-            write_text,
-        )
-        from bloodcell_batch.pipeline import classify_slides  # noqa: PLC0415
-
         if json_summary and out == STDOUT:
             raise UsageError("--json-summary and --out - both need stdout.", hint="Give --out the name of a file.")
+        from bloodcell_batch.console import make_observer  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.pipeline import classify_slides  # noqa: PLC0415
+
         observer = make_observer(quiet=quiet, log_format=log_format, progress=progress)
         result = classify_slides(folder, out, settings, observer, command=sys.argv)
-        observer.slides(result.slides)
-        counts = result.counts
-        total = f"{counts.found:,} files in {len(result.slides)} slides: {describe_counts(counts)}"
-        observer.note(f"{total}, {counts.ignored:,} ignored; {result.seconds:.1f} s", out=out)
-        failed = counts.by_status[Status.FAILED] > settings.allow_failed or bool(result.unreadable_folders)
-        code = ExitCode.COMPLETE_WITH_FAILED_FILES if failed else ExitCode.COMPLETE
-        if json_summary:
-            statuses = {status.value: counts.by_status[status] for status in Status}
-            summary = {"out": out, "exit_code": int(code), "slides": len(result.slides), "found": counts.found}
-            summary |= statuses | {"ignored": counts.ignored, "unreadable_folders": len(result.unreadable_folders)}
-            write_text(json.dumps(summary | {"seconds": round(result.seconds, 3)}))
-        raise typer.Exit(code)
+        raise typer.Exit(_summarise(result, out, settings, observer, as_json=json_summary))
+
+
+def _summarise(result: "RunResult", out: str, settings: ClassifyConfig, observer: "Observer", *, as_json: bool) -> int:
+    """Tell how the run ended; the exit code."""
+    from bloodcell_batch.console import describe_counts, write_text  # noqa: PLC0415 - keeps --help fast
+
+    counts, slides = result.counts, len(result.slides)
+    observer.slides(result.slides)
+    total = f"{counts.found:,} files in {slides} slides: {describe_counts(counts)}"
+    observer.note(f"{total}, {counts.ignored:,} ignored; {result.seconds:.1f} s", out=out)
+    failed = counts.by_status[Status.FAILED] > settings.allow_failed or bool(result.unreadable_folders)
+    code = ExitCode.COMPLETE_WITH_FAILED_FILES if failed else ExitCode.COMPLETE
+    if as_json:
+        summary = {"out": out, "exit_code": int(code), "slides": slides, "found": counts.found}
+        summary |= {status.value: counts.by_status[status] for status in Status}
+        summary |= {"ignored": counts.ignored, "unreadable_folders": len(result.unreadable_folders)}
+        write_text(json.dumps(summary | {"seconds": round(result.seconds, 3)}))
+    return code

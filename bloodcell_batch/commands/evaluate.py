@@ -50,6 +50,7 @@ def evaluate(
     precision: Annotated[str | None, option(_Config, "precision")] = None,
     plan: Annotated[Path | None, option(_Config, "plan", metavar="FILE")] = None,
     batch_size: Annotated[int | None, option(_Config, "batch_size", metavar="IMAGES")] = None,
+    views: Annotated[int | None, option(_Config, "views", metavar="1|2|4|8")] = None,
     workers: Annotated[int | None, option(_Config, "workers", metavar="THREADS")] = None,
     quiet: Quiet = False,
     log_format: Log = LogFormat.TEXT,

@@ -91,7 +91,9 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
         raise InputError(f"None of the {len(images)} images in {data} belongs to the part {config.part!r}.", hint=hint)
     if left_out:
         observer.note(f"{left_out} images are outside the part {config.part!r} and were left out")
-    choice = open_backend(model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan))
+    choice = open_backend(
+        model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan, views=config.views)
+    )
     observer.note(f"model {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}")
     corruptions = None
     try:
