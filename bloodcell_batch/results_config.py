@@ -84,3 +84,13 @@ class PseudonymizeConfig(CommandConfig):
 
 class FhirConfig(ResultsConfig):
     """Options of `export-fhir`."""
+
+
+class VerifyConfig(CommandConfig):
+    """Options of `verify`."""
+
+    images: Path | None = Field(None, description="Folder that was classified: also hash every image file")
+    model: Path | None = Field(
+        None, description="Model file that made the results; the one in the package, if it is that, when not given"
+    )
+    max_findings: int = Field(100, ge=1, le=1_000_000, description="Findings to print; all are counted")

@@ -14,6 +14,7 @@ from bloodcell_batch.differential import DENOMINATOR
 from bloodcell_batch.labels import RESEARCH_USE_ONLY
 from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts, ScanResult, Status
+from bloodcell_batch.seals import listing_digest
 from bloodcell_batch.tables import SCHEMA_VERSION, printable
 
 _PACKAGES = ("numpy", "pillow", "simplejpeg", "pyarrow", "openvino", "torch", "timm")
@@ -49,6 +50,7 @@ def run_record(facts: RunFacts) -> str:
         "started": facts.started.isoformat(),
         "finished": datetime.now(UTC).isoformat(),
         "input": printable(facts.scan.root),
+        "input_sha256": listing_digest((printable(file.path), file.size_bytes) for file in facts.scan.files),
         "config": facts.config.model_dump(mode="json"),
         "thresholds": facts.thresholds,
         "denominator": DENOMINATOR,

@@ -31,7 +31,7 @@ COMMANDS = (
     "tune",
     *("export-trt", "export-onnx", "export-openvino"),
     "model-card",
-    *("pseudonymize", "doctor", "benchmark"),
+    *("pseudonymize", "verify", "doctor", "benchmark"),
 )
 
 

@@ -26,6 +26,7 @@ from bloodcell_batch.formats import (
     write_excel_csv_text,
 )
 from bloodcell_batch.records import CrossSlideMatch, Outcome, SlideDifferential
+from bloodcell_batch.seals import sealed
 from bloodcell_batch.tables import (
     IMAGE_COLUMNS,
     IMAGE_SCHEMA,
@@ -156,13 +157,14 @@ class Journal:
         with _writing(self._paths.images):
             fresh = [self._folder / f"final-{path.name}" for path in self._paths.all()]
             *slide_table, record, image_table = fresh
-            record.write_text(run_record(), encoding="utf-8")
+            text = run_record()
             if slide_table:
                 write(slide_table[0], SLIDE_SCHEMA, iter([slide_rows]))
                 write(image_table, IMAGE_SCHEMA, self._batches(partners))
             else:
-                text = record.read_text(encoding="utf-8")
                 write_results_workbook(image_table, slide_rows, IMAGE_SCHEMA, self._batches(partners), text)
+            tables = dict(zip(("images", "slides"), [image_table, *slide_table], strict=False))
+            record.write_text(sealed(text, tables), encoding="utf-8")
             for path in fresh:
                 _sync(path)
             for path, final in zip(fresh, self._paths.all(), strict=True):
