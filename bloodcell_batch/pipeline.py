@@ -16,7 +16,7 @@ from bloodcell_batch.outlier import load_outlier_score
 from bloodcell_batch.preprocessing import IMAGE_SUFFIXES, DecodeLimits, decode_rgb
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Rejection, RunCounts, ScanResult, SlideDifferential, Status
-from bloodcell_batch.run_record import RunFacts, run_record
+from bloodcell_batch.run_record import RunFacts, input_digest, run_record
 from bloodcell_batch.slide_rules import slide_rule
 from bloodcell_batch.stages.decode import RgbDecoder, decode_ahead, make_decoder
 from bloodcell_batch.stages.dedup import DuplicateFilter
@@ -62,7 +62,7 @@ def classify_slides(
     clock = _Clock()
     paths = output_paths(out, config.csv_dialect)
     check_writable(paths, overwrite=config.overwrite)
-    model = open_model(config.model)
+    model = open_model(config.model, config.require_model_sha256)
     found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))
     _check_found(found, observer)
     clock.lap("scan")
@@ -72,6 +72,7 @@ def classify_slides(
     observer.note(
         f"model {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}",
         model_sha256=model.sha256,
+        input_sha256=input_digest(found),
         backend=choice.name,
         skipped=list(choice.skipped),
     )

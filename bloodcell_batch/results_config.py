@@ -16,6 +16,9 @@ class ResultsConfig(CommandConfig):
     pseudonymize: Path | None = Field(
         None, description="Replace slides, paths and hashes by codes under the secret key in this file"
     )
+    audit_log: Path | None = Field(
+        None, description="Append one line about this run to this file, whatever comes of it"
+    )
     overwrite: bool = Field(False, description="Replace existing output")
 
 
@@ -79,6 +82,9 @@ class PseudonymizeConfig(CommandConfig):
     """Options of `pseudonymize`."""
 
     key: Path = Field(description="File with the secret key; keep it apart from what you share")
+    audit_log: Path | None = Field(
+        None, description="Append one line about this run to this file, whatever comes of it"
+    )
     overwrite: bool = Field(False, description="Replace existing output")
 
 
@@ -93,4 +99,5 @@ class VerifyConfig(CommandConfig):
     model: Path | None = Field(
         None, description="Model file that made the results; the one in the package, if it is that, when not given"
     )
+    audit_log: Path | None = Field(None, description="Audit log: check its chain, and that it knows RESULTS")
     max_findings: int = Field(100, ge=1, le=1_000_000, description="Findings to print; all are counted")

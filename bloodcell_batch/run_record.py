@@ -50,7 +50,7 @@ def run_record(facts: RunFacts) -> str:
         "started": facts.started.isoformat(),
         "finished": datetime.now(UTC).isoformat(),
         "input": printable(facts.scan.root),
-        "input_sha256": listing_digest((printable(file.path), file.size_bytes) for file in facts.scan.files),
+        "input_sha256": input_digest(facts.scan),
         "config": facts.config.model_dump(mode="json"),
         "thresholds": facts.thresholds,
         "denominator": DENOMINATOR,
@@ -81,6 +81,11 @@ def run_record(facts: RunFacts) -> str:
         "versions": versions(),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def input_digest(found: ScanResult) -> str:
+    """What identifies the images of a run, SHA-256 in hex: see `listing_digest`."""
+    return listing_digest((printable(file.path), file.size_bytes) for file in found.files)
 
 
 def versions() -> dict[str, str]:

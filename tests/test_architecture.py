@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hamming",),
     ("perceptual_hash",),
     ("recipe", "comparison_config", "results_config", "benchmark_config"),
+    ("audit_log",),
     ("config",),
     ("slide_rules", "differential", "progress", "cpus", "publishing", "seals"),
     ("records",),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch.backends import BACKEND_NAMES
+from bloodcell_batch.commands.auditing import audited
 from bloodcell_batch.commands.options import Log, LogFormat, Quiet, errors_as_text, option
 from bloodcell_batch.config import ClassifyConfig, resolve
 from bloodcell_batch.errors import ExitCode
@@ -30,6 +31,7 @@ def classify(
         Path | None, typer.Option(help="TOML file with any of the options below (flags win).", metavar="FILE")
     ] = None,
     model: Annotated[Path | None, option(_Config, "model", metavar="FILE")] = None,
+    require_model_sha256: Annotated[str | None, option(_Config, "require_model_sha256", metavar="HEX")] = None,
     backend: Annotated[str | None, option(_Config, "backend", metavar="|".join(BACKEND_NAMES))] = None,
     precision: Annotated[str | None, option(_Config, "precision")] = None,
     plan: Annotated[Path | None, option(_Config, "plan", metavar="FILE")] = None,
@@ -45,6 +47,7 @@ def classify(
     min_confidence: Annotated[float | None, option(_Config, "min_confidence", metavar="PROBABILITY")] = None,
     outlier_threshold: Annotated[float | None, option(_Config, "outlier_threshold", metavar="SCORE")] = None,
     csv_dialect: Annotated[str | None, option(_Config, "csv_dialect")] = None,
+    audit_log: Annotated[Path | None, option(_Config, "audit_log", metavar="FILE")] = None,
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
     allow_failed: Annotated[int | None, option(_Config, "allow_failed", metavar="FILES")] = None,
     quiet: Quiet = False,
@@ -56,12 +59,15 @@ def classify(
     run is writing this output; 130 and 143 interrupted. For Research Use Only.
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
-    with errors_as_text(log_format):
+    with errors_as_text(log_format), audited(audit_log, config) as line:
         settings = resolve(_Config, flags, config)
-        from bloodcell_batch.console import describe_counts, make_observer  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.audit_log import AuditObserver  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.console import describe_counts, make_observer  # noqa: PLC0415
         from bloodcell_batch.pipeline import classify_slides  # noqa: PLC0415
+        from bloodcell_batch.stages.write import output_paths  # noqa: PLC0415
 
-        observer = make_observer(quiet=quiet, log_format=log_format)
+        line.begin(settings, writes=output_paths(out, settings.csv_dialect).all())
+        observer = AuditObserver(make_observer(quiet=quiet, log_format=log_format), line)
         result = classify_slides(folder, out, settings, observer, command=sys.argv)
         observer.slides(result.slides)
         counts = result.counts

@@ -1,6 +1,6 @@
 """`verify`: everything that can be checked of a finished run from its files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from bloodcell_batch.slide_rules import SlideRule, by_parent, by_top
 from bloodcell_batch.stages.interpret import Thresholds
 from bloodcell_batch.table_files import read_table
 from bloodcell_batch.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
+from bloodcell_batch.verification.audit import check_audit_log
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.images import check_images
 from bloodcell_batch.verification.record import check_model, check_record, check_seal
@@ -46,6 +47,26 @@ class Verification:
         lines += [f"not checked: {what}" for what in self.not_checked]
         verdict = "verified" if self.verified else f"NOT VERIFIED, {count:,} {'finding' if count == 1 else 'findings'}"
         return "\n".join([*lines, f"{name}: {verdict}"])
+
+
+def verify(table: Path | None, config: VerifyConfig, observer: Observer) -> Verification:
+    """Re-check results, an audit log, or both and that the log knows the results.
+
+    Raises:
+        InputError: there is no such table or log, or the folder with the images can't be read.
+        ModelFileError: the model file can't be read.
+        UsageError: nothing to check, or the images of pseudonymised results.
+    """
+    if table is None:
+        if config.audit_log is None:
+            raise UsageError("There is nothing to check.", hint="Give RESULTS, --audit-log FILE, or both.")
+        findings = Findings(config.max_findings)
+        return Verification((check_audit_log(config.audit_log, None, findings),), (), findings)
+    found = verify_run(table, config, observer)
+    if config.audit_log is None:
+        return found
+    text = check_audit_log(config.audit_log, table, found.findings)
+    return replace(found, checked=(*found.checked, text))
 
 
 def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verification:
