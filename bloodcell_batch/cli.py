@@ -20,6 +20,7 @@ from bloodcell_batch.commands.report import report
 from bloodcell_batch.commands.review import review
 from bloodcell_batch.commands.train import train
 from bloodcell_batch.commands.tune import tune
+from bloodcell_batch.commands.verify import verify
 
 app = typer.Typer(
     name="bloodcell-batch",
@@ -57,6 +58,7 @@ app.add_typer(review, name="review")
 app.command()(concordance)
 app.command("export-fhir")(export_fhir)
 app.command()(pseudonymize)
+app.command()(verify)
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare)

@@ -3,12 +3,13 @@
 Precedence: command-line flag > key of the `--config` TOML file > default. Unknown keys are errors.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.slide_rules import SlideBy
@@ -16,6 +17,15 @@ from bloodcell_batch.slide_rules import SlideBy
 CsvDialect = Literal["plain", "excel"]
 DedupMode = Literal["off", "exact", "near"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
+
+
+def _is_sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise ValueError("a SHA-256 has 64 hexadecimal digits")
+    return text.lower()
+
+
+Sha256 = Annotated[str, AfterValidator(_is_sha256)]
 
 
 class CommandConfig(BaseModel):
@@ -28,6 +38,9 @@ class ClassifyConfig(CommandConfig):
     """Options of `classify`."""
 
     model: Path | None = Field(None, description="Model file; the one shipped with the package if not given")
+    require_model_sha256: Sha256 | None = Field(
+        None, description="Refuse every model file but the one with this SHA-256, all 64 digits of it"
+    )
     backend: str = Field("auto", description="Runtime that runs the network")
     precision: Precision = Field("auto", description="Arithmetic of the network; auto is the fastest that agrees")
     plan: Path | None = Field(None, description="TensorRT plan of the model; the one beside the model if not given")
@@ -68,6 +81,9 @@ class ClassifyConfig(CommandConfig):
         le=86_400,
         description="Seconds after which a file that can't be read or decoded fails as timed_out",
     )
+    audit_log: Path | None = Field(
+        None, description="Append one line about this run to this file, whatever comes of it"
+    )
     overwrite: bool = Field(False, description="Replace existing results")
     update: bool = Field(
         False, description="Replace existing results, but keep the rows of files that have not changed since"
@@ -88,6 +104,9 @@ class ClassifyConfig(CommandConfig):
 class EvaluateConfig(CommandConfig):
     """Options of `evaluate`."""
 
+    require_model_sha256: Sha256 | None = Field(
+        None, description="Refuse every model file but the one with this SHA-256, all 64 digits of it"
+    )
     backend: str = Field("auto", description="Runtime that runs the network")
     precision: Precision = Field("auto", description="Arithmetic of the network; auto is the fastest that agrees")
     plan: Path | None = Field(None, description="TensorRT plan of the model; the one beside the model if not given")
@@ -105,6 +124,9 @@ class EvaluateConfig(CommandConfig):
     bootstrap: int = Field(1000, ge=0, le=100_000, description="Bootstrap samples for the intervals; 0 for none")
     corruptions: bool = Field(False, description="Also classify the images corrupted in 14 ways at 5 severities")
     corruption_images: int = Field(500, ge=1, description="Images that are corrupted, evenly from all classes")
+    audit_log: Path | None = Field(
+        None, description="Append one line about this run to this file, whatever comes of it"
+    )
 
 
 class ExportConfig(CommandConfig):
@@ -133,6 +155,14 @@ class ExportTrtConfig(ExportConfig):
 
 
 Config = TypeVar("Config", bound=CommandConfig)
+
+
+def peek(file: Path | None, key: str) -> object:
+    """The value of one key in a TOML file that `resolve` may yet refuse; None without the file or the key."""
+    try:
+        return _read_toml(file).get(key) if file else None
+    except UsageError:
+        return None  # `resolve` says what is wrong with the file
 
 
 def resolve(
@@ -196,4 +226,5 @@ def _explain(error: ValidationError, kind: type[BaseModel], file: Path | None) -
     if not key:
         return f"{first['msg'].removeprefix('Value error, ')}{source}."
     flag = "--" + key.replace("_", "-")
-    return f"{flag} can't be {first['input']!r}{source}: {first['msg'][0].lower() + first['msg'][1:]}."
+    why = first["msg"].removeprefix("Value error, ")
+    return f"{flag} can't be {first['input']!r}{source}: {why[0].lower() + why[1:]}."

@@ -6,6 +6,7 @@ BloodcellBatchError            1
 ├── InputError                 1   a folder, manifest or table given as input can't be used
 ├── OutputError                1   the results can't be written where asked
 ├── ModelFileError             1   the model file can't be read or is not one of ours
+│   └── ModelRefusedError      4   it is not the one that was required
 ├── BackendError               4   a backend named on the command line can't run here
 ├── LockedError                5   another run is writing the same output
 ├── TrainingError              1   the data or the run can't give a usable model
@@ -58,6 +59,12 @@ class OutputError(BloodcellBatchError):
 
 class ModelFileError(BloodcellBatchError):
     """The model file is broken, foreign, or of a version this release can't read."""
+
+
+class ModelRefusedError(ModelFileError):
+    """The model file has another SHA-256 than the user requires."""
+
+    exit_code = ExitCode.BACKEND_REFUSED
 
 
 class BackendError(BloodcellBatchError):

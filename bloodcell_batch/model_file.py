@@ -4,8 +4,11 @@ The header's metadata holds one JSON document under the key `bloodcell_batch`. T
 identity. No pickle is ever loaded, and the preprocessing is read from here, never guessed from a name.
 """
 
+import errno
 import hashlib
 import json
+import os
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bloodcell_batch.errors import ModelFileError, OutputError
+from bloodcell_batch.errors import ModelFileError, ModelRefusedError, OutputError
 from bloodcell_batch.labels import CELL_CLASSES, Role
 from bloodcell_batch.preprocessing import Preprocessing
 from bloodcell_batch.publishing import written_whole
@@ -30,6 +33,8 @@ OUTLIER_PREFIX = "outlier."
 SEEN_PREFIX = "seen."
 DEFAULT_MODEL = Path(__file__).parent / "assets" / "default_model.safetensors"
 _MAX_HEADER_BYTES = 16_000_000
+_MAX_BYTES = 8_000_000_000
+_HINT = "Use a model file written by `bloodcell-batch train`."
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -86,10 +91,20 @@ class ModelFile:
     header: ModelHeader
 
     def load_tensors(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """Tensors whose names start with `prefix`, the prefix taken off."""
-        with safetensors.safe_open(self.path, framework="numpy") as handle:
-            names = [name for name in handle.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
-            return {name.removeprefix(prefix): handle.get_tensor(name) for name in names}
+        """Tensors whose names start with `prefix`, the prefix taken off.
+
+        Raises:
+            ModelFileError: the file was changed since it was opened, or has tensors of a type that NumPy lacks.
+        """
+        data = _read(self.path)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            hint = "Run it again with the model file that you mean; don't replace it while a run uses it."
+            raise ModelFileError(f"The model file {self.path} was changed while it was in use.", hint=hint)
+        try:
+            tensors = safetensors.numpy.load(data)
+        except (KeyError, ValueError, safetensors.SafetensorError) as error:
+            raise ModelFileError(f"Can't read the tensors of {self.path}: {error}.", hint=_HINT) from error
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def default_classes() -> tuple[ClassEntry, ...]:
@@ -97,20 +112,39 @@ def default_classes() -> tuple[ClassEntry, ...]:
     return tuple(ClassEntry(name=cell.name, role=cell.role) for cell in CELL_CLASSES)
 
 
-def open_model(path: Path | None = None) -> ModelFile:
+def open_model(path: Path | None = None, required_sha256: str | None = None) -> ModelFile:
     """Check a model file and read its header; None means the model that ships with the package.
+
+    Args:
+        path: the file.
+        required_sha256: its identity, hexadecimal in either case; compared before anything of the file is parsed.
 
     Raises:
         ModelFileError: missing, unreadable, not safetensors, no header of ours, other format version or classes.
+        ModelRefusedError: it has another SHA-256 than `required_sha256`.
     """
     path = path or DEFAULT_MODEL
+    data = _read(path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if required_sha256 is not None and sha256 != required_sha256.lower():
+        hint = "Name the model file that was released for this use with --model, or correct --require-model-sha256."
+        message = f"The model file {path} has the SHA-256 {sha256}, required is {required_sha256.lower()}."
+        raise ModelRefusedError(message, hint=hint)
+    return ModelFile(path=path, sha256=sha256, header=_parse_header(path, data))
+
+
+def _read(path: Path) -> bytes:
+    hint = "Give an existing model file, or leave --model out to use the one that ships with the package."
     try:
-        data = path.read_bytes()
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
+            wrong = f"{path} is no model file: it is no regular file, or larger than {_MAX_BYTES:,} bytes."
+            raise ModelFileError(wrong, hint=hint)
+        return path.read_bytes()
     except OSError as error:
-        hint = "Give an existing model file, or leave --model out to use the one that ships with the package."
         raise ModelFileError(f"Can't read the model file {path}: {error.strerror or error}.", hint=hint) from error
-    header = _parse_header(path, data)
-    return ModelFile(path=path, sha256=hashlib.sha256(data).hexdigest(), header=header)
 
 
 def save_model(path: Path, header: ModelHeader, tensors: Mapping[str, NDArray[Any]]) -> ModelFile:
@@ -143,7 +177,7 @@ def _parse_header(path: Path, data: bytes) -> ModelHeader:
     if data.startswith(_PICKLE_MAGIC) and data[4:8] != bytes(4):
         hint = "Only safetensors files written by `bloodcell-batch train` are loaded; a pickle could run any code."
         raise ModelFileError(f"{path} is a pickle (.pt, .pth, .pkl), which is never loaded.", hint=hint)
-    hint = "Use a model file written by `bloodcell-batch train`."
+    hint = _HINT
     try:
         metadata = _safetensors_metadata(data)
     except (ValueError, struct.error) as error:

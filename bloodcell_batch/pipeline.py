@@ -32,7 +32,7 @@ from bloodcell_batch.records import (
     SlideDifferential,
     Status,
 )
-from bloodcell_batch.run_record import RunFacts, run_key, run_record
+from bloodcell_batch.run_record import RunFacts, input_digest, run_key, run_record
 from bloodcell_batch.slide_rules import slide_rule
 from bloodcell_batch.stages.decode import RgbDecoder, decode_ahead, make_decoder, read_file
 from bloodcell_batch.stages.dedup import DuplicateFilter
@@ -82,11 +82,11 @@ def classify_slides(
     paths = output_paths(out, config.csv_dialect)
     check_writable(paths, overwrite=_replaces(config) or begun_publishing(journal_folder(paths)))
     with open_journal(journal_folder(paths), out) as journal:
-        model = open_model(config.model)
+        model = open_model(config.model, config.require_model_sha256)
         found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))
         _check_found(found, observer)
         clock.lap("scan")
-        choice = _open_backend(model, config, observer)
+        choice = _open_backend(model, found, config, observer)
         clock.lap("load")
         try:
             key = run_key(model, choice.backend.description, config)
@@ -115,7 +115,7 @@ def _replaces(config: ClassifyConfig) -> bool:
     return config.overwrite or config.update
 
 
-def _open_backend(model: ModelFile, config: ClassifyConfig, observer: Observer) -> Choice:
+def _open_backend(model: ModelFile, found: ScanResult, config: ClassifyConfig, observer: Observer) -> Choice:
     choice = open_backend(
         model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan, views=config.views)
     )
@@ -124,6 +124,7 @@ def _open_backend(model: ModelFile, config: ClassifyConfig, observer: Observer) 
     observer.note(
         f"model {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}",
         model_sha256=model.sha256,
+        input_sha256=input_digest(found),
         backend=choice.name,
         skipped=list(choice.skipped),
     )

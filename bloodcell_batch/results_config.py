@@ -16,6 +16,9 @@ class ResultsConfig(CommandConfig):
     pseudonymize: Path | None = Field(
         None, description="Replace slides, paths and hashes by codes under the secret key in this file"
     )
+    audit_log: Path | None = Field(
+        None, description="Append one line about this run to this file, whatever comes of it"
+    )
     overwrite: bool = Field(False, description="Replace existing output")
 
 
@@ -79,8 +82,22 @@ class PseudonymizeConfig(CommandConfig):
     """Options of `pseudonymize`."""
 
     key: Path = Field(description="File with the secret key; keep it apart from what you share")
+    audit_log: Path | None = Field(
+        None, description="Append one line about this run to this file, whatever comes of it"
+    )
     overwrite: bool = Field(False, description="Replace existing output")
 
 
 class FhirConfig(ResultsConfig):
     """Options of `export-fhir`."""
+
+
+class VerifyConfig(CommandConfig):
+    """Options of `verify`."""
+
+    images: Path | None = Field(None, description="Folder that was classified: also hash every image file")
+    model: Path | None = Field(
+        None, description="Model file that made the results; the one in the package, if it is that, when not given"
+    )
+    audit_log: Path | None = Field(None, description="Audit log: check its chain, and that it knows RESULTS")
+    max_findings: int = Field(100, ge=1, le=1_000_000, description="Findings to print; all are counted")

@@ -14,6 +14,7 @@ from bloodcell_batch.differential import DENOMINATOR
 from bloodcell_batch.labels import RESEARCH_USE_ONLY
 from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts, ScanResult, Status
+from bloodcell_batch.seals import listing_digest
 from bloodcell_batch.tables import SCHEMA_VERSION, printable
 
 _NO_MATTER = {"model", "backend", "workers", "file_timeout", "csv_dialect", "overwrite", "update", "allow_failed"}
@@ -53,6 +54,7 @@ def run_record(facts: RunFacts) -> str:
         "started": facts.started.isoformat(),
         "finished": datetime.now(UTC).isoformat(),
         "input": printable(facts.scan.root),
+        "input_sha256": input_digest(facts.scan),
         "config": facts.config.model_dump(mode="json"),
         "key": facts.key,
         "thresholds": facts.thresholds,
@@ -99,6 +101,11 @@ def run_key(model: ModelFile, backend_description: str, config: ClassifyConfig) 
         "backend": backend_description,
         **{f"--{name.replace('_', '-')}": json.dumps(value) for name, value in options.items()},
     }
+
+
+def input_digest(found: ScanResult) -> str:
+    """What identifies the images of a run, SHA-256 in hex: see `listing_digest`."""
+    return listing_digest((printable(file.path), file.size_bytes) for file in found.files)
 
 
 def versions() -> dict[str, str]:

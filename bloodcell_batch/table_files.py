@@ -141,8 +141,10 @@ def _value(value: Any, field: pa.Field) -> object:  # noqa: ANN401 - whatever a 
             return str(value)
         if pa.types.is_boolean(field.type):
             return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
-        return int(value) if pa.types.is_integer(field.type) else float(value)
-    except (ValueError, KeyError) as error:
+        if pa.types.is_integer(field.type):
+            return int(str(value).removesuffix(".0"))  # int(3.7) would be 3
+        return float(value)
+    except (ValueError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(f"{value!r} in column {field.name!r} is no {field.type}") from error
 
 

@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("console", "diagnosis"),
     ("benchmarking",),
     ("pipeline", "model_card"),
-    ("run_record",),
+    ("run_record", "verification"),
     ("training", "reports"),
     ("export",),
     ("stages",),
@@ -36,14 +36,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hamming",),
     ("perceptual_hash",),
     ("recipe", "comparison_config", "results_config", "benchmark_config"),
+    ("audit_log",),
     ("config",),
-    ("slide_rules", "differential", "progress", "cpus", "publishing", "ahead"),
+    ("slide_rules", "differential", "progress", "cpus", "publishing", "ahead", "seals"),
     ("records",),
     ("labels",),
     ("errors",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-SIBLINGS_ALLOWED = {"commands", "training", "backends", "export", "reports", "benchmarking"}
+SIBLINGS_ALLOWED = {"commands", "training", "backends", "export", "reports", "benchmarking", "verification"}
 ONLY_IN = {
     "rich": {"console"},
     "typer": {"cli", "commands"},
@@ -133,7 +134,7 @@ def test_help_leaves_heavy_libraries_alone() -> None:
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli import app\n"
         "for command in ('', 'classify', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'benchmark', 'model-card', "
         "'export-trt', 'export-onnx', 'export-openvino', 'differential', 'report', 'review', 'review export', "
-        "'review import', 'concordance', 'export-fhir', 'pseudonymize'):\n"
+        "'review import', 'concordance', 'export-fhir', 'pseudonymize', 'verify'):\n"
         "    result = CliRunner().invoke(app, [*command.split(), '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"
         "heavy = {'torch', 'torchvision', 'timm', 'pandas', 'lightning', 'openvino', 'pyarrow', 'scipy', 'numpy'}\n"

@@ -32,7 +32,7 @@ COMMANDS = (
     "tune",
     *("export-trt", "export-onnx", "export-openvino"),
     "model-card",
-    *("pseudonymize", "doctor", "benchmark"),
+    *("pseudonymize", "verify", "doctor", "benchmark"),
 )
 
 
@@ -100,6 +100,8 @@ ARGV = [
     pytest.param(["--min-confidence", "0.9"], {"min_confidence": 0.9}, id="min-confidence"),
     pytest.param(["--outlier-threshold", "9"], {"outlier_threshold": 9.0}, id="outlier-threshold"),
     pytest.param(["--csv-dialect", "excel"], {"csv_dialect": "excel"}, id="csv-dialect"),
+    pytest.param(["--require-model-sha256", "AB" * 32], {"require_model_sha256": "ab" * 32}, id="require-model-sha256"),
+    pytest.param(["--audit-log", "audit.jsonl"], {"audit_log": Path("audit.jsonl")}, id="audit-log"),
     pytest.param(["--overwrite"], {"overwrite": True}, id="overwrite"),
     pytest.param(["--update"], {"update": True}, id="update"),
     pytest.param(["--file-timeout", "5"], {"file_timeout": 5.0}, id="file-timeout"),
@@ -114,8 +116,9 @@ ARGV = [
 
 @pytest.mark.parametrize(("flags", "expected"), ARGV)
 def test_every_flag_reaches_the_pipeline(
-    flags: list[str], expected: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    flags: list[str], expected: dict[str, object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     seen: list[config.ClassifyConfig] = []
 
     def stop(_root: Path, _out: str, settings: config.ClassifyConfig, *_rest: object, **_more: object) -> None:
@@ -294,3 +297,13 @@ def test_model_card_states_data_licence_figures_and_limits() -> None:
         assert words in card
     shipped = Path(pipeline.__file__).parent / "assets" / "MODEL_CARD.md"
     assert shipped.read_text(encoding="utf-8") == card
+
+
+@pytest.mark.parametrize("command", ["classify", "evaluate"])
+def test_another_model_than_the_required_one_is_refused_first(tmp_path: Path, command: str) -> None:
+    arguments = [command, str(tmp_path / "no such folder"), "--require-model-sha256", "0" * 64]
+    arguments += ["--out", str(tmp_path / "r.csv")] if command == "classify" else []
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == ExitCode.BACKEND_REFUSED
+    assert f"required is {'0' * 64}" in result.stderr
+    assert listing(tmp_path) == set()

@@ -185,3 +185,16 @@ def test_a_wrong_setting_is_named(setting: str, said: str, tmp_path: Path) -> No
     with pytest.raises(UsageError) as caught:
         resolve(TrainConfig, {}, file, [setting])
     assert said in str(caught.value)
+
+
+class TestRequiredModel:
+    @pytest.mark.parametrize("kind", [ClassifyConfig, EvaluateConfig])
+    def test_a_digest_from_the_file_in_either_case(self, kind: type[CommandConfig], tmp_path: Path) -> None:
+        config = resolve(kind, {}, _toml(tmp_path, f'require_model_sha256 = "{"aB" * 32}"\n'))
+        assert config.model_dump()["require_model_sha256"] == "ab" * 32
+
+    @pytest.mark.parametrize("text", ["", "ab" * 31, "ab" * 32 + "\n", "xy" * 32, "ab" * 33])
+    def test_anything_shorter_or_longer_is_refused(self, text: str) -> None:
+        error = _refusal(ClassifyConfig, {"require_model_sha256": text})
+        assert "--require-model-sha256" in error.message
+        assert "a SHA-256 has 64 hexadecimal digits" in error.message

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -8,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from bloodcell_batch.errors import ExitCode, ModelFileError, OutputError
+from bloodcell_batch.errors import ExitCode, ModelFileError, ModelRefusedError, OutputError
 from bloodcell_batch.labels import CELL_CLASSES, CLASS_NAMES
 from bloodcell_batch.model_file import (
     DEFAULT_MODEL,
@@ -330,3 +332,41 @@ class _Bomb:
 
     def __reduce__(self) -> tuple[Callable[[str, str], object], tuple[str, str]]:
         return open, (self.path, "w")
+
+
+class TestRequired:
+    def test_the_required_model_opens(self, tmp_path: Path) -> None:
+        saved = save_model(tmp_path / "model.safetensors", _header(), TENSORS)
+        for digest in (saved.sha256, saved.sha256.upper()):
+            assert open_model(saved.path, digest) == saved
+
+    def test_another_model_is_refused_before_it_is_parsed(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(b"not even safetensors")
+        with pytest.raises(ModelRefusedError, match=f"required is {'0' * 64}") as raised:
+            open_model(path, "0" * 64)
+        assert raised.value.exit_code == 4
+
+    def test_a_file_that_was_replaced_after_it_was_opened_is_not_used(self, tmp_path: Path) -> None:
+        opened = save_model(tmp_path / "model.safetensors", _header(), TENSORS)
+        save_model(opened.path, _header().model_copy(update={"name": "other"}), TENSORS)
+        with pytest.raises(ModelFileError, match="was changed while it was in use"):
+            opened.load_tensors("network.")
+
+    def test_tensors_may_be_written_to(self, tmp_path: Path) -> None:
+        saved = save_model(tmp_path / "model.safetensors", _header(), TENSORS)
+        assert all(array.flags.writeable for array in saved.load_tensors("network.").values())
+
+    def test_a_pipe_is_no_model_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.safetensors"
+        os.mkfifo(path)  # reading it would wait for ever
+        with pytest.raises(ModelFileError, match="no regular file"):
+            open_model(path)
+
+    def test_tensors_of_a_type_that_numpy_lacks(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.safetensors"
+        tensors = {"network.w": torch.zeros(2, dtype=torch.float8_e4m3fn)}
+        metadata = {METADATA_KEY: _header().model_dump_json()}
+        path.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
+        with pytest.raises(ModelFileError, match="Can't read the tensors"):
+            open_model(path).load_tensors("network.")

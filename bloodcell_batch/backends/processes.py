@@ -34,6 +34,7 @@ class _Job:
 
     backend: str
     model: Path
+    model_sha256: str
     device: str
     options: BackendOptions
     pixels: str
@@ -102,7 +103,7 @@ class _Worker:
         self._shape = (side, side, 3)
         context = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
         self._pipe, other = context.Pipe()
-        job = _Job(backend, model.path, device, options, self._pixels.name, self._results.name)
+        job = _Job(backend, model.path, model.sha256, device, options, self._pixels.name, self._results.name)
         self._process: SpawnProcess = context.Process(target=_serve, args=(other, job), daemon=True)
         self._process.start()
         other.close()
@@ -164,7 +165,7 @@ def _serve(pipe: Connection, job: _Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     pixels, results = SharedMemory(job.pixels), SharedMemory(job.results)
     try:
-        model = open_model(job.model)
+        model = open_model(job.model, job.model_sha256)
         module = cast("BackendModule", importlib.import_module(BACKENDS[job.backend]))
         backend = module.open_backend(model, job.device, job.options)
         side = model.header.preprocessing.input_size

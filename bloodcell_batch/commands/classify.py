@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bloodcell_batch.backends import BACKEND_NAMES
+from bloodcell_batch.commands.auditing import audited
 from bloodcell_batch.commands.options import (
     Log,
     LogFormat,
@@ -28,22 +29,27 @@ if TYPE_CHECKING:
 
 _Config = ClassifyConfig
 
+Out = Annotated[
+    str,
+    typer.Option(
+        help=f"Result table, {format_names()}; NAME.slides.* and NAME.run.json are written beside it "
+        "(a workbook holds all of it). "
+        "Use - for CSV on stdout.",
+        metavar="FILE",
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="TOML file with any of the options below (flags win).", metavar="FILE")
+]
+JsonSummary = Annotated[bool, typer.Option("--json-summary", help="Print one line of JSON with the outcome to stdout.")]
+
 
 def classify(
     folder: Annotated[Path, typer.Argument(help="Folder with one folder of images per slide.", metavar="FOLDER")],
-    out: Annotated[
-        str,
-        typer.Option(
-            help=f"Result table, {format_names()}; NAME.slides.* and NAME.run.json are written beside it "
-            "(a workbook holds all of it). "
-            "Use - for CSV on stdout.",
-            metavar="FILE",
-        ),
-    ],
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with any of the options below (flags win).", metavar="FILE")
-    ] = None,
+    out: Out,
+    config: ConfigFile = None,
     model: Annotated[Path | None, option(_Config, "model", metavar="FILE")] = None,
+    require_model_sha256: Annotated[str | None, option(_Config, "require_model_sha256", metavar="HEX")] = None,
     backend: Annotated[str | None, option(_Config, "backend", metavar="|".join(BACKEND_NAMES))] = None,
     precision: Annotated[str | None, option(_Config, "precision")] = None,
     plan: Annotated[Path | None, option(_Config, "plan", metavar="FILE")] = None,
@@ -61,12 +67,11 @@ def classify(
     outlier_threshold: Annotated[float | None, option(_Config, "outlier_threshold", metavar="SCORE")] = None,
     csv_dialect: Annotated[str | None, option(_Config, "csv_dialect")] = None,
     file_timeout: Annotated[float | None, option(_Config, "file_timeout", metavar="SECONDS")] = None,
+    audit_log: Annotated[Path | None, option(_Config, "audit_log", metavar="FILE")] = None,
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
     update: Annotated[bool | None, option(_Config, "update", "--update")] = None,
     allow_failed: Annotated[int | None, option(_Config, "allow_failed", metavar="FILES")] = None,
-    json_summary: Annotated[
-        bool, typer.Option("--json-summary", help="Print one line of JSON with the outcome to stdout.")
-    ] = False,
+    json_summary: JsonSummary = False,
     progress: ShowProgress = ProgressDisplay.AUTO,
     quiet: Quiet = False,
     log_format: Log = LogFormat.TEXT,
@@ -79,14 +84,20 @@ def classify(
     run is writing this output; 130 and 143 interrupted. For Research Use Only.
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
-    with errors_as_text(log_format, "Run the same command again: it goes on where it stopped."):
+    with (
+        errors_as_text(log_format, "Run the same command again: it goes on where it stopped."),
+        audited(audit_log, config) as line,
+    ):
         settings = resolve(_Config, flags, config)
         if json_summary and out == STDOUT:
             raise UsageError("--json-summary and --out - both need stdout.", hint="Give --out the name of a file.")
-        from bloodcell_batch.console import make_observer  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.audit_log import AuditObserver  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.console import make_observer  # noqa: PLC0415
         from bloodcell_batch.pipeline import classify_slides  # noqa: PLC0415
+        from bloodcell_batch.stages.write import output_paths  # noqa: PLC0415
 
-        observer = make_observer(quiet=quiet, log_format=log_format, progress=progress)
+        line.begin(settings, writes=output_paths(out, settings.csv_dialect).all())
+        observer = AuditObserver(make_observer(quiet=quiet, log_format=log_format, progress=progress), line)
         result = classify_slides(folder, out, settings, observer, command=sys.argv)
         raise typer.Exit(_summarise(result, out, settings, observer, as_json=json_summary))
 

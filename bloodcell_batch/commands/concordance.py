@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bloodcell_batch.commands.auditing import audited
 from bloodcell_batch.commands.options import Log, LogFormat, Quiet, ResultsTable, errors_as_text, option
 from bloodcell_batch.config import resolve
 from bloodcell_batch.results_config import ConcordanceConfig
@@ -24,6 +25,7 @@ def concordance(
     config: Annotated[Path | None, typer.Option(help="TOML file with the options below.", metavar="FILE")] = None,
     reference_ranges: Annotated[Path | None, option(_Config, "reference_ranges", metavar="FILE")] = None,
     pseudonymize: Annotated[Path | None, option(_Config, "pseudonymize", metavar="KEYFILE")] = None,
+    audit_log: Annotated[Path | None, option(_Config, "audit_log", metavar="FILE")] = None,
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
     quiet: Quiet = False,
     log_format: Log = LogFormat.TEXT,
@@ -35,8 +37,9 @@ def concordance(
     Only.
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
-    with errors_as_text(log_format):
+    with errors_as_text(log_format), audited(audit_log, config) as line:
         settings = resolve(_Config, flags, config)
+        line.begin(settings, reads=[results, manual], writes=[out, out.with_suffix(".json")])
         from bloodcell_batch.console import make_observer  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.reports.concordance import write_concordance  # noqa: PLC0415
 

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from bloodcell_batch.commands.auditing import audited
 from bloodcell_batch.commands.options import LogFormat, ResultsTable, errors_as_text, option
 from bloodcell_batch.config import resolve
-from bloodcell_batch.formats import format_names
+from bloodcell_batch.formats import STDOUT, format_names
 from bloodcell_batch.results_config import DifferentialConfig
 
 _Config = DifferentialConfig
@@ -25,6 +26,7 @@ def differential(
     model: Annotated[Path | None, option(_Config, "model", metavar="FILE")] = None,
     csv_dialect: Annotated[str | None, option(_Config, "csv_dialect")] = None,
     pseudonymize: Annotated[Path | None, option(_Config, "pseudonymize", metavar="KEYFILE")] = None,
+    audit_log: Annotated[Path | None, option(_Config, "audit_log", metavar="FILE")] = None,
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
 ) -> None:
     """Write the differential of every slide of RESULTS, counted anew; verified labels count where there are any.
@@ -33,8 +35,9 @@ def differential(
     in its place. Reference ranges come from your file only. For Research Use Only.
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
-    with errors_as_text(LogFormat.TEXT):
+    with errors_as_text(LogFormat.TEXT), audited(audit_log, config) as line:
         settings = resolve(_Config, flags, config)
+        line.begin(settings, reads=[results], writes=[*([] if out == STDOUT else [Path(out)])])
         from bloodcell_batch.reports.differential_file import write_differential  # noqa: PLC0415 - keeps --help fast
 
         write_differential(results, out, settings)

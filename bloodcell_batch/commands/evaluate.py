@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch.backends import BACKEND_NAMES
+from bloodcell_batch.commands.auditing import audited
 from bloodcell_batch.commands.options import Log, LogFormat, Quiet, errors_as_text, option
 from bloodcell_batch.config import EvaluateConfig, resolve
 from bloodcell_batch.errors import UsageError
@@ -46,12 +47,14 @@ def evaluate(
         Path | None, typer.Option(help="Recipe for --folds, a TOML file; the model's own if not given.", metavar="FILE")
     ] = None,
     bootstrap: Annotated[int | None, option(_Config, "bootstrap", metavar="SAMPLES")] = None,
+    require_model_sha256: Annotated[str | None, option(_Config, "require_model_sha256", metavar="HEX")] = None,
     backend: Annotated[str | None, option(_Config, "backend", metavar="|".join(BACKEND_NAMES))] = None,
     precision: Annotated[str | None, option(_Config, "precision")] = None,
     plan: Annotated[Path | None, option(_Config, "plan", metavar="FILE")] = None,
     batch_size: Annotated[int | None, option(_Config, "batch_size", metavar="IMAGES")] = None,
     views: Annotated[int | None, option(_Config, "views", metavar="1|2|4|8")] = None,
     workers: Annotated[int | None, option(_Config, "workers", metavar="THREADS")] = None,
+    audit_log: Annotated[Path | None, option(_Config, "audit_log", metavar="FILE")] = None,
     quiet: Quiet = False,
     log_format: Log = LogFormat.TEXT,
 ) -> None:
@@ -60,18 +63,18 @@ def evaluate(
     The model file remembers which images it was trained and calibrated on; by default these are left out.
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
-    with errors_as_text(log_format):
+    with errors_as_text(log_format), audited(audit_log, config) as line:
         chosen, data = _model_and_data(paths, model)
         settings = resolve(_Config, flags, config)
-        if mapping:
-            settings = settings.model_copy(update={"class_map": settings.class_map | _parsed(mapping)})
+        line.begin(settings, writes=[path for path in (out, report and report / "evaluation.json") if path])
+        settings = _with_classes(settings, mapping or [])
         from bloodcell_batch.console import make_observer  # noqa: PLC0415 - keeps --help fast
 
         observer = make_observer(quiet=quiet, log_format=log_format)
         if folds is None:
             _measure(chosen, data, settings, (out, report), observer)
         else:
-            _cross_validate(chosen, data, folds, recipe, out, observer)
+            _cross_validate(recipe or (chosen, settings.require_model_sha256), data, folds, out, observer)
 
 
 def _measure(
@@ -86,7 +89,7 @@ def _measure(
     from bloodcell_batch.training.evaluation import evaluate as run  # noqa: PLC0415
     from bloodcell_batch.training.evaluation_report import summary, write_json, write_report  # noqa: PLC0415
 
-    found = run(open_model(model), data, settings, observer)
+    found = run(open_model(model, settings.require_model_sha256), data, settings, observer)
     write_text(summary(found))
     out, report = places
     if out is not None:
@@ -96,14 +99,18 @@ def _measure(
 
 
 def _cross_validate(
-    model: Path | None, data: Path, folds: int, recipe: Path | None, out: Path | None, observer: Observer
+    template: Path | tuple[Path | None, str | None], data: Path, folds: int, out: Path | None, observer: Observer
 ) -> None:
+    """Train `template` anew for every fold: a recipe, or that of a model file (with the SHA-256 it must have)."""
     from bloodcell_batch.console import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.model_file import open_model  # noqa: PLC0415
     from bloodcell_batch.training.cross_validation import cross_validate, recipe_of  # noqa: PLC0415
     from bloodcell_batch.training.evaluation_report import write_content  # noqa: PLC0415
 
-    config = resolve(TrainConfig, {}, recipe) if recipe else recipe_of(open_model(model).header)
+    if isinstance(template, Path):
+        config = resolve(TrainConfig, {}, template)
+    else:
+        config = recipe_of(open_model(*template).header)
     found = cross_validate(config, data, folds, observer)
     write_text(found.as_text())
     if out is not None:
@@ -117,9 +124,10 @@ def _model_and_data(paths: list[Path], model: Path | None) -> tuple[Path | None,
     return (paths[0] if len(paths) == 2 else model), paths[-1]
 
 
-def _parsed(mapping: list[str]) -> dict[str, str]:
+def _with_classes(settings: EvaluateConfig, mapping: list[str]) -> EvaluateConfig:
     pairs = [entry.partition("=") for entry in mapping]
     wrong = [entry for entry, (other, _, ours) in zip(mapping, pairs, strict=True) if not other or not ours]
     if wrong:
         raise UsageError(f"--map {wrong[0]!r} is not OTHER=OURS.", hint="For example: --map NGS=neutrophil")
-    return {other: ours for other, _, ours in pairs}
+    given = {other: ours for other, _, ours in pairs}
+    return settings.model_copy(update={"class_map": settings.class_map | given})

@@ -51,7 +51,7 @@ ResultsTable = Annotated[
 ]
 
 
-class _TerminatedError(BaseException):
+class TerminatedError(BaseException):
     """SIGTERM arrived; derived from BaseException so that no handler for errors stops it."""
 
 
@@ -101,7 +101,7 @@ def errors_as_text(log_format: LogFormat, when_interrupted: str = "Run it again.
     except KeyboardInterrupt as stop:
         report_error(BloodcellBatchError("Interrupted; nothing was published.", hint=when_interrupted), log_format)
         raise typer.Exit(ExitCode.INTERRUPTED) from stop
-    except _TerminatedError as stop:
+    except TerminatedError as stop:
         report_error(BloodcellBatchError("Terminated; nothing was published.", hint=when_interrupted), log_format)
         raise typer.Exit(ExitCode.TERMINATED) from stop
     except BrokenPipeError as closed:
@@ -111,4 +111,4 @@ def errors_as_text(log_format: LogFormat, when_interrupted: str = "Run it again.
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise _TerminatedError
+    raise TerminatedError

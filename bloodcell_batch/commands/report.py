@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bloodcell_batch.commands.auditing import audited
 from bloodcell_batch.commands.options import Log, LogFormat, Quiet, ResultsTable, errors_as_text, option
 from bloodcell_batch.config import resolve
 from bloodcell_batch.results_config import ReportConfig
@@ -25,6 +26,7 @@ def report(
     adjust: Annotated[bool | None, option(_Config, "adjust", "--adjust")] = None,
     model: Annotated[Path | None, option(_Config, "model", metavar="FILE")] = None,
     pseudonymize: Annotated[Path | None, option(_Config, "pseudonymize", metavar="KEYFILE")] = None,
+    audit_log: Annotated[Path | None, option(_Config, "audit_log", metavar="FILE")] = None,
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
     quiet: Quiet = False,
     log_format: Log = LogFormat.TEXT,
@@ -35,8 +37,9 @@ def report(
     Only.
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
-    with errors_as_text(log_format):
+    with errors_as_text(log_format), audited(audit_log, config) as line:
         settings = resolve(_Config, flags, config)
+        line.begin(settings, reads=[results], writes=[out])
         from bloodcell_batch.console import make_observer  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.reports.html_report import write_html_report  # noqa: PLC0415
 

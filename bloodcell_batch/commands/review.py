@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bloodcell_batch.commands.auditing import audited
 from bloodcell_batch.commands.options import Log, LogFormat, Quiet, ResultsTable, errors_as_text, option
 from bloodcell_batch.config import resolve
 from bloodcell_batch.results_config import ReviewExportConfig, ReviewImportConfig
@@ -22,6 +23,7 @@ def review_export(
     images: Annotated[Path | None, option(ReviewExportConfig, "images", metavar="FOLDER")] = None,
     thumbnail: Annotated[int | None, option(ReviewExportConfig, "thumbnail", metavar="PIXELS")] = None,
     pseudonymize: Annotated[Path | None, option(ReviewExportConfig, "pseudonymize", metavar="KEYFILE")] = None,
+    audit_log: Annotated[Path | None, option(ReviewExportConfig, "audit_log", metavar="FILE")] = None,
     overwrite: Annotated[bool | None, option(ReviewExportConfig, "overwrite", "--overwrite")] = None,
     quiet: Quiet = False,
     log_format: Log = LogFormat.TEXT,
@@ -31,8 +33,9 @@ def review_export(
     The HTML page is filled in with the mouse or the keys 1-8, without a server, and gives a CSV file to import.
     """
     flags = {k: v for k, v in locals().items() if k in ReviewExportConfig.model_fields and v is not None}
-    with errors_as_text(log_format):
+    with errors_as_text(log_format), audited(audit_log, config) as line:
         settings = resolve(ReviewExportConfig, flags, config)
+        line.begin(settings, reads=[results], writes=[out])
         from bloodcell_batch.console import make_observer  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.reports.review_export import export_review  # noqa: PLC0415
 
@@ -55,6 +58,7 @@ def review_import(
     by: Annotated[str | None, option(ReviewImportConfig, "by", metavar="NAME")] = None,
     partial: Annotated[bool | None, option(ReviewImportConfig, "partial", "--partial")] = None,
     pseudonymize: Annotated[Path | None, option(ReviewImportConfig, "pseudonymize", metavar="KEYFILE")] = None,
+    audit_log: Annotated[Path | None, option(ReviewImportConfig, "audit_log", metavar="FILE")] = None,
     overwrite: Annotated[bool | None, option(ReviewImportConfig, "overwrite", "--overwrite")] = None,
 ) -> None:
     """Write new results in which verified labels count: tables, agreement (Cohen's kappa), who and when.
@@ -62,12 +66,14 @@ def review_import(
     RESULTS stay as they are. A review of another run, with unknown labels or names, or unfinished is refused whole.
     """
     flags = {k: v for k, v in locals().items() if k in ReviewImportConfig.model_fields and v is not None}
-    with errors_as_text(LogFormat.TEXT):
+    with errors_as_text(LogFormat.TEXT), audited(audit_log, config) as line:
         settings = resolve(ReviewImportConfig, flags, config)
         from bloodcell_batch.console import write_text  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.reports.review_import import import_review, summary  # noqa: PLC0415
+        from bloodcell_batch.reports.reviewed_results import output_paths_of  # noqa: PLC0415
 
         target = out or _next_name(results)
+        line.begin(settings, reads=[results, filled], writes=output_paths_of(target))
         write_text(summary(import_review(results, filled, target, settings), target))
 
 

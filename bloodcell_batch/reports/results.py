@@ -15,6 +15,7 @@ from bloodcell_batch.errors import InputError
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
 from bloodcell_batch.reports.pseudonyms import Pseudonyms
+from bloodcell_batch.reports.recorded import count_mismatch, read_record
 from bloodcell_batch.stages.tally import duplicate_alerts, slide_differential
 from bloodcell_batch.table_files import read_table
 from bloodcell_batch.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
@@ -145,7 +146,7 @@ def load_results(path: Path) -> Results:
         InputError: one of them is missing or unreadable, or they are not of the same run.
     """
     images = read_table(path, IMAGE_SCHEMA, VERIFIED_FIELDS)
-    record = _read_record(path.with_name(f"{path.stem}.run.json"))
+    record = read_record(path)
     try:
         rows = tuple(_rows(images))
     except ValueError as error:
@@ -177,27 +178,11 @@ _TEXTS = (
 )
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    hint = "The run record is written beside the table by `classify`; keep the files together."
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Can't read the run record {path}: {error.strerror}.", hint=hint) from error
-    except ValueError as error:
-        raise InputError(f"The run record {path} is no JSON: {error}.", hint=hint) from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path} is no run record.", hint=hint)
-    return record
-
-
 def _check_counts(path: Path, rows: tuple[ResultRow, ...], record: Mapping[str, Any]) -> None:
-    counts = record.get("counts", {})
-    found = Counter(row.status for row in rows)
-    wrong = [status for status in Status if status.value in counts and counts[status.value] != found[status]]
+    wrong = count_mismatch(Counter(row.status for row in rows), record.get("counts", {}))
     if wrong:
-        name, there = wrong[0].value, counts[wrong[0].value]
         raise InputError(
-            f"{path} has {found[wrong[0]]} rows with the status {name}, its run record says {there}.",
+            f"{path} {wrong}.",
             hint="The table was changed, or the two files are of different runs. Use them as `classify` wrote them.",
         )
 

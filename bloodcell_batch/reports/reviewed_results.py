@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from bloodcell_batch.formats import ONE_FILE, OUTPUT_FORMATS, output_suffix
-from bloodcell_batch.publishing import publish, text_writer
+from bloodcell_batch.publishing import publish
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.reports.results import ResultRow, Results
 from bloodcell_batch.reports.slide_table import Additions, slide_table
+from bloodcell_batch.seals import sealed
 from bloodcell_batch.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
 from bloodcell_batch.workbook import write_results_workbook
 
@@ -50,16 +51,25 @@ def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferentia
     slide_rows = slide_table(slides, Additions())
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     record_path, *slide_path, image_path = output_paths_of(out)
-    writers: dict[Path, Callable[[Path], object]] = {record_path: text_writer(text)}
+    written: dict[str, Path] = {}
+    writers: dict[Path, Callable[[Path], object]] = {}
+
+    def table(name: str, path: Path, write: Callable[[Path], object]) -> None:
+        def noted(fresh: Path) -> None:
+            write(fresh)
+            written[name] = fresh
+
+        writers[path] = noted
+
     suffix = output_suffix(str(out))
     if slide_path:
         write = OUTPUT_FORMATS[suffix]
-        writers[slide_path[0]] = lambda path: write(path, slide_rows.schema, [slide_rows])
-        writers[image_path] = lambda path: write(path, images.schema, images.to_batches())
+        table("slides", slide_path[0], lambda path: write(path, slide_rows.schema, [slide_rows]))
+        table("images", image_path, lambda path: write(path, images.schema, images.to_batches()))
     else:
-        writers[image_path] = lambda path: write_results_workbook(
-            path, slide_rows, images.schema, images.to_batches(), text
-        )
+        batches = images.to_batches()
+        table("images", image_path, lambda p: write_results_workbook(p, slide_rows, images.schema, batches, text))
+    writers[record_path] = lambda path: path.write_text(sealed(text, written), encoding="utf-8")
     publish(writers)
 
 

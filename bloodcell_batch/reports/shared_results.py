@@ -23,7 +23,7 @@ _KEPT_OF_A_REVIEW = ("imported", "program", "version", "scope", "cells", "cells_
 def write_shared(table: Path, out: Path, config: PseudonymizeConfig) -> int:
     """Write the results in `table` with pseudonyms to `out` and return the number of rows.
 
-    Perceptual hashes are left out, as they could be matched with the images. Rows are sorted by pseudonym.
+    Hashes of pictures are left out, as they could be matched with the images. Rows are sorted by pseudonym.
 
     Raises:
         BloodcellBatchError: nothing was written; the text says what to do.
@@ -45,6 +45,7 @@ def _images(hidden: Results) -> pa.Table:
         "duplicate_of": [row.duplicate_of or None for row in hidden.rows],
         "sha256": [row.digest or None for row in hidden.rows],
         "phash": [None] * len(hidden.rows),
+        "pixel_hash": [None] * len(hidden.rows),
     }
     if "verified_by" in table.schema.names:
         columns["verified_by"] = [row.verified_by or None for row in hidden.rows]

@@ -23,6 +23,7 @@ from bloodcell_batch.formats import (
 from bloodcell_batch.journal import Journal, writing
 from bloodcell_batch.publishing import check_new, sync
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential
+from bloodcell_batch.seals import sealed
 from bloodcell_batch.tables import (
     IMAGE_SCHEMA,
     SLIDE_COLUMNS,
@@ -108,13 +109,14 @@ def publish(
     with writing(paths.images):
         fresh = [journal.folder / f"final-{path.name}" for path in paths.all()]
         *slide_table, record, image_table = fresh
-        record.write_text(run_record(), encoding="utf-8")
+        text = run_record()
         if slide_table:
             write(slide_table[0], SLIDE_SCHEMA, iter([slide_rows]))
             write(image_table, IMAGE_SCHEMA, batches)
         else:
-            text = record.read_text(encoding="utf-8")
             write_results_workbook(image_table, slide_rows, IMAGE_SCHEMA, batches, text)
+        tables = dict(zip(("images", "slides"), [image_table, *slide_table], strict=False))
+        record.write_text(sealed(text, tables), encoding="utf-8")
         for path in fresh:
             sync(path)
         with journal.publishing():

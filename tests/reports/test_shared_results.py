@@ -25,7 +25,8 @@ def test_the_numbers_stay_and_the_names_go(run: Run, tmp_path: Path, key_file: P
     assert sorted(map(str, there.values())) == sorted(str(slide.shares) for slide in original.slides)
     assert all(slide.startswith("S-") for slide in there)
     assert [row.path for row in shared.rows] == sorted(row.path for row in shared.rows)
-    assert all(column is None for column in shared.images.column("phash").to_pylist())
+    for column in ("phash", "pixel_hash"):
+        assert all(value is None for value in shared.images.column(column).to_pylist())
 
 
 def test_nothing_of_the_original_is_in_the_files(run: Run, tmp_path: Path, key_file: Path) -> None:

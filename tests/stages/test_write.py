@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -30,6 +31,7 @@ from bloodcell_batch.records import (
     SlideDifferential,
     Status,
 )
+from bloodcell_batch.seals import file_sha256, record_digest
 from bloodcell_batch.stages.write import OutputPaths, check_writable, journal_folder, output_paths, publish
 from bloodcell_batch.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 
@@ -151,7 +153,12 @@ class TestPublish:
         _publish(tmp_path / f"r{suffix}", [_cell("s/a.jpg"), _failure("s/b.jpg")], [_slide("s")])
         tables = [f"r{suffix}"] if suffix in ONE_FILE else [f"r{suffix}", f"r.slides{suffix}"]
         assert _names(tmp_path) == sorted([*tables, "r.run.json"])
-        assert (tmp_path / "r.run.json").read_text(encoding="utf-8") == '{"run": 1}\n'
+        record = json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))
+        assert record["run"] == 1
+        assert record["tables_sha256"] == {
+            name: file_sha256(tmp_path / table) for name, table in zip(("images", "slides"), tables, strict=False)
+        }
+        assert record["record_sha256"] == record_digest(record)
 
     def test_parquet_has_the_declared_schemas(self, tmp_path: Path) -> None:
         _publish(tmp_path / "r.parquet", [_failure("s/b.jpg")], [_slide("s")])

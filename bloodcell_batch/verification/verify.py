@@ -1,0 +1,124 @@
+"""`verify`: everything that can be checked of a finished run from its files."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bloodcell_batch.errors import InputError, UsageError
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.reports.recorded import RecordedRun, read_record
+from bloodcell_batch.results_config import VerifyConfig
+from bloodcell_batch.slide_rules import SlideRule, by_parent, by_top
+from bloodcell_batch.stages.interpret import Thresholds
+from bloodcell_batch.table_files import read_table
+from bloodcell_batch.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
+from bloodcell_batch.verification.audit import check_audit_log
+from bloodcell_batch.verification.findings import Findings
+from bloodcell_batch.verification.images import check_images
+from bloodcell_batch.verification.record import check_model, check_record, check_seal
+from bloodcell_batch.verification.rows import Rules
+from bloodcell_batch.verification.slides import check_slides
+from bloodcell_batch.verification.table import check_table
+
+# The other rules need a file, or a regular expression that is not ours to run on what a record says.
+_SLIDE_RULES: dict[object, SlideRule] = {"parent": by_parent, "top": by_top}
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was looked at, what was not, and what was found."""
+
+    checked: tuple[str, ...]
+    not_checked: tuple[str, ...]
+    findings: Findings
+
+    @property
+    def verified(self) -> bool:
+        """Whether everything that was checked is as the run left it."""
+        return self.findings.count == 0
+
+    def as_text(self, name: str) -> str:
+        """One finding a line, then the verdict."""
+        count = self.findings.count
+        lines = [str(finding) for finding in self.findings]
+        if count > len(lines):
+            lines.append(f"... and {count - len(lines):,} more")
+        lines += [f"checked: {', '.join(self.checked)}"] if self.checked else []
+        lines += [f"not checked: {what}" for what in self.not_checked]
+        verdict = "verified" if self.verified else f"NOT VERIFIED, {count:,} {'finding' if count == 1 else 'findings'}"
+        return "\n".join([*lines, f"{name}: {verdict}"])
+
+
+def verify(table: Path | None, config: VerifyConfig, observer: Observer) -> Verification:
+    """Re-check results, an audit log, or both and that the log knows the results.
+
+    Raises:
+        InputError: there is no such table or log, or the folder with the images can't be read.
+        ModelFileError: the model file can't be read.
+        UsageError: nothing to check, or the images of pseudonymised results.
+    """
+    if table is None:
+        if config.audit_log is None:
+            raise UsageError("There is nothing to check.", hint="Give RESULTS, --audit-log FILE, or both.")
+        findings = Findings(config.max_findings)
+        return Verification((check_audit_log(config.audit_log, None, findings),), (), findings)
+    found = verify_run(table, config, observer)
+    if config.audit_log is None:
+        return found
+    text = check_audit_log(config.audit_log, table, found.findings)
+    return replace(found, checked=(*found.checked, text))
+
+
+def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verification:
+    """Re-check the results in `table` and the files beside it.
+
+    Raises:
+        InputError: there is no such table, or the folder with the images can't be read.
+        ModelFileError: the model file can't be read.
+        UsageError: the images of pseudonymised results can't be checked.
+    """
+    if not table.is_file():
+        raise InputError(
+            f"There is no file {table}.", hint="Give the table that `bloodcell-batch classify --out` wrote."
+        )
+    findings = Findings(config.max_findings)
+    try:
+        document = read_record(table)
+        check_seal(table, document, findings)
+        images = read_table(table, IMAGE_SCHEMA, VERIFIED_FIELDS)
+    except InputError as error:
+        findings.add(str(table), error.message)
+        return Verification((), ("the rows: the files can't be read",), findings)
+    record = RecordedRun.model_validate(document)
+    if record.pseudonymised and config.images is not None:
+        hint = "Verify the results that they were made from."
+        raise UsageError(f"{table} has pseudonyms: its rows don't name the files in {config.images}.", hint=hint)
+    seen = check_table(images, _rules(record), record, findings)
+    slides = check_slides(table, seen, record, findings)
+    check_record(record, seen, findings)
+    checked = [f"{seen.rows:,} rows", f"{slides:,} slides", "the run record", "the digests of the tables"]
+    skipped = []
+    unchecked_model = check_model(record, config.model, findings)
+    if unchecked_model:
+        skipped.append(unchecked_model)
+    else:
+        checked.append("the model")
+    if config.images is None:
+        skipped.append("the image files: name their folder with --images")
+    else:
+        check_images(config.images, seen, findings, observer)
+        checked.append("the image files")
+    return Verification(tuple(checked), tuple(skipped), findings)
+
+
+def _rules(record: RecordedRun) -> Rules:
+    limits = record.thresholds
+    complete = {"confidence", "outlier"} <= limits.keys()
+    megapixels: Any = record.config.get("max_megapixels")
+    return Rules(
+        thresholds=Thresholds(limits["confidence"], limits["outlier"]) if complete else None,
+        partners=frozenset(path for match in record.cross_slide_duplicates for path in match.paths),
+        slide_of=_SLIDE_RULES.get(str(record.config.get("slide_by"))),
+        max_pixels=round(megapixels * 1e6) if isinstance(megapixels, int | float) else None,
+        pseudonymised=record.pseudonymised,
+    )
