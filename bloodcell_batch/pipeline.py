@@ -19,7 +19,7 @@ from bloodcell_batch.records import Outcome, Rejection, RunCounts, ScanResult, S
 from bloodcell_batch.run_record import RunFacts, run_record
 from bloodcell_batch.slide_rules import slide_rule
 from bloodcell_batch.stages.decode import RgbDecoder, decode_ahead, make_decoder
-from bloodcell_batch.stages.dedup import DuplicateFilter
+from bloodcell_batch.stages.dedup import CrossSlideSearch, DuplicateFilter
 from bloodcell_batch.stages.infer import infer
 from bloodcell_batch.stages.interpret import Thresholds, interpret
 from bloodcell_batch.stages.scan import scan
@@ -97,17 +97,18 @@ def _run(
     workers = available_cpus() if config.workers is None else config.workers
     window = config.batch_size + min(config.batch_size, _MAX_WINDOW_AHEAD) + workers
     unique = DuplicateFilter(config.dedup, config.dedup_distance)
+    across = CrossSlideSearch(config.dedup, config.dedup_distance)
     thresholds = _thresholds(config, model)
     tally = SlideTally(found.found, len(found.ignored))
 
     decoder = make_decoder(found.root, model.header.preprocessing, limits, _rgb_decoder(config, observer))
     decoded = decode_ahead(found.files, decoder, workers, window)
     predicted = infer(unique(decoded), choice.backend, load_outlier_score(model), config.batch_size)
-    outcomes = tally(interpret(predicted, thresholds))
+    outcomes = across(tally(interpret(predicted, thresholds)))
     failures = _record(outcomes, journal, tally.counts, observer, len(found.files))
     clock.lap("classify")
 
-    matches = unique.cross_slide_matches()
+    matches = across.matches()
     slides = tally.differentials(matches)
     clock.lap("cross-slide")
     if not tally.counts.balanced():

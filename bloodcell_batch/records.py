@@ -99,23 +99,24 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What decoding learned about a file. `sha256` is of the file's bytes (hex); `phash` is 32 bytes, row-major."""
+    """What decoding learned about a file. `sha256` is of the file's bytes (hex); `phash` is 32 bytes, row-major;
+    `pixel_digest` identifies the full-size decoded RGB image whatever the file format (16 bytes; empty where the facts
+    come from a published table, which doesn't tell it)."""
 
     sha256: str
     phash: bytes
     width: int
     height: int
     quality: Quality
+    pixel_digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """A decoded image: `pixels` is the model input, uint8 of shape (S, S, 3), RGB; `pixel_digest` identifies the
-    full-size decoded RGB image whatever the file format."""
+    """A decoded image: `pixels` is the model input, uint8 of shape (S, S, 3), RGB."""
 
     file: ImageFile
     facts: ImageFacts
-    pixel_digest: bytes
     pixels: NDArray[np.uint8]
 
 

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("training", "reports"),
     ("export",),
     ("stages",),
-    ("table_files",),
+    ("table_files", "stored_rows"),
     ("tables", "formats"),
     ("workbook",),
     ("backends",),

@@ -62,8 +62,9 @@ def decoder_of(reader: Reader, preprocessing: Preprocessing) -> Decoder:
             width=rgb.shape[1],
             height=rgb.shape[0],
             quality=measure_quality(thumbnail),
+            pixel_digest=pixel_digest(rgb),
         )
-        return DecodedImage(file, facts, pixel_digest(rgb), resize_image_to_input(image, preprocessing))
+        return DecodedImage(file, facts, resize_image_to_input(image, preprocessing))
 
     return decode
 

@@ -4,14 +4,22 @@ from collections.abc import Iterable, Iterator
 
 from bloodcell_batch.hamming import as_words, pairs_within
 from bloodcell_batch.hash_index import HashIndex
-from bloodcell_batch.records import CrossSlideMatch, DecodedImage, ImageFile, Rejection, Status
+from bloodcell_batch.records import (
+    CrossSlideMatch,
+    DecodedImage,
+    ImageFacts,
+    ImageFile,
+    Outcome,
+    Prediction,
+    Rejection,
+    Status,
+)
 
 
 class DuplicateFilter:
     """Passes the first of every group of equal pictures in a slide and turns the others into rejections.
 
     "Exact" compares the decoded pixels, "near" the 256-bit perceptual hashes. Images must arrive grouped by slide.
-    Whatever passes is remembered (about 60 bytes an image) for `cross_slide_matches`.
     """
 
     def __init__(self, mode: str, distance: int) -> None:
@@ -21,21 +29,58 @@ class DuplicateFilter:
         self._digests: dict[bytes, ImageFile] = {}
         self._index = HashIndex(distance)
         self._indexed: list[ImageFile] = []
-        self._kept: list[ImageFile] = []
-        self._kept_digests: list[bytes] = []
-        self._kept_hashes = bytearray()
-        self._hashed: list[int] = []
 
     def __call__(self, outcomes: Iterable[DecodedImage | Rejection]) -> Iterator[DecodedImage | Rejection]:
         """Filter a stream in order; rejections pass unchanged."""
         for outcome in outcomes:
             yield outcome if isinstance(outcome, Rejection) or self._mode == "off" else self._check(outcome)
 
-    def cross_slide_matches(self) -> tuple[CrossSlideMatch, ...]:
-        """Pairs of kept images in different slides that are the same picture, in path order."""
+    def _check(self, image: DecodedImage) -> DecodedImage | Rejection:
+        if image.file.slide_id != self._slide:
+            self._slide = image.file.slide_id
+            self._digests, self._index, self._indexed = {}, HashIndex(self._distance), []
+        first = self._digests.setdefault(image.facts.pixel_digest, image.file)
+        if first is not image.file:
+            return _duplicate(image, Status.EXACT_DUPLICATE, first, 0)
+        if self._mode == "near" and not image.facts.quality.is_blank:
+            hit = self._index.first_within(image.facts.phash)
+            if hit is not None:
+                position, distance = hit
+                # A copy of a dropped copy must name the picture that was kept.
+                self._digests[image.facts.pixel_digest] = self._indexed[position]
+                return _duplicate(image, Status.NEAR_DUPLICATE, self._indexed[position], distance)
+            self._index.add(image.facts.phash)
+            self._indexed.append(image.file)
+        return image
+
+
+class CrossSlideSearch:
+    """Remembers the pictures that a run kept, and finds those that are in two slides.
+
+    It looks at finished outcomes, so it does not matter where, or by which run, they were made: only their order does.
+    About 60 bytes an image.
+    """
+
+    def __init__(self, mode: str, distance: int) -> None:
+        self._mode = mode
+        self._distance = distance
+        self._kept: list[ImageFile] = []
+        self._digests: list[bytes] = []
+        self._hashes = bytearray()
+        self._hashed: list[int] = []
+
+    def __call__(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """Remember the pictures of a stream and pass everything on."""
+        for outcome in outcomes:
+            if isinstance(outcome, Prediction) and self._mode != "off":
+                self._remember(outcome.file, outcome.facts)
+            yield outcome
+
+    def matches(self) -> tuple[CrossSlideMatch, ...]:
+        """Pairs of kept images in different slides that are the same picture, in the order in which they came."""
         pairs = dict(self._equal_pixels())
         if self._mode == "near":
-            words = as_words(bytes(self._kept_hashes))
+            words = as_words(bytes(self._hashes))
             for i, j, distance in pairs_within(words, self._distance):
                 pairs.setdefault((self._hashed[i], self._hashed[j]), distance)
         return tuple(
@@ -45,32 +90,17 @@ class DuplicateFilter:
             if one.slide_id != other.slide_id
         )
 
-    def _check(self, image: DecodedImage) -> DecodedImage | Rejection:
-        if image.file.slide_id != self._slide:
-            self._slide = image.file.slide_id
-            self._digests, self._index, self._indexed = {}, HashIndex(self._distance), []
-        first = self._digests.setdefault(image.pixel_digest, image.file)
-        if first is not image.file:
-            return _duplicate(image, Status.EXACT_DUPLICATE, first, 0)
-        if self._mode == "near" and not image.facts.quality.is_blank:
-            hit = self._index.first_within(image.facts.phash)
-            if hit is not None:
-                position, distance = hit
-                # A copy of a dropped copy must name the picture that was kept.
-                self._digests[image.pixel_digest] = self._indexed[position]
-                return _duplicate(image, Status.NEAR_DUPLICATE, self._indexed[position], distance)
-            self._index.add(image.facts.phash)
-            self._indexed.append(image.file)
+    def _remember(self, file: ImageFile, facts: ImageFacts) -> None:
+        if self._mode == "near" and not facts.quality.is_blank:
             self._hashed.append(len(self._kept))
-            self._kept_hashes += image.facts.phash
-        self._kept.append(image.file)
-        self._kept_digests.append(image.pixel_digest)
-        return image
+            self._hashes += facts.phash
+        self._kept.append(file)
+        self._digests.append(facts.pixel_digest)
 
     def _equal_pixels(self) -> Iterator[tuple[tuple[int, int], int]]:
         """((i, j), 0) for each image and the first one with the same pixels."""
         first: dict[bytes, int] = {}
-        for i, digest in enumerate(self._kept_digests):
+        for i, digest in enumerate(self._digests):
             j = first.setdefault(digest, i)
             if j != i:
                 yield (j, i), 0

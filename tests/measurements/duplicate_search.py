@@ -51,8 +51,7 @@ def draw_hashes(kind: str, count: int, distance: int, seed: int = 0) -> Hashes:
 def filter_slide(hashes: Hashes, distance: int) -> int:
     """Pass the hashes as images of one slide through the filter; the number of near duplicates."""
     images = (
-        DecodedImage(ImageFile(f"slide/{i}", "slide", 0, 0), _facts(row), i.to_bytes(16, "big"), _PIXELS)
-        for i, row in enumerate(hashes)
+        DecodedImage(ImageFile(f"slide/{i}", "slide", 0, 0), _facts(row, i), _PIXELS) for i, row in enumerate(hashes)
     )
     unique = DuplicateFilter("near", distance)
     return sum(isinstance(outcome, Rejection) for outcome in unique(images))
@@ -96,8 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def _facts(row: NDArray[np.uint8]) -> ImageFacts:
-    return ImageFacts(sha256="", phash=row.tobytes(), width=360, height=363, quality=_QUALITY)
+def _facts(row: NDArray[np.uint8], number: int) -> ImageFacts:
+    digest = number.to_bytes(16, "big")
+    return ImageFacts("", row.tobytes(), width=360, height=363, quality=_QUALITY, pixel_digest=digest)
 
 
 if __name__ == "__main__":

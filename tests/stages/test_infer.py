@@ -61,7 +61,7 @@ class EchoBackend:
 
 def _image(number: int) -> DecodedImage:
     pixels = np.full((4, 4, 3), number, dtype=np.uint8)
-    return DecodedImage(ImageFile(f"{number:03d}", "s", 1, 0), FACTS, bytes([number]), pixels)
+    return DecodedImage(ImageFile(f"{number:03d}", "s", 1, 0), FACTS, pixels)
 
 
 def _bad(number: int) -> Rejection:
