@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bloodcell_batch.errors import UsageError
+from bloodcell_batch.sharding import parse_shard
 from bloodcell_batch.slide_rules import SlideBy
 
 CsvDialect = Literal["plain", "excel"]
@@ -56,6 +57,9 @@ class ClassifyConfig(CommandConfig):
     outlier_threshold: float | None = Field(
         None, gt=0, description="Cells with a higher outlier score stay unclassified; the model's own if unset"
     )
+    shard: str | None = Field(
+        None, description="Only the slides of part i of n, as i/n with i from 0 to n - 1; `merge` joins the results"
+    )
     csv_dialect: CsvDialect = Field(
         "plain", description="Form of CSV: plain for programs; excel marks UTF-8 and disarms what a spreadsheet changes"
     )
@@ -69,6 +73,27 @@ class ClassifyConfig(CommandConfig):
         if (self.slide_by == "manifest") != (self.slide_manifest is not None):
             raise ValueError("--slide-by manifest and --slide-manifest go together")
         return self
+
+    @field_validator("shard")
+    @classmethod
+    def _shard_exists(cls, shard: str | None) -> str | None:
+        return None if shard is None else str(parse_shard(shard))
+
+
+NOT_IN_THE_ROWS = frozenset(
+    {"model", "plan", "workers", "slide_manifest", "min_confidence", "outlier_threshold", "shard"}
+    | {"csv_dialect", "overwrite", "allow_failed"}
+)
+"""Options of `classify` that don't change a row, or are told better by something else that the run record says: the
+model's SHA-256, the thresholds in use, and the slides."""
+
+
+class MergeConfig(CommandConfig):
+    """Options of `merge`."""
+
+    csv_dialect: CsvDialect = Field("plain", description="Form of CSV, as for classify")
+    overwrite: bool = Field(False, description="Replace existing results")
+    allow_failed: int = Field(0, ge=0, description="Number of failed files that still counts as success (exit code 0)")
 
 
 class EvaluateConfig(CommandConfig):
@@ -176,7 +201,8 @@ def _explain(error: ValidationError, kind: type[BaseModel], file: Path | None) -
         for part in first["loc"][:-1]:
             table = table.model_fields[part].annotation
         return f"Unknown key {key!r} in {file or '--set'}; known keys: {', '.join(table.model_fields)}."
+    message = first["msg"].removeprefix("Value error, ")
     if not key:
-        return f"{first['msg'].removeprefix('Value error, ')}{source}."
+        return f"{message}{source}."
     flag = "--" + key.replace("_", "-")
-    return f"{flag} can't be {first['input']!r}{source}: {first['msg'][0].lower() + first['msg'][1:]}."
+    return f"{flag} can't be {first['input']!r}{source}: {message[0].lower() + message[1:]}."

@@ -13,6 +13,9 @@ from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.model_file import OUTLIER_PREFIX, ModelFile
 
 _MAX_DIRECTIONS = 128
+_ROWS = 64
+"""Rows multiplied at a time, always. Libraries multiply a few rows in another way than many, and then a cell's score
+would depend, in its last digits, on how many other cells are in the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,19 @@ class OutlierScore:
     residual: NDArray[np.float32]
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores (N,) of features (N, D): about 1 for cells like the training cells, larger for strangers."""
+        """Scores (N,) of features (N, D): about 1 for cells like the training cells, larger for strangers.
+
+        A cell's score is the same to the last bit whatever the other rows are.
+        """
+        scores = np.empty(len(features), dtype=np.float32)
+        for start in range(0, len(features), _ROWS):
+            some = features[start : start + _ROWS]
+            block = np.zeros((_ROWS, features.shape[1]), dtype=np.float32)
+            block[: len(some)] = some
+            scores[start : start + _ROWS] = self._scores_of_block(block)[: len(some)]
+        return scores
+
+    def _scores_of_block(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         centred = unit_length(features) - self.mean
         projected = centred @ self.directions.T
         energy = np.square(centred).sum(axis=1) - np.square(projected).sum(axis=1)

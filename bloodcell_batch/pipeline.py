@@ -1,4 +1,4 @@
-"""The program in one sentence: scan, decode, dedup, infer, interpret, tally, write."""
+"""The program in one sentence: scan, classify (decode, dedup, infer, interpret), tally, write."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,25 +8,21 @@ from pathlib import Path
 
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.ladder import Choice, open_backend
+from bloodcell_batch.classification import classify_files, thresholds_of
 from bloodcell_batch.config import ClassifyConfig
-from bloodcell_batch.cpus import available_cpus
-from bloodcell_batch.errors import ConservationError, InputError
+from bloodcell_batch.errors import ConservationError, InputError, UsageError
 from bloodcell_batch.model_file import ModelFile, open_model
-from bloodcell_batch.outlier import load_outlier_score
-from bloodcell_batch.preprocessing import IMAGE_SUFFIXES, DecodeLimits, decode_rgb
+from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Rejection, RunCounts, ScanResult, SlideDifferential, Status
 from bloodcell_batch.run_record import RunFacts, run_record
+from bloodcell_batch.shard_file import ShardRows, shard_file_of
+from bloodcell_batch.sharding import parse_shard, share_of
 from bloodcell_batch.slide_rules import slide_rule
-from bloodcell_batch.stages.decode import RgbDecoder, decode_ahead, make_decoder
-from bloodcell_batch.stages.dedup import CrossSlideSearch, DuplicateFilter
-from bloodcell_batch.stages.infer import infer
-from bloodcell_batch.stages.interpret import Thresholds, interpret
+from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.stages.tally import SlideTally
 from bloodcell_batch.stages.write import Journal, check_writable, open_journal, output_paths
-
-_MAX_WINDOW_AHEAD = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +57,16 @@ def classify_slides(
     config, observer = config or ClassifyConfig(), observer or NullObserver()
     clock = _Clock()
     paths = output_paths(out, config.csv_dialect)
+    if config.shard is not None and paths.images is None:
+        raise UsageError("--shard can't write to stdout: merge needs files.", hint="Give --out the name of a file.")
     check_writable(paths, overwrite=config.overwrite)
     model = open_model(config.model)
     found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))
     _check_found(found, observer)
+    if config.shard is not None:
+        found = share_of(found, parse_shard(config.shard))
+    if config.jpeg_decoder == "gpu":
+        observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
     clock.lap("scan")
     choice = open_backend(model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan))
     for refusal in choice.refused:
@@ -93,19 +95,17 @@ def _run(
     clock: "_Clock",
     command: Sequence[str],
 ) -> RunResult:
-    limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
-    workers = available_cpus() if config.workers is None else config.workers
-    window = config.batch_size + min(config.batch_size, _MAX_WINDOW_AHEAD) + workers
-    unique = DuplicateFilter(config.dedup, config.dedup_distance)
     across = CrossSlideSearch(config.dedup, config.dedup_distance)
-    thresholds = _thresholds(config, model)
+    thresholds = thresholds_of(config, model)
     tally = SlideTally(found.found, len(found.ignored))
 
-    decoder = make_decoder(found.root, model.header.preprocessing, limits, _rgb_decoder(config, observer))
-    decoded = decode_ahead(found.files, decoder, workers, window)
-    predicted = infer(unique(decoded), choice.backend, load_outlier_score(model), config.batch_size)
-    outcomes = across(tally(interpret(predicted, thresholds)))
-    failures = _record(outcomes, journal, tally.counts, observer, len(found.files))
+    outcomes = classify_files(found.files, found.root, model, choice.backend, config)
+    shard_rows = ShardRows()
+    if config.shard is not None:
+        outcomes = shard_rows(outcomes)
+    failures = record_outcomes(
+        across(tally(outcomes)), journal, tally.counts, observer, "classifying", len(found.files)
+    )
     clock.lap("classify")
 
     matches = across.matches()
@@ -113,6 +113,8 @@ def _run(
     clock.lap("cross-slide")
     if not tally.counts.balanced():
         raise ConservationError(f"The counts don't add up: {tally.counts}.", hint="This is a bug; please report it.")
+    if config.shard is not None and journal.images is not None:
+        shard_rows.write(shard_file_of(journal.images), clock.started.isoformat())
     journal.publish(
         slides,
         matches,
@@ -137,12 +139,12 @@ def _run(
     return RunResult(tally.counts, slides, found.unreadable_folders, clock.total())
 
 
-def _record(
-    outcomes: Iterable[Outcome], journal: Journal, counts: RunCounts, observer: Observer, total: int
+def record_outcomes(
+    outcomes: Iterable[Outcome], journal: Journal, counts: RunCounts, observer: Observer, task: str, total: int
 ) -> list[Rejection]:
-    """Journal every outcome and return those that failed."""
+    """Journal every outcome and return those that failed; the observer is told of a task of `total` files."""
     failures: list[Rejection] = []
-    observer.started("classifying", total)
+    observer.started(task, total)
     try:
         for outcome in _observed(outcomes, observer, counts):
             journal.append(outcome)
@@ -157,23 +159,6 @@ def _observed(outcomes: Iterable[Outcome], observer: Observer, counts: RunCounts
     for done, outcome in enumerate(outcomes, start=1):
         yield outcome
         observer.advanced(done, counts)
-
-
-def _rgb_decoder(config: ClassifyConfig, observer: Observer) -> RgbDecoder:
-    if config.jpeg_decoder == "cpu":
-        return decode_rgb
-    from bloodcell_batch.gpu_jpeg import gpu_rgb_decoder  # noqa: PLC0415 - imports torch
-
-    observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
-    return gpu_rgb_decoder()
-
-
-def _thresholds(config: ClassifyConfig, model: ModelFile) -> Thresholds:
-    header = model.header
-    return Thresholds(
-        confidence=header.review_threshold if config.min_confidence is None else config.min_confidence,
-        outlier=header.outlier.threshold if config.outlier_threshold is None else config.outlier_threshold,
-    )
 
 
 def _check_found(found: ScanResult, observer: Observer) -> None:

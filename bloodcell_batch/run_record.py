@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from bloodcell_batch.differential import DENOMINATOR
 from bloodcell_batch.labels import RESEARCH_USE_ONLY
 from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts, ScanResult, Status
+from bloodcell_batch.sharding import parse_shard
 from bloodcell_batch.tables import SCHEMA_VERSION, printable
 
 _PACKAGES = ("numpy", "pillow", "simplejpeg", "pyarrow", "openvino", "torch", "timm")
@@ -40,7 +41,6 @@ class RunFacts:
 
 def run_record(facts: RunFacts) -> str:
     """The run record as indented JSON with a final newline."""
-    seconds = facts.timings["total"]
     document: dict[str, Any] = {
         "bloodcell_batch": __version__,
         "schema_version": SCHEMA_VERSION,
@@ -50,6 +50,7 @@ def run_record(facts: RunFacts) -> str:
         "finished": datetime.now(UTC).isoformat(),
         "input": printable(facts.scan.root),
         "config": facts.config.model_dump(mode="json"),
+        **_shard(facts.config.shard, facts.scan.listing_sha256),
         "thresholds": facts.thresholds,
         "denominator": DENOMINATOR,
         "model": {
@@ -62,23 +63,42 @@ def run_record(facts: RunFacts) -> str:
             "description": facts.backend_description,
             "skipped": list(facts.backends_skipped),
         },
-        "counts": {
-            "found": facts.counts.found,
-            **{status.value: facts.counts.by_status[status] for status in Status},
-            "ignored": facts.counts.ignored,
-        },
-        "throughput": {"images_per_second": round(facts.counts.done / seconds, 1) if seconds else None},
+        "counts": counts_of(facts.counts),
+        "throughput": throughput(facts.counts, facts.timings["total"]),
         "timings_seconds": {name: round(value, 3) for name, value in facts.timings.items()},
-        "failures": [_failure(rejection) for rejection in facts.failures],
-        "cross_slide_duplicates": [
-            {"paths": [printable(match.path), printable(match.other_path)], "distance": match.distance}
-            for match in facts.matches
-        ],
+        **findings(facts.failures, facts.matches),
         "unreadable_folders": [printable(folder) for folder in facts.scan.unreadable_folders],
         "ignored": [{"path": printable(file.path), "why": file.why} for file in facts.scan.ignored],
         "versions": versions(),
     }
+    return as_json(document)
+
+
+def as_json(document: Mapping[str, Any]) -> str:
+    """The text of a run record."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def counts_of(counts: RunCounts) -> dict[str, int]:
+    """The entry `counts`."""
+    by_status = {status.value: counts.by_status[status] for status in Status}
+    return {"found": counts.found, **by_status, "ignored": counts.ignored}
+
+
+def throughput(counts: RunCounts, seconds: float) -> dict[str, float | None]:
+    """The entry `throughput`."""
+    return {"images_per_second": round(counts.done / seconds, 1) if seconds else None}
+
+
+def findings(failures: Sequence[Rejection], matches: Sequence[CrossSlideMatch]) -> dict[str, Any]:
+    """The entries `failures` and `cross_slide_duplicates`."""
+    return {
+        "failures": [_failure(rejection) for rejection in failures],
+        "cross_slide_duplicates": [
+            {"paths": [printable(match.path), printable(match.other_path)], "distance": match.distance}
+            for match in matches
+        ],
+    }
 
 
 def versions() -> dict[str, str]:
@@ -90,6 +110,13 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def _shard(text: str | None, listing_sha256: str) -> dict[str, Any]:
+    if text is None:
+        return {}
+    shard = parse_shard(text)
+    return {"shard": {"index": shard.index, "count": shard.count, "listing_sha256": listing_sha256}}
 
 
 def _failure(rejection: Rejection) -> dict[str, str]:

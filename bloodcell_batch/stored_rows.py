@@ -85,7 +85,7 @@ def _prediction(values: dict[str, Any], file: ImageFile, status: Status, reason:
 
 def _facts(values: dict[str, Any], reason: Reason | None) -> ImageFacts:
     contrast = float(values["contrast"])
-    if reason is Reason.NO_CONTRAST and contrast >= BLANK_CONTRAST:
+    if reason is Reason.NO_CONTRAST and contrast == BLANK_CONTRAST:
         # 1.996 is 2.0 in the table, but the picture is blank all the same, and its hash must not be compared.
         contrast = math.nextafter(BLANK_CONTRAST, 0)
     return ImageFacts(

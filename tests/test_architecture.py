@@ -17,8 +17,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("commands",),
     ("console", "diagnosis"),
     ("benchmarking",),
+    ("merge",),
     ("pipeline", "model_card"),
+    ("merged_record",),
     ("run_record",),
+    ("classification", "shard_file"),
     ("training", "reports"),
     ("export",),
     ("stages",),
@@ -35,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("perceptual_hash",),
     ("recipe", "comparison_config", "results_config", "benchmark_config"),
     ("config",),
-    ("slide_rules", "differential", "progress", "cpus", "publishing"),
+    ("slide_rules", "differential", "progress", "cpus", "publishing", "sharding"),
     ("records",),
     ("labels",),
     ("errors",),
@@ -129,9 +132,9 @@ def test_every_module_has_a_layer() -> None:
 def test_help_leaves_heavy_libraries_alone() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli import app\n"
-        "for command in ('', 'classify', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'benchmark', 'model-card', "
-        "'export-trt', 'export-onnx', 'export-openvino', 'differential', 'report', 'review', 'review export', "
-        "'review import', 'concordance', 'export-fhir', 'pseudonymize'):\n"
+        "for command in ('', 'classify', 'merge', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'benchmark', "
+        "'model-card', 'export-trt', 'export-onnx', 'export-openvino', 'differential', 'report', 'review', "
+        "'review export', 'review import', 'concordance', 'export-fhir', 'pseudonymize'):\n"
         "    result = CliRunner().invoke(app, [*command.split(), '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"
         "heavy = {'torch', 'torchvision', 'timm', 'pandas', 'lightning', 'openvino', 'pyarrow', 'scipy', 'numpy'}\n"

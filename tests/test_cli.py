@@ -20,6 +20,7 @@ from bloodcell_batch.errors import ExitCode
 
 COMMANDS = (
     "classify",
+    "merge",
     "differential",
     "report",
     "review",

@@ -167,3 +167,13 @@ class TestLoad:
         with pytest.raises(ModelFileError, match="wrong shapes") as caught:
             load_outlier_score(_save(tmp_path, tensors))
         assert caught.value.hint
+
+
+@pytest.mark.parametrize("width", [WIDTH, 1280])
+def test_the_score_of_a_cell_does_not_depend_on_the_rest_of_the_batch(width: int) -> None:
+    rng = np.random.default_rng(3)
+    features = np.abs(rng.normal(size=(256, width))).astype(np.float32)
+    score = fit_outlier_score(features, np.arange(256) % CLASSES, CLASSES)
+    expected = score(features)
+    for start, count in ((0, 1), (1, 1), (3, 2), (7, 5), (100, 63), (10, 64), (0, 65), (56, 200)):
+        assert (score(features[start : start + count]) == expected[start : start + count]).all(), (start, count)

@@ -8,8 +8,8 @@ import typer
 
 from bloodcell_batch.backends import BACKEND_NAMES
 from bloodcell_batch.commands.options import Log, LogFormat, Quiet, errors_as_text, option
+from bloodcell_batch.commands.summary import conclude
 from bloodcell_batch.config import ClassifyConfig, resolve
-from bloodcell_batch.errors import ExitCode
 from bloodcell_batch.formats import format_names
 
 _Config = ClassifyConfig
@@ -44,6 +44,7 @@ def classify(
     max_megapixels: Annotated[float | None, option(_Config, "max_megapixels", metavar="MP")] = None,
     min_confidence: Annotated[float | None, option(_Config, "min_confidence", metavar="PROBABILITY")] = None,
     outlier_threshold: Annotated[float | None, option(_Config, "outlier_threshold", metavar="SCORE")] = None,
+    shard: Annotated[str | None, option(_Config, "shard", metavar="I/N")] = None,
     csv_dialect: Annotated[str | None, option(_Config, "csv_dialect")] = None,
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
     allow_failed: Annotated[int | None, option(_Config, "allow_failed", metavar="FILES")] = None,
@@ -58,14 +59,9 @@ def classify(
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
     with errors_as_text(log_format):
         settings = resolve(_Config, flags, config)
-        from bloodcell_batch.console import describe_counts, make_observer  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.console import make_observer  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.pipeline import classify_slides  # noqa: PLC0415
 
         observer = make_observer(quiet=quiet, log_format=log_format)
         result = classify_slides(folder, out, settings, observer, command=sys.argv)
-        observer.slides(result.slides)
-        counts = result.counts
-        total = f"{counts.found:,} files in {len(result.slides)} slides: {describe_counts(counts)}"
-        observer.note(f"{total}, {counts.ignored:,} ignored; {result.seconds:.1f} s", out=out)
-        if counts.by_status["failed"] > settings.allow_failed or result.unreadable_folders:  # type: ignore[index]
-            raise typer.Exit(ExitCode.COMPLETE_WITH_FAILED_FILES)
+        conclude(result, out, observer, settings.allow_failed)

@@ -38,14 +38,17 @@ def scan(root: Path, rule: SlideRule = by_parent) -> ScanResult:
             files.append(_image_file(path, entry, rule))
     if "" in unreadable:
         raise InputError(f"The folder {root} can't be read.", hint="Check its permissions.")
-    files.sort(key=_order)
+    files.sort(key=table_order)
     ignored.sort(key=lambda file: file.path)
     return ScanResult(str(root), tuple(files), tuple(ignored), tuple(sorted(unreadable)))
 
 
-def _order(file: ImageFile) -> tuple[str, bool, str]:
-    """Slide, then path. Of two equal pictures the first is kept, and a name that starts with `~` marks a backup or
-    temporary copy by long convention: it comes after its original also where that is named in another script."""
+def table_order(file: ImageFile) -> tuple[str, bool, str]:
+    """What the rows of the image table are sorted by: slide, then path.
+
+    Of two equal pictures the first is kept, and a name that starts with `~` marks a backup or temporary copy by long
+    convention: it comes after its original also where that is named in another script.
+    """
     return file.slide_id, file.path.rpartition("/")[2].startswith("~"), file.path
 
 

@@ -132,6 +132,11 @@ class Journal:
         for stale in folder.glob("part-*.parquet"):  # left behind by a killed run
             stale.unlink()
 
+    @property
+    def images(self) -> Path | None:
+        """Where the image table will be published; None for stdout."""
+        return self._paths.images
+
     def append(self, outcome: Outcome) -> None:
         """Add the row of one file."""
         self._rows.append(outcome)
