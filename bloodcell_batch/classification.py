@@ -1,8 +1,11 @@
 """From image files to outcomes: decode, dedup, infer, interpret. The same on every machine that takes part in a run."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from bloodcell_batch.backends.contract import Backend
+from bloodcell_batch.backends.ladder import Choice
 from bloodcell_batch.config import ClassifyConfig
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.model_file import ModelFile
@@ -15,6 +18,61 @@ from bloodcell_batch.stages.infer import infer
 from bloodcell_batch.stages.interpret import Thresholds, interpret
 
 _MAX_WINDOW_AHEAD = 1024
+
+
+class Classifier(Protocol):
+    """Classifies the images of a run, wherever."""
+
+    @property
+    def name(self) -> str:
+        """Of the backend, as on the command line."""
+
+    @property
+    def description(self) -> str:
+        """Runtime, device and precision."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Why each better backend is not used."""
+
+    def classify(self, files: Sequence[ImageFile]) -> Iterator[Outcome]:
+        """The outcome of every file, in order; `files` are whole slides."""
+
+    def close(self) -> None:
+        """Release what it holds; closing twice is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalClassifier:
+    """Classifies in this process, on the backend of `choice`."""
+
+    choice: Choice
+    root: str
+    model: ModelFile
+    config: ClassifyConfig
+
+    @property
+    def name(self) -> str:
+        """See `Classifier`."""
+        return self.choice.name
+
+    @property
+    def description(self) -> str:
+        """See `Classifier`."""
+        return self.choice.backend.description
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """See `Classifier`."""
+        return self.choice.skipped
+
+    def classify(self, files: Sequence[ImageFile]) -> Iterator[Outcome]:
+        """See `Classifier`."""
+        return classify_files(files, self.root, self.model, self.choice.backend, self.config)
+
+    def close(self) -> None:
+        """See `Classifier`."""
+        self.choice.backend.close()
 
 
 def classify_files(

@@ -60,6 +60,12 @@ class ClassifyConfig(CommandConfig):
     shard: str | None = Field(
         None, description="Only the slides of part i of n, as i/n with i from 0 to n - 1; `merge` joins the results"
     )
+    engine: Literal["local", "ray"] = Field(
+        "local", description="Where the slides are classified: here, or on a Ray cluster"
+    )
+    ray_address: str | None = Field(
+        None, description="For --engine ray: a running cluster, or auto to find it; Ray starts on this machine if unset"
+    )
     csv_dialect: CsvDialect = Field(
         "plain", description="Form of CSV: plain for programs; excel marks UTF-8 and disarms what a spreadsheet changes"
     )
@@ -74,6 +80,12 @@ class ClassifyConfig(CommandConfig):
             raise ValueError("--slide-by manifest and --slide-manifest go together")
         return self
 
+    @model_validator(mode="after")
+    def _address_is_of_ray(self) -> Self:
+        if self.ray_address is not None and self.engine != "ray":
+            raise ValueError("--ray-address needs --engine ray")
+        return self
+
     @field_validator("shard")
     @classmethod
     def _shard_exists(cls, shard: str | None) -> str | None:
@@ -82,7 +94,7 @@ class ClassifyConfig(CommandConfig):
 
 NOT_IN_THE_ROWS = frozenset(
     {"model", "plan", "workers", "slide_manifest", "min_confidence", "outlier_threshold", "shard"}
-    | {"csv_dialect", "overwrite", "allow_failed"}
+    | {"engine", "ray_address", "csv_dialect", "overwrite", "allow_failed"}
 )
 """Options of `classify` that don't change a row, or are told better by something else that the run record says: the
 model's SHA-256, the thresholds in use, and the slides."""

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bloodcell_batch.backends.contract import BackendOptions
-from bloodcell_batch.backends.ladder import Choice, open_backend
-from bloodcell_batch.classification import classify_files, thresholds_of
+from bloodcell_batch.backends.ladder import open_backend
+from bloodcell_batch.classification import Classifier, LocalClassifier, thresholds_of
 from bloodcell_batch.config import ClassifyConfig
-from bloodcell_batch.errors import ConservationError, InputError, UsageError
+from bloodcell_batch.errors import BackendError, ConservationError, InputError, UsageError
 from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.progress import NullObserver, Observer
@@ -57,8 +57,8 @@ def classify_slides(
     config, observer = config or ClassifyConfig(), observer or NullObserver()
     clock = _Clock()
     paths = output_paths(out, config.csv_dialect)
-    if config.shard is not None and paths.images is None:
-        raise UsageError("--shard can't write to stdout: merge needs files.", hint="Give --out the name of a file.")
+    if paths.images is None:
+        _check_stdout_will_do(config)
     check_writable(paths, overwrite=config.overwrite)
     model = open_model(config.model)
     found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))
@@ -68,27 +68,47 @@ def classify_slides(
     if config.jpeg_decoder == "gpu":
         observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
     clock.lap("scan")
-    choice = open_backend(model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan))
-    for refusal in choice.refused:
-        observer.warn(refusal)
+    classifier = _open_classifier(found, model, config, observer)
     observer.note(
-        f"model {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}",
+        f"model {model.header.name} ({model.sha256[:12]}) on {classifier.description}",
         model_sha256=model.sha256,
-        backend=choice.name,
-        skipped=list(choice.skipped),
+        backend=classifier.name,
+        skipped=list(classifier.skipped),
     )
     clock.lap("load")
     try:
         with open_journal(paths) as journal:
-            return _run(found, model, choice, config, journal, observer, clock, command)
+            return _run(found, model, classifier, config, journal, observer, clock, command)
     finally:
-        choice.backend.close()
+        classifier.close()
+
+
+def _check_stdout_will_do(config: ClassifyConfig) -> None:
+    hint = "Give --out the name of a file."
+    if config.shard is not None:
+        raise UsageError("--shard can't write to stdout: merge needs files.", hint=hint)
+    if config.engine == "ray":
+        raise UsageError("--engine ray can't write to stdout: Ray writes messages there.", hint=hint)
+
+
+def _open_classifier(found: ScanResult, model: ModelFile, config: ClassifyConfig, observer: Observer) -> Classifier:
+    if config.engine == "ray":
+        try:
+            from bloodcell_batch.ray_cluster import RayClassifier  # noqa: PLC0415 - Ray is an extra
+        except ModuleNotFoundError as error:
+            hint = "Install it: pip install 'bloodcell-batch[ray]'."
+            raise BackendError(f"--engine ray needs the package {error.name}.", hint=hint) from error
+        return RayClassifier(found.root, found.files, model, config, observer)
+    choice = open_backend(model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan))
+    for refusal in choice.refused:
+        observer.warn(refusal)
+    return LocalClassifier(choice, found.root, model, config)
 
 
 def _run(
     found: ScanResult,
     model: ModelFile,
-    choice: Choice,
+    classifier: Classifier,
     config: ClassifyConfig,
     journal: Journal,
     observer: Observer,
@@ -99,7 +119,7 @@ def _run(
     thresholds = thresholds_of(config, model)
     tally = SlideTally(found.found, len(found.ignored))
 
-    outcomes = classify_files(found.files, found.root, model, choice.backend, config)
+    outcomes = classifier.classify(found.files)
     shard_rows = ShardRows()
     if config.shard is not None:
         outcomes = shard_rows(outcomes)
@@ -124,9 +144,9 @@ def _run(
                 config=config,
                 thresholds={"confidence": thresholds.confidence, "outlier": thresholds.outlier},
                 model=model,
-                backend=choice.name,
-                backend_description=choice.backend.description,
-                backends_skipped=choice.skipped,
+                backend=classifier.name,
+                backend_description=classifier.description,
+                backends_skipped=classifier.skipped,
                 scan=found,
                 counts=tally.counts,
                 failures=failures,

@@ -19,8 +19,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("benchmarking",),
     ("merge",),
     ("pipeline", "model_card"),
-    ("merged_record",),
+    ("merged_record", "ray_cluster"),
     ("run_record",),
+    ("ray_worker",),
     ("classification", "shard_file"),
     ("training", "reports"),
     ("export",),
@@ -62,6 +63,7 @@ ONLY_IN = {
     "imblearn": {"training.oversampling"},
     "imagehash": {"benchmarking.plain"},
     "optuna": {"training.tuning"},
+    "ray": {"ray_cluster"},
 }
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "engine"}
 

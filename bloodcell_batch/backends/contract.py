@@ -18,13 +18,15 @@ class BackendOptions:
     """What the user may ask of a backend.
 
     `named` is true if the user named the backend: it must then run or say why not. `batch` is the number of images
-    that will be handed over at a time. `plan` is a TensorRT plan elsewhere than beside the model.
+    that will be handed over at a time. `plan` is a TensorRT plan elsewhere than beside the model. `threads` is how many
+    processors to use; all that there are if None.
     """
 
     precision: Precision = "auto"
     batch: int = 256
     plan: Path | None = None
     named: bool = False
+    threads: int | None = None
 
 
 class Backend(Protocol):

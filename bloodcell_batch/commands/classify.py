@@ -45,6 +45,8 @@ def classify(
     min_confidence: Annotated[float | None, option(_Config, "min_confidence", metavar="PROBABILITY")] = None,
     outlier_threshold: Annotated[float | None, option(_Config, "outlier_threshold", metavar="SCORE")] = None,
     shard: Annotated[str | None, option(_Config, "shard", metavar="I/N")] = None,
+    engine: Annotated[str | None, option(_Config, "engine")] = None,
+    ray_address: Annotated[str | None, option(_Config, "ray_address", metavar="ADDRESS")] = None,
     csv_dialect: Annotated[str | None, option(_Config, "csv_dialect")] = None,
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
     allow_failed: Annotated[int | None, option(_Config, "allow_failed", metavar="FILES")] = None,
