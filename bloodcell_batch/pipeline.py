@@ -15,6 +15,7 @@ from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Rejection, RunCounts, ScanResult, SlideDifferential, Status
+from bloodcell_batch.remote_output import local_output
 from bloodcell_batch.run_record import RunFacts, run_record
 from bloodcell_batch.shard_file import ShardRows, shard_file_of
 from bloodcell_batch.sharding import parse_shard, share_of
@@ -36,7 +37,7 @@ class RunResult:
 
 
 def classify_slides(
-    root: Path,
+    root: Path | str,
     out: str,
     config: ClassifyConfig | None = None,
     observer: Observer | None = None,
@@ -45,8 +46,8 @@ def classify_slides(
     """Classify every image under `root` and publish the tables and the run record at `out`.
 
     Args:
-        root: folder with the slide folders.
-        out: path ending in a suffix of `OUTPUT_FORMATS`, or "-" for CSV on stdout.
+        root: folder with the slide folders, or its URL.
+        out: path or URL ending in a suffix of `OUTPUT_FORMATS`, or "-" for CSV on stdout.
         config: options; the defaults if not given.
         observer: told what happens.
         command: the command line, for the run record.
@@ -55,6 +56,13 @@ def classify_slides(
         BloodcellBatchError: nothing was published; the text says what to do.
     """
     config, observer = config or ClassifyConfig(), observer or NullObserver()
+    with local_output(out, overwrite=config.overwrite) as local:
+        return _classify(root, local, config, observer, command)
+
+
+def _classify(
+    root: Path | str, out: str, config: ClassifyConfig, observer: Observer, command: Sequence[str]
+) -> RunResult:
     clock = _Clock()
     paths = output_paths(out, config.csv_dialect)
     if paths.images is None:

@@ -34,6 +34,7 @@ from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.ray_worker import Job, SlideWorker, WorkerFacts
 from bloodcell_batch.records import ImageFile, Outcome
+from bloodcell_batch.storage import is_url
 
 _LOST = (RayActorError, ObjectLostError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 _QUEUED = 2  # groups of slides at a worker: one that runs and one that waits, so that it is never idle
@@ -262,7 +263,13 @@ def _job(root: str, files: Sequence[ImageFile], model: ModelFile, config: Classi
     absolute = {name: path.absolute() for name in ("model", "plan") if (path := getattr(config, name)) is not None}
     data = model.path.read_bytes() if config.model is not None else b""
     first = files[0].path if files else ""
-    return Job(str(Path(root).absolute()), first, data, model.sha256, config.model_copy(update=absolute))
+    return Job(
+        root if is_url(root) else str(Path(root).absolute()),
+        first,
+        data,
+        model.sha256,
+        config.model_copy(update=absolute),
+    )
 
 
 def _connect(address: str | None) -> None:

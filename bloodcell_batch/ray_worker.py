@@ -16,14 +16,15 @@ from bloodcell_batch.config import ClassifyConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.records import ImageFile, Outcome
+from bloodcell_batch.storage import is_url
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What every worker of a run must know.
 
-    `root` is the scanned folder as an absolute path, `first` a file in it that must be there; `model` is the content
-    of the model file, empty for the one in the package, and `sha256` its digest (hex).
+    `root` is the scanned folder as an absolute path or URL, `first` a file in it that must be there; `model` is the
+    content of the model file, empty for the one in the package, and `sha256` its digest (hex).
     """
 
     root: str
@@ -63,9 +64,10 @@ class SlideWorker:
         """
         warnings.filterwarnings("ignore", module=r"PIL\.")
         node = socket.gethostname()
-        if not os.path.lexists(os.path.join(self._job.root, self._job.first)):
+        root = self._job.root
+        if not is_url(root) and not os.path.lexists(os.path.join(root, self._job.first)):
             hint = "Every node of the cluster must see the slides under the same path, as on a network drive."
-            raise InputError(f"The node {node} doesn't see {self._job.first!r} in {self._job.root}.", hint=hint)
+            raise InputError(f"The node {node} doesn't see {self._job.first!r} in {root}.", hint=hint)
         self._model = self._open_model()
         config = self._config
         options = BackendOptions(config.precision, config.batch_size, config.plan, threads=self._cpus)

@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("benchmarking",),
     ("merge",),
     ("pipeline", "model_card"),
-    ("merged_record", "ray_cluster"),
+    ("merged_record", "ray_cluster", "remote_output"),
     ("run_record",),
     ("ray_worker",),
     ("classification", "shard_file"),
@@ -39,7 +39,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("perceptual_hash",),
     ("recipe", "comparison_config", "results_config", "benchmark_config"),
     ("config",),
-    ("slide_rules", "differential", "progress", "cpus", "publishing", "sharding"),
+    ("storage",),
+    ("slide_rules", "differential", "progress", "cpus", "publishing", "sharding", "remote"),
     ("records",),
     ("labels",),
     ("errors",),
@@ -64,6 +65,7 @@ ONLY_IN = {
     "imagehash": {"benchmarking.plain"},
     "optuna": {"training.tuning"},
     "ray": {"ray_cluster"},
+    "fsspec": {"remote"},
 }
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "engine"}
 

@@ -16,12 +16,17 @@ _Config = ClassifyConfig
 
 
 def classify(
-    folder: Annotated[Path, typer.Argument(help="Folder with one folder of images per slide.", metavar="FOLDER")],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            help="Folder with one folder of images per slide, or its URL, such as s3://bucket/slides.", metavar="FOLDER"
+        ),
+    ],
     out: Annotated[
         str,
         typer.Option(
             help=f"Result table, {format_names()}; NAME.slides.* and NAME.run.json are written beside it "
-            "(a workbook holds all of it). "
+            "(a workbook holds all of it). It may be a URL. "
             "Use - for CSV on stdout.",
             metavar="FILE",
         ),
