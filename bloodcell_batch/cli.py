@@ -14,6 +14,7 @@ from bloodcell_batch.commands.doctor import doctor
 from bloodcell_batch.commands.evaluate import evaluate
 from bloodcell_batch.commands.export import export_onnx, export_openvino, export_trt
 from bloodcell_batch.commands.export_fhir import export_fhir
+from bloodcell_batch.commands.merge import merge
 from bloodcell_batch.commands.model_card import model_card
 from bloodcell_batch.commands.pseudonymize import pseudonymize
 from bloodcell_batch.commands.report import report
@@ -52,6 +53,7 @@ def _print_version(*, on: bool) -> None:
 
 
 app.command()(classify)
+app.command()(merge)
 app.command()(differential)
 app.command()(report)
 app.add_typer(review, name="review")

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bloodcell_batch.errors import UsageError
+from bloodcell_batch.sharding import parse_shard
 from bloodcell_batch.slide_rules import SlideBy
 
 CsvDialect = Literal["plain", "excel"]
@@ -72,6 +73,15 @@ class ClassifyConfig(CommandConfig):
     outlier_threshold: float | None = Field(
         None, gt=0, description="Cells with a higher outlier score stay unclassified; the model's own if unset"
     )
+    shard: str | None = Field(
+        None, description="Only the slides of part i of n, as i/n with i from 0 to n - 1; `merge` joins the results"
+    )
+    engine: Literal["local", "ray"] = Field(
+        "local", description="Where the slides are classified: here, or on a Ray cluster"
+    )
+    ray_address: str | None = Field(
+        None, description="For --engine ray: a running cluster, or auto to find it; Ray starts on this machine if unset"
+    )
     csv_dialect: CsvDialect = Field(
         "plain", description="Form of CSV: plain for programs; excel marks UTF-8 and disarms what a spreadsheet changes"
     )
@@ -96,9 +106,39 @@ class ClassifyConfig(CommandConfig):
             raise ValueError("--slide-by regex and --slide-regex go together")
         if self.update and self.overwrite:
             raise ValueError("--update and --overwrite exclude each other: --overwrite does everything anew")
+        if self.update and self.engine == "ray":
+            raise ValueError("--update and --engine ray exclude each other: what is left to do is done on one machine")
         if (self.slide_by == "manifest") != (self.slide_manifest is not None):
             raise ValueError("--slide-by manifest and --slide-manifest go together")
         return self
+
+    @model_validator(mode="after")
+    def _address_is_of_ray(self) -> Self:
+        if self.ray_address is not None and self.engine != "ray":
+            raise ValueError("--ray-address needs --engine ray")
+        return self
+
+    @field_validator("shard")
+    @classmethod
+    def _shard_exists(cls, shard: str | None) -> str | None:
+        return None if shard is None else str(parse_shard(shard))
+
+
+NOT_IN_THE_ROWS = frozenset(
+    {"model", "require_model_sha256", "backend", "plan", "workers", "slide_manifest", "min_confidence"}
+    | {"outlier_threshold", "shard", "engine", "ray_address", "csv_dialect", "file_timeout", "audit_log", "overwrite"}
+    | {"update", "allow_failed"}
+)
+"""Options of `classify` that don't change a row, or are told better by something else that the run record says: the
+model's SHA-256, the thresholds in use, and the slides."""
+
+
+class MergeConfig(CommandConfig):
+    """Options of `merge`."""
+
+    csv_dialect: CsvDialect = Field("plain", description="Form of CSV, as for classify")
+    overwrite: bool = Field(False, description="Replace existing results")
+    allow_failed: int = Field(0, ge=0, description="Number of failed files that still counts as success (exit code 0)")
 
 
 class EvaluateConfig(CommandConfig):
@@ -223,8 +263,8 @@ def _explain(error: ValidationError, kind: type[BaseModel], file: Path | None) -
         for part in first["loc"][:-1]:
             table = table.model_fields[part].annotation
         return f"Unknown key {key!r} in {file or '--set'}; known keys: {', '.join(table.model_fields)}."
+    message = first["msg"].removeprefix("Value error, ")
     if not key:
-        return f"{first['msg'].removeprefix('Value error, ')}{source}."
+        return f"{message}{source}."
     flag = "--" + key.replace("_", "-")
-    why = first["msg"].removeprefix("Value error, ")
-    return f"{flag} can't be {first['input']!r}{source}: {why[0].lower() + why[1:]}."
+    return f"{flag} can't be {first['input']!r}{source}: {message[0].lower() + message[1:]}."

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,8 +16,8 @@ from filelock import FileLock, Timeout
 
 from bloodcell_batch.errors import LockedError, OutputError
 from bloodcell_batch.publishing import written_whole
-from bloodcell_batch.records import ImageFile, KnownImage, Outcome, Rejection
-from bloodcell_batch.stored_rows import DETAIL, as_known, outcomes_of
+from bloodcell_batch.records import ImageFile, Outcome, Rejection
+from bloodcell_batch.stored_rows import DETAIL, outcomes_of
 from bloodcell_batch.tables import IMAGE_COLUMNS, IMAGE_SCHEMA, to_batch
 
 ROWS_PER_PART = 8192
@@ -117,14 +118,14 @@ class Journal:
             partial.write_text(json.dumps(dict(key)), encoding="utf-8")
         return why
 
-    def known(self, files: Sequence[ImageFile]) -> Iterator[KnownImage | Rejection]:
+    def outcomes(self, files: Sequence[ImageFile]) -> Iterator[Outcome]:
         """The rows that `resume` kept, for the `resumed` first of `files`."""
         start = 0
         for part in self._parts[:]:
             for batch in pq.ParquetFile(part).iter_batches(batch_size=ROWS_PER_PART):
                 now = files[start : start + len(batch)]
                 for outcome, file in zip(outcomes_of(batch), now, strict=True):
-                    yield as_known(outcome, file)
+                    yield replace(outcome, file=file)
                 start += len(batch)
 
     def append(self, outcome: Outcome) -> None:

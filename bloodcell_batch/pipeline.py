@@ -1,49 +1,35 @@
-"""The program in one sentence: scan, decode, dedup, infer, interpret, tally, write.
+"""The program in one sentence: scan, classify (decode, dedup, infer, interpret), tally, write.
 
 What an interrupted run has journalled, and for `--update` what an earlier result says, takes the place of decoding and
 inference; all else is done again, so the tables are the same.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 
-from bloodcell_batch.backends.contract import BackendOptions
-from bloodcell_batch.backends.ladder import Choice, open_backend
+from bloodcell_batch.backends.ladder import open_backend
+from bloodcell_batch.classification import Classifier, LocalClassifier, backend_options, thresholds_of
 from bloodcell_batch.config import ClassifyConfig
-from bloodcell_batch.cpus import available_cpus
-from bloodcell_batch.errors import ConservationError, InputError
+from bloodcell_batch.errors import BackendError, ConservationError, InputError, UsageError
 from bloodcell_batch.journal import Journal, begun_publishing, open_journal
 from bloodcell_batch.model_file import ModelFile, open_model
-from bloodcell_batch.outlier import load_outlier_score
-from bloodcell_batch.preprocessing import IMAGE_SUFFIXES, DecodeLimits, decode_rgb
+from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.progress import NullObserver, Observer
-from bloodcell_batch.records import (
-    DecodedImage,
-    ImageFile,
-    KnownImage,
-    Outcome,
-    Rejection,
-    RunCounts,
-    ScanResult,
-    SlideDifferential,
-    Status,
-)
+from bloodcell_batch.records import Outcome, Rejection, RunCounts, ScanResult, SlideDifferential, Status
+from bloodcell_batch.remote_output import local_output
 from bloodcell_batch.run_record import RunFacts, input_digest, run_key, run_record
+from bloodcell_batch.shard_file import ShardRows, shard_file_of
+from bloodcell_batch.sharding import parse_shard, share_of
 from bloodcell_batch.slide_rules import slide_rule
-from bloodcell_batch.stages.decode import RgbDecoder, decode_ahead, make_decoder, read_file
-from bloodcell_batch.stages.dedup import DuplicateFilter
-from bloodcell_batch.stages.infer import infer
-from bloodcell_batch.stages.interpret import Thresholds, interpret
-from bloodcell_batch.stages.recall import EarlierRows, load_earlier, recall, unless_unchanged
+from bloodcell_batch.stages.dedup import CrossSlideSearch
+from bloodcell_batch.stages.recall import EarlierRows, load_earlier
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.stages.tally import SlideTally
 from bloodcell_batch.stages.write import OutputPaths, check_writable, journal_folder, output_paths, publish
-
-_MAX_WINDOW_AHEAD = 1024
+from bloodcell_batch.storage import is_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +43,7 @@ class RunResult:
 
 
 def classify_slides(
-    root: Path,
+    root: Path | str,
     out: str,
     config: ClassifyConfig | None = None,
     observer: Observer | None = None,
@@ -68,8 +54,8 @@ def classify_slides(
     The same call after an interruption goes on where it stopped.
 
     Args:
-        root: folder with the slide folders.
-        out: path ending in a suffix of `OUTPUT_FORMATS`, or "-" for CSV on stdout.
+        root: folder with the slide folders, or its URL.
+        out: path or URL ending in a suffix of `OUTPUT_FORMATS`, or "-" for CSV on stdout.
         config: options; the defaults if not given.
         observer: told what happens.
         command: the command line, for the run record.
@@ -78,23 +64,35 @@ def classify_slides(
         BloodcellBatchError: nothing was published; the text says what to do.
     """
     config, observer = config or ClassifyConfig(), observer or NullObserver()
+    if config.update and is_url(out):
+        raise UsageError("--update can't update results at a URL.", hint="Update a local file, then copy it there.")
+    with local_output(out, overwrite=config.overwrite) as local:
+        return _classify(root, local, config, observer, command)
+
+
+def _classify(
+    root: Path | str, out: str, config: ClassifyConfig, observer: Observer, command: Sequence[str]
+) -> RunResult:
     clock = _Clock()
     paths = output_paths(out, config.csv_dialect)
+    if paths.images is None:
+        _check_stdout_will_do(config)
     check_writable(paths, overwrite=_replaces(config) or begun_publishing(journal_folder(paths)))
     with open_journal(journal_folder(paths), out) as journal:
         model = open_model(config.model, config.require_model_sha256)
-        found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))
-        _check_found(found, observer)
+        found = _scan(root, config, observer)
         clock.lap("scan")
-        choice = _open_backend(model, found, config, observer)
+        classifier = _open_classifier(found, model, config, observer)
         clock.lap("load")
         try:
-            key = run_key(model, choice.backend.description, config)
+            thresholds = thresholds_of(config, model).by_name()
+            key = run_key(model, classifier.description, thresholds, config)
             _resume(journal, key, found, paths, config, observer)
             earlier = load_earlier(paths.images, paths.run, key, observer) if config.update else None
-            return _run(_Job(found, model, choice, config, paths, key, earlier, command), journal, observer, clock)
+            job = _Job(found, model, classifier, config, paths, key, thresholds, earlier, command)
+            return _run(job, journal, observer, clock)
         finally:
-            choice.backend.close()
+            classifier.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +101,11 @@ class _Job:
 
     found: ScanResult
     model: ModelFile
-    choice: Choice
+    classifier: Classifier
     config: ClassifyConfig
     paths: OutputPaths
     key: dict[str, str]
+    thresholds: dict[str, float]
     earlier: EarlierRows | None
     command: Sequence[str]
 
@@ -115,20 +114,44 @@ def _replaces(config: ClassifyConfig) -> bool:
     return config.overwrite or config.update
 
 
-def _open_backend(model: ModelFile, found: ScanResult, config: ClassifyConfig, observer: Observer) -> Choice:
-    choice = open_backend(
-        model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan, views=config.views)
-    )
-    for refusal in choice.refused:
-        observer.warn(refusal)
+def _scan(root: Path | str, config: ClassifyConfig, observer: Observer) -> ScanResult:
+    found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))
+    _check_found(found, observer)
+    return found if config.shard is None else share_of(found, parse_shard(config.shard))
+
+
+def _check_stdout_will_do(config: ClassifyConfig) -> None:
+    hint = "Give --out the name of a file."
+    if config.shard is not None:
+        raise UsageError("--shard can't write to stdout: merge needs files.", hint=hint)
+    if config.engine == "ray":
+        raise UsageError("--engine ray can't write to stdout: Ray writes messages there.", hint=hint)
+
+
+def _open_classifier(found: ScanResult, model: ModelFile, config: ClassifyConfig, observer: Observer) -> Classifier:
+    if config.jpeg_decoder == "gpu":
+        observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
+    classifier: Classifier
+    if config.engine == "ray":
+        try:
+            from bloodcell_batch.ray_cluster import RayClassifier  # noqa: PLC0415 - Ray is an extra
+        except ModuleNotFoundError as error:
+            hint = "Install it: pip install 'bloodcell-batch[ray]'."
+            raise BackendError(f"--engine ray needs the package {error.name}.", hint=hint) from error
+        classifier = RayClassifier(found.root, found.files, model, config, observer)
+    else:
+        choice = open_backend(model, config.backend, backend_options(config))
+        for refusal in choice.refused:
+            observer.warn(refusal)
+        classifier = LocalClassifier(choice, found.root, model, config)
     observer.note(
-        f"model {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}",
+        f"model {model.header.name} ({model.sha256[:12]}) on {classifier.description}",
         model_sha256=model.sha256,
         input_sha256=input_digest(found),
-        backend=choice.name,
-        skipped=list(choice.skipped),
+        backend=classifier.name,
+        skipped=list(classifier.skipped),
     )
-    return choice
+    return classifier
 
 
 def _resume(
@@ -140,7 +163,8 @@ def _resume(
     observer: Observer,
 ) -> None:
     """Take over what an interrupted run left, as far as it holds."""
-    dropped = journal.resume(key | {"folder": str(Path(found.root).resolve())}, found.files)
+    folder = found.root if is_url(found.root) else str(Path(found.root).resolve())
+    dropped = journal.resume(key | {"the folder": folder}, found.files)
     if dropped:
         observer.warn(f"an interrupted run left rows that can't be used: {dropped}")
     if dropped or not journal.resumed:
@@ -151,34 +175,27 @@ def _resume(
 
 
 def _run(job: _Job, journal: Journal, observer: Observer, clock: "_Clock") -> RunResult:
-    found, model, config = job.found, job.model, job.config
-    workers = available_cpus() if config.workers is None else config.workers
-    window = config.batch_size + min(config.batch_size, _MAX_WINDOW_AHEAD) + workers
-    unique = DuplicateFilter(config.dedup, config.dedup_distance)
-    thresholds = _thresholds(config, model)
+    found, config, classifier = job.found, job.config, job.classifier
+    across = CrossSlideSearch(config.dedup, config.dedup_distance)
     tally = SlideTally(found.found, len(found.ignored))
 
-    limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
-    decoder = make_decoder(found.root, model.header.preprocessing, limits, _rgb_decoder(config, observer))
-    files: Iterable[ImageFile] = found.files[journal.resumed :]
-    either: Callable[[ImageFile], DecodedImage | KnownImage | Rejection] = decoder
-    if job.earlier is not None:
-        files = job.earlier.passing(files)
-        either = unless_unchanged(decoder, lambda file: read_file(found.root, file, limits), job.earlier)
-    decoded = chain(journal.known(found.files), decode_ahead(files, either, workers, window, config.file_timeout))
-    fresh = recall(unique(decoded), decoder)
-    predicted = infer(fresh, job.choice.backend, load_outlier_score(model), config.batch_size)
-    outcomes = tally(interpret(predicted, thresholds))
-    failures = _record(outcomes, journal, tally.counts, observer, len(found.files))
+    outcomes = classifier.classify(found.files, journal, job.earlier)
+    shard_rows = ShardRows()
+    if config.shard is not None:
+        outcomes = shard_rows(outcomes)
+    counted = across(tally(outcomes))
+    failures = record_outcomes(counted, journal, tally.counts, observer, "classifying", len(found.files))
     if job.earlier is not None:
         observer.note(f"{job.earlier.kept:,} files have not changed since the earlier result", kept=job.earlier.kept)
     clock.lap("classify")
 
-    matches = unique.cross_slide_matches()
+    matches = across.matches()
     slides = tally.differentials(matches)
     clock.lap("cross-slide")
     if not tally.counts.balanced():
         raise ConservationError(f"The counts don't add up: {tally.counts}.", hint="This is a bug; please report it.")
+    if config.shard is not None and job.paths.images is not None:
+        shard_rows.write(shard_file_of(job.paths.images), clock.started.isoformat())
     publish(
         journal,
         job.paths,
@@ -189,11 +206,11 @@ def _run(job: _Job, journal: Journal, observer: Observer, clock: "_Clock") -> Ru
                 command=job.command,
                 config=config,
                 key=job.key,
-                thresholds={"confidence": thresholds.confidence, "outlier": thresholds.outlier},
-                model=model,
-                backend=job.choice.name,
-                backend_description=job.choice.backend.description,
-                backends_skipped=job.choice.skipped,
+                thresholds=job.thresholds,
+                model=job.model,
+                backend=classifier.name,
+                backend_description=classifier.description,
+                backends_skipped=classifier.skipped,
                 scan=found,
                 counts=tally.counts,
                 failures=failures,
@@ -208,12 +225,13 @@ def _run(job: _Job, journal: Journal, observer: Observer, clock: "_Clock") -> Ru
     return RunResult(tally.counts, slides, found.unreadable_folders, clock.total())
 
 
-def _record(
-    outcomes: Iterable[Outcome], journal: Journal, counts: RunCounts, observer: Observer, total: int
+def record_outcomes(
+    outcomes: Iterable[Outcome], journal: Journal, counts: RunCounts, observer: Observer, task: str, total: int
 ) -> list[Rejection]:
-    """Journal every outcome that is not there yet, and return those that failed."""
+    """Journal every outcome that is not there yet and return those that failed; the observer is told of a task of
+    `total` files."""
     failures: list[Rejection] = []
-    observer.started("classifying", total)
+    observer.started(task, total)
     try:
         for number, outcome in enumerate(_observed(outcomes, observer, counts)):
             if number >= journal.resumed:
@@ -229,23 +247,6 @@ def _observed(outcomes: Iterable[Outcome], observer: Observer, counts: RunCounts
     for done, outcome in enumerate(outcomes, start=1):
         yield outcome
         observer.advanced(done, counts)
-
-
-def _rgb_decoder(config: ClassifyConfig, observer: Observer) -> RgbDecoder:
-    if config.jpeg_decoder == "cpu":
-        return decode_rgb
-    from bloodcell_batch.gpu_jpeg import gpu_rgb_decoder  # noqa: PLC0415 - imports torch
-
-    observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
-    return gpu_rgb_decoder()
-
-
-def _thresholds(config: ClassifyConfig, model: ModelFile) -> Thresholds:
-    header = model.header
-    return Thresholds(
-        confidence=header.review_threshold if config.min_confidence is None else config.min_confidence,
-        outlier=header.outlier.threshold if config.outlier_threshold is None else config.outlier_threshold,
-    )
 
 
 def _check_found(found: ScanResult, observer: Observer) -> None:

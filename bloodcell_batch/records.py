@@ -66,12 +66,16 @@ class IgnoredFile:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """Everything one walk found: image files sorted by slide and path, ignored files, unreadable folders."""
+    """Everything one walk found: image files sorted by slide and path, ignored files, unreadable folders.
+
+    A shard's share of it keeps `listing_sha256`, a digest (hex) of all that was found.
+    """
 
     root: str
     files: tuple[ImageFile, ...]
     ignored: tuple[IgnoredFile, ...]
     unreadable_folders: tuple[str, ...]
+    listing_sha256: str = ""
 
     @property
     def found(self) -> int:

@@ -3,21 +3,21 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from bloodcell_batch import __version__
-from bloodcell_batch.config import ClassifyConfig
+from bloodcell_batch.config import NOT_IN_THE_ROWS, ClassifyConfig
 from bloodcell_batch.differential import DENOMINATOR
 from bloodcell_batch.labels import RESEARCH_USE_ONLY
 from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts, ScanResult, Status
 from bloodcell_batch.seals import listing_digest
+from bloodcell_batch.sharding import parse_shard
 from bloodcell_batch.tables import SCHEMA_VERSION, printable
 
-_NO_MATTER = {"model", "backend", "workers", "file_timeout", "csv_dialect", "overwrite", "update", "allow_failed"}
 _PACKAGES = ("numpy", "pillow", "simplejpeg", "pyarrow", "openvino", "torch", "timm")
 
 
@@ -45,7 +45,6 @@ class RunFacts:
 
 def run_record(facts: RunFacts) -> str:
     """The run record as indented JSON with a final newline."""
-    seconds = facts.timings["total"]
     document: dict[str, Any] = {
         "bloodcell_batch": __version__,
         "schema_version": SCHEMA_VERSION,
@@ -57,6 +56,7 @@ def run_record(facts: RunFacts) -> str:
         "input_sha256": input_digest(facts.scan),
         "config": facts.config.model_dump(mode="json"),
         "key": facts.key,
+        **_shard(facts.config.shard, facts.scan.listing_sha256),
         "thresholds": facts.thresholds,
         "denominator": DENOMINATOR,
         "model": {
@@ -69,36 +69,36 @@ def run_record(facts: RunFacts) -> str:
             "description": facts.backend_description,
             "skipped": list(facts.backends_skipped),
         },
-        "counts": {
-            "found": facts.counts.found,
-            **{status.value: facts.counts.by_status[status] for status in Status},
-            "ignored": facts.counts.ignored,
-        },
+        "counts": counts_of(facts.counts),
         "resumed": facts.resumed,
         "kept_from_earlier_result": facts.kept,
-        "throughput": {"images_per_second": round(facts.counts.done / seconds, 1) if seconds else None},
+        "throughput": throughput(facts.counts, facts.timings["total"]),
         "timings_seconds": {name: round(value, 3) for name, value in facts.timings.items()},
-        "failures": [_failure(rejection) for rejection in facts.failures],
-        "cross_slide_duplicates": [
-            {"paths": [printable(match.path), printable(match.other_path)], "distance": match.distance}
-            for match in facts.matches
-        ],
+        **findings(facts.failures, facts.matches),
         "unreadable_folders": [printable(folder) for folder in facts.scan.unreadable_folders],
         "ignored": [{"path": printable(file.path), "why": file.why} for file in facts.scan.ignored],
         "versions": versions(),
     }
+    return as_json(document)
+
+
+def as_json(document: Mapping[str, Any]) -> str:
+    """The text of a run record."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def run_key(model: ModelFile, backend_description: str, config: ClassifyConfig) -> dict[str, str]:
+def run_key(
+    model: ModelFile, backend_description: str, thresholds: Mapping[str, float], config: ClassifyConfig
+) -> dict[str, str]:
     """Everything but the images that the rows depend on, by the names people know: two runs with the same key give
     the same row for the same file."""
-    options = config.model_dump(mode="json", exclude=_NO_MATTER)
+    options = config.model_dump(mode="json", exclude=set(NOT_IN_THE_ROWS))
     return {
         "version": __version__,
         "schema_version": SCHEMA_VERSION,
         "model": model.sha256,
         "backend": backend_description,
+        **{f"the threshold of the {name}": str(value) for name, value in thresholds.items()},
         **{f"--{name.replace('_', '-')}": json.dumps(value) for name, value in options.items()},
     }
 
@@ -106,6 +106,28 @@ def run_key(model: ModelFile, backend_description: str, config: ClassifyConfig) 
 def input_digest(found: ScanResult) -> str:
     """What identifies the images of a run, SHA-256 in hex: see `listing_digest`."""
     return listing_digest((printable(file.path), file.size_bytes) for file in found.files)
+
+
+def counts_of(counts: RunCounts) -> dict[str, int]:
+    """The entry `counts`."""
+    by_status = {status.value: counts.by_status[status] for status in Status}
+    return {"found": counts.found, **by_status, "ignored": counts.ignored}
+
+
+def throughput(counts: RunCounts, seconds: float) -> dict[str, float | None]:
+    """The entry `throughput`."""
+    return {"images_per_second": round(counts.done / seconds, 1) if seconds else None}
+
+
+def findings(failures: Sequence[Rejection], matches: Sequence[CrossSlideMatch]) -> dict[str, Any]:
+    """The entries `failures` and `cross_slide_duplicates`."""
+    return {
+        "failures": [_failure(rejection) for rejection in failures],
+        "cross_slide_duplicates": [
+            {"paths": [printable(match.path), printable(match.other_path)], "distance": match.distance}
+            for match in matches
+        ],
+    }
 
 
 def versions() -> dict[str, str]:
@@ -117,6 +139,13 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def _shard(text: str | None, listing_sha256: str) -> dict[str, Any]:
+    if text is None:
+        return {}
+    shard = parse_shard(text)
+    return {"shard": {"index": shard.index, "count": shard.count, "listing_sha256": listing_sha256}}
 
 
 def _failure(rejection: Rejection) -> dict[str, str]:

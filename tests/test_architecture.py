@@ -17,8 +17,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("commands",),
     ("console", "diagnosis"),
     ("benchmarking",),
+    ("merge",),
     ("pipeline", "model_card"),
+    ("merged_record", "ray_cluster", "remote_output"),
     ("run_record", "verification"),
+    ("ray_worker",),
+    ("classification", "shard_file"),
     ("training", "reports"),
     ("export",),
     ("stages",),
@@ -38,7 +42,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("recipe", "comparison_config", "results_config", "benchmark_config"),
     ("audit_log",),
     ("config",),
-    ("slide_rules", "differential", "progress", "cpus", "publishing", "ahead", "seals"),
+    ("storage",),
+    ("slide_rules", "differential", "progress", "cpus", "publishing", "ahead", "seals", "sharding", "remote"),
+    ("slide_groups",),
     ("records",),
     ("labels",),
     ("errors",),
@@ -62,6 +68,8 @@ ONLY_IN = {
     "imblearn": {"training.oversampling"},
     "imagehash": {"benchmarking.plain"},
     "optuna": {"training.tuning"},
+    "ray": {"ray_cluster"},
+    "fsspec": {"remote"},
 }
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "engine"}
 
@@ -132,9 +140,9 @@ def test_every_module_has_a_layer() -> None:
 def test_help_leaves_heavy_libraries_alone() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli import app\n"
-        "for command in ('', 'classify', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'benchmark', 'model-card', "
-        "'export-trt', 'export-onnx', 'export-openvino', 'differential', 'report', 'review', 'review export', "
-        "'review import', 'concordance', 'export-fhir', 'pseudonymize', 'verify'):\n"
+        "for command in ('', 'classify', 'merge', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'benchmark', "
+        "'model-card', 'export-trt', 'export-onnx', 'export-openvino', 'differential', 'report', 'review', "
+        "'review export', 'review import', 'concordance', 'export-fhir', 'pseudonymize', 'verify'):\n"
         "    result = CliRunner().invoke(app, [*command.split(), '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"
         "heavy = {'torch', 'torchvision', 'timm', 'pandas', 'lightning', 'openvino', 'pyarrow', 'scipy', 'numpy'}\n"

@@ -21,6 +21,7 @@ from bloodcell_batch.errors import ExitCode
 
 COMMANDS = (
     "classify",
+    "merge",
     "differential",
     "report",
     "review",

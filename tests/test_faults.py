@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture, encode
 
+from bloodcell_batch import classification, pipeline
 from bloodcell_batch import journal as journals
-from bloodcell_batch import pipeline
 from bloodcell_batch.backends.ladder import Choice, open_backend
 from bloodcell_batch.config import ClassifyConfig
 from bloodcell_batch.errors import BackendError, ExitCode, LockedError, OutputError
@@ -106,7 +106,7 @@ def test_a_file_that_hangs(slides: Path, tmp_path: Path, monkeypatch: pytest.Mon
         return decode_or_hang
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "make_decoder", hanging)
+        patch.setattr(classification, "make_decoder", hanging)
         run(slides, tmp_path / "r.parquet", file_timeout=0.5)
     expected = dict.fromkeys(("a/1.jpg", "a/2.jpg", "b/0.jpg"), Reason.TIMED_OUT)
     others_are_unharmed(slides, tmp_path / "r.parquet", expected)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from conftest import draw_picture, encode
 
+from bloodcell_batch import classification, publishing
 from bloodcell_batch import journal as journals
-from bloodcell_batch import pipeline, publishing
 from bloodcell_batch.config import ClassifyConfig
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.pipeline import RunResult, classify_slides
@@ -168,7 +168,7 @@ def test_other_options_start_over_and_say_so(run: Run, tmp_path: Path) -> None:
     run(tmp_path / "cut", observer, min_confidence=0.9)
     run(tmp_path / "whole", min_confidence=0.9)
     assert tables(tmp_path / "cut") == tables(tmp_path / "whole")
-    assert any("--min-confidence was 'null' and now is '0.9'" in text for text in observer.told)
+    assert any("the threshold of the confidence was" in text and "now is '0.9'" in text for text in observer.told)
 
 
 class TestUpdate:
@@ -185,7 +185,7 @@ class TestUpdate:
 
             return decode_and_note
 
-        monkeypatch.setattr(pipeline, "make_decoder", noting)
+        monkeypatch.setattr(classification, "make_decoder", noting)
         return decoded
 
     def test_nothing_changed(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.records import (
     ImageFacts,
     ImageFile,
-    KnownImage,
     Outcome,
     Prediction,
     Quality,
@@ -79,11 +78,9 @@ def test_rows_come_back_with_the_files_of_this_run(folder: Path) -> None:
     journal = Journal(folder)
     assert journal.resume(KEY, FILES) == ""
     assert journal.resumed == 6
-    known = list(journal.known(FILES))
-    assert [item.file for item in known] == FILES[:6]
-    assert known[1] == _outcome(FILES[1])
-    assert known[2] == KnownImage(FILES[2], FACTS, None)
-    assert known[3] == KnownImage(FILES[3], FACTS, _outcome(FILES[3]))  # type: ignore[arg-type]
+    outcomes = list(journal.outcomes(FILES))
+    assert [outcome.file for outcome in outcomes] == FILES[:6]
+    assert outcomes == [_outcome(file) for file in FILES[:6]]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5, 6, 7, 10])

@@ -19,7 +19,7 @@ class BackendOptions:
 
     `named` is true if the user named the backend: it must then run or say why not. `batch` is the number of images
     that will be handed over at a time. `plan` is a TensorRT plan elsewhere than beside the model. `views` is how often
-    each cell is looked at, see `backends.views`.
+    each cell is looked at, see `backends.views`. `threads` is how many processors to use; all that there are if None.
     """
 
     precision: Precision = "auto"
@@ -27,6 +27,7 @@ class BackendOptions:
     plan: Path | None = None
     named: bool = False
     views: int = 1
+    threads: int | None = None
 
 
 class Backend(Protocol):

@@ -34,7 +34,7 @@ class OpenVinoBackend:
 
     def __init__(self, model: ModelFile, options: BackendOptions) -> None:
         core = openvino.Core()
-        threads = available_cpus()
+        threads = options.threads or available_cpus()
         self._precision = _precision(core, options)
         network = _convert(core, model)
         side = model.header.preprocessing.input_size

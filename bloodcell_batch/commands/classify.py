@@ -1,9 +1,8 @@
 """`classify`: slide folders in, tables out."""
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,22 +17,24 @@ from bloodcell_batch.commands.options import (
     errors_as_text,
     option,
 )
+from bloodcell_batch.commands.summary import conclude
 from bloodcell_batch.config import ClassifyConfig, resolve
-from bloodcell_batch.errors import ExitCode, UsageError
+from bloodcell_batch.errors import UsageError
 from bloodcell_batch.formats import STDOUT, format_names
-from bloodcell_batch.records import Status
-
-if TYPE_CHECKING:
-    from bloodcell_batch.pipeline import RunResult
-    from bloodcell_batch.progress import Observer
 
 _Config = ClassifyConfig
 
+Folder = Annotated[
+    str,
+    typer.Argument(
+        help="Folder with one folder of images per slide, or its URL, such as s3://bucket/slides.", metavar="FOLDER"
+    ),
+]
 Out = Annotated[
     str,
     typer.Option(
         help=f"Result table, {format_names()}; NAME.slides.* and NAME.run.json are written beside it "
-        "(a workbook holds all of it). "
+        "(a workbook holds all of it). It may be a URL. "
         "Use - for CSV on stdout.",
         metavar="FILE",
     ),
@@ -45,7 +46,7 @@ JsonSummary = Annotated[bool, typer.Option("--json-summary", help="Print one lin
 
 
 def classify(
-    folder: Annotated[Path, typer.Argument(help="Folder with one folder of images per slide.", metavar="FOLDER")],
+    folder: Folder,
     out: Out,
     config: ConfigFile = None,
     model: Annotated[Path | None, option(_Config, "model", metavar="FILE")] = None,
@@ -65,6 +66,9 @@ def classify(
     max_megapixels: Annotated[float | None, option(_Config, "max_megapixels", metavar="MP")] = None,
     min_confidence: Annotated[float | None, option(_Config, "min_confidence", metavar="PROBABILITY")] = None,
     outlier_threshold: Annotated[float | None, option(_Config, "outlier_threshold", metavar="SCORE")] = None,
+    shard: Annotated[str | None, option(_Config, "shard", metavar="I/N")] = None,
+    engine: Annotated[str | None, option(_Config, "engine")] = None,
+    ray_address: Annotated[str | None, option(_Config, "ray_address", metavar="ADDRESS")] = None,
     csv_dialect: Annotated[str | None, option(_Config, "csv_dialect")] = None,
     file_timeout: Annotated[float | None, option(_Config, "file_timeout", metavar="SECONDS")] = None,
     audit_log: Annotated[Path | None, option(_Config, "audit_log", metavar="FILE")] = None,
@@ -99,22 +103,4 @@ def classify(
         line.begin(settings, writes=output_paths(out, settings.csv_dialect).all())
         observer = AuditObserver(make_observer(quiet=quiet, log_format=log_format, progress=progress), line)
         result = classify_slides(folder, out, settings, observer, command=sys.argv)
-        raise typer.Exit(_summarise(result, out, settings, observer, as_json=json_summary))
-
-
-def _summarise(result: "RunResult", out: str, settings: ClassifyConfig, observer: "Observer", *, as_json: bool) -> int:
-    """Tell how the run ended; the exit code."""
-    from bloodcell_batch.console import describe_counts, write_text  # noqa: PLC0415 - keeps --help fast
-
-    counts, slides = result.counts, len(result.slides)
-    observer.slides(result.slides)
-    total = f"{counts.found:,} files in {slides} slides: {describe_counts(counts)}"
-    observer.note(f"{total}, {counts.ignored:,} ignored; {result.seconds:.1f} s", out=out)
-    failed = counts.by_status[Status.FAILED] > settings.allow_failed or bool(result.unreadable_folders)
-    code = ExitCode.COMPLETE_WITH_FAILED_FILES if failed else ExitCode.COMPLETE
-    if as_json:
-        summary = {"out": out, "exit_code": int(code), "slides": slides, "found": counts.found}
-        summary |= {status.value: counts.by_status[status] for status in Status}
-        summary |= {"ignored": counts.ignored, "unreadable_folders": len(result.unreadable_folders)}
-        write_text(json.dumps(summary | {"seconds": round(result.seconds, 3)}))
-    return code
+        conclude(result, out, observer, settings.allow_failed, as_json=json_summary)

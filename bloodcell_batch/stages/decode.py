@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from bloodcell_batch.preprocessing import (
     resize_image_to_input,
 )
 from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality, Reason, Rejection, Status
+from bloodcell_batch.storage import Fetch, open_fetch
 
 Outcome = TypeVar("Outcome")
 RgbDecoder = Callable[[bytes, DecodeLimits], NDArray[np.uint8]]
@@ -38,10 +38,11 @@ def make_decoder(
 
 
 def make_reader(root: str, limits: DecodeLimits, to_rgb: RgbDecoder = decode_rgb) -> Reader:
-    """A function that reads one image file under `root`; `to_rgb` turns its bytes into pixels."""
+    """A function that reads one image file under `root`, a folder or a URL; `to_rgb` turns its bytes into pixels."""
+    fetch = open_fetch(root)
 
     def read(file: ImageFile) -> tuple[str, NDArray[np.uint8]]:
-        data = read_file(root, file, limits)
+        data = read_file(fetch, file, limits)
         return hashlib.sha256(data).hexdigest(), to_rgb(data, limits)
 
     return read
@@ -120,7 +121,7 @@ def pixel_digest(rgb: NDArray[np.uint8]) -> bytes:
     return xxhash.xxh3_128_digest(rgb.data, seed=rgb.shape[1])
 
 
-def read_file(root: str, file: ImageFile, limits: DecodeLimits) -> bytes:
+def read_file(fetch: Fetch, file: ImageFile, limits: DecodeLimits) -> bytes:
     """The bytes of a file as the scan saw it.
 
     Raises:
@@ -133,8 +134,7 @@ def read_file(root: str, file: ImageFile, limits: DecodeLimits) -> bytes:
         detail = f"{file.size_bytes:,} bytes, more than the limit of {limits.max_bytes:,}"
         raise UndecodableImageError(Reason.TOO_LARGE, detail)
     try:
-        with open(os.path.join(root, file.path), "rb") as handle:
-            data = handle.read(file.size_bytes + 1)  # Python sets aside as much as it is asked for
+        data = fetch(file.path, file.size_bytes + 1)
     except FileNotFoundError as error:
         raise UndecodableImageError(Reason.CHANGED_DURING_RUN, "the file is gone, or a link leads nowhere") from error
     except OSError as error:

@@ -4,7 +4,17 @@ from collections.abc import Iterable, Iterator
 
 from bloodcell_batch.hamming import as_words, pairs_within
 from bloodcell_batch.hash_index import HashIndex
-from bloodcell_batch.records import CrossSlideMatch, DecodedImage, ImageFile, KnownImage, Rejection, Status
+from bloodcell_batch.records import (
+    CrossSlideMatch,
+    DecodedImage,
+    ImageFacts,
+    ImageFile,
+    KnownImage,
+    Outcome,
+    Prediction,
+    Rejection,
+    Status,
+)
 
 Candidate = DecodedImage | KnownImage
 
@@ -13,7 +23,6 @@ class DuplicateFilter:
     """Passes the first of every group of equal pictures in a slide and turns the others into rejections.
 
     "Exact" compares the decoded pixels, "near" the 256-bit perceptual hashes. Images must arrive grouped by slide.
-    Whatever passes is remembered (about 60 bytes an image) for `cross_slide_matches`.
     """
 
     def __init__(self, mode: str, distance: int) -> None:
@@ -23,29 +32,11 @@ class DuplicateFilter:
         self._digests: dict[bytes, ImageFile] = {}
         self._index = HashIndex(distance)
         self._indexed: list[ImageFile] = []
-        self._kept: list[ImageFile] = []
-        self._kept_digests: list[bytes] = []
-        self._kept_hashes = bytearray()
-        self._hashed: list[int] = []
 
     def __call__(self, outcomes: Iterable[Candidate | Rejection]) -> Iterator[Candidate | Rejection]:
         """Filter a stream in order; rejections pass unchanged."""
         for outcome in outcomes:
             yield outcome if isinstance(outcome, Rejection) or self._mode == "off" else self._check(outcome)
-
-    def cross_slide_matches(self) -> tuple[CrossSlideMatch, ...]:
-        """Pairs of kept images in different slides that are the same picture, in path order."""
-        pairs = dict(self._equal_pixels())
-        if self._mode == "near":
-            words = as_words(bytes(self._kept_hashes))
-            for i, j, distance in pairs_within(words, self._distance):
-                pairs.setdefault((self._hashed[i], self._hashed[j]), distance)
-        return tuple(
-            CrossSlideMatch(one.path, one.slide_id, other.path, other.slide_id, distance)
-            for (i, j), distance in sorted(pairs.items())
-            for one, other in [(self._kept[i], self._kept[j])]
-            if one.slide_id != other.slide_id
-        )
 
     def _check(self, image: Candidate) -> Candidate | Rejection:
         if image.file.slide_id != self._slide:
@@ -63,16 +54,56 @@ class DuplicateFilter:
                 return _duplicate(image, Status.NEAR_DUPLICATE, self._indexed[position], distance)
             self._index.add(image.facts.phash)
             self._indexed.append(image.file)
-            self._hashed.append(len(self._kept))
-            self._kept_hashes += image.facts.phash
-        self._kept.append(image.file)
-        self._kept_digests.append(image.facts.pixel_digest)
         return image
+
+
+class CrossSlideSearch:
+    """Remembers the pictures that a run kept, and finds those that are in two slides.
+
+    It looks at finished outcomes, so it does not matter where, or by which run, they were made: only their order does.
+    About 60 bytes an image.
+    """
+
+    def __init__(self, mode: str, distance: int) -> None:
+        self._mode = mode
+        self._distance = distance
+        self._kept: list[ImageFile] = []
+        self._digests: list[bytes] = []
+        self._hashes = bytearray()
+        self._hashed: list[int] = []
+
+    def __call__(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """Remember the pictures of a stream and pass everything on."""
+        for outcome in outcomes:
+            if isinstance(outcome, Prediction) and self._mode != "off":
+                self._remember(outcome.file, outcome.facts)
+            yield outcome
+
+    def matches(self) -> tuple[CrossSlideMatch, ...]:
+        """Pairs of kept images in different slides that are the same picture, in the order in which they came."""
+        pairs = dict(self._equal_pixels())
+        if self._mode == "near":
+            words = as_words(bytes(self._hashes))
+            for i, j, distance in pairs_within(words, self._distance):
+                pairs.setdefault((self._hashed[i], self._hashed[j]), distance)
+        return tuple(
+            CrossSlideMatch(one.path, one.slide_id, other.path, other.slide_id, distance)
+            for (i, j), distance in sorted(pairs.items())
+            for one, other in [(self._kept[i], self._kept[j])]
+            if one.slide_id != other.slide_id
+        )
+
+    def _remember(self, file: ImageFile, facts: ImageFacts) -> None:
+        if self._mode == "near" and not facts.quality.is_blank:
+            self._hashed.append(len(self._kept))
+            self._hashes += facts.phash
+        self._kept.append(file)
+        self._digests.append(facts.pixel_digest)
 
     def _equal_pixels(self) -> Iterator[tuple[tuple[int, int], int]]:
         """((i, j), 0) for each image and the first one with the same pixels."""
         first: dict[bytes, int] = {}
-        for i, digest in enumerate(self._kept_digests):
+        for i, digest in enumerate(self._digests):
             j = first.setdefault(digest, i)
             if j != i:
                 yield (j, i), 0

@@ -16,6 +16,10 @@ class Thresholds:
     confidence: float
     outlier: float
 
+    def by_name(self) -> dict[str, float]:
+        """As in the run record."""
+        return {"confidence": self.confidence, "outlier": self.outlier}
+
 
 def interpret(outcomes: Iterable[RawPrediction | Outcome], thresholds: Thresholds) -> Iterator[Outcome]:
     """Decide each prediction; what is decided already passes unchanged."""

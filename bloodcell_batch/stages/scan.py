@@ -8,13 +8,15 @@ from pathlib import Path
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.records import IgnoredFile, ImageFile, ScanResult
+from bloodcell_batch.remote import RemoteFolder
 from bloodcell_batch.slide_rules import SlideRule, by_parent
+from bloodcell_batch.storage import is_url, persistently
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 
 
-def scan(root: Path, rule: SlideRule = by_parent) -> ScanResult:
-    """Walk `root` once, following links to folders but never in a circle.
+def scan(root: Path | str, rule: SlideRule = by_parent) -> ScanResult:
+    """Walk `root`, a folder or a URL, once, following links to folders but never in a circle.
 
     Returns:
         Image files sorted by slide, then path, with `~` names last; ignored files and unreadable folders by path.
@@ -22,6 +24,9 @@ def scan(root: Path, rule: SlideRule = by_parent) -> ScanResult:
     Raises:
         InputError: `root` is missing, no folder, or unreadable.
     """
+    if is_url(str(root)):
+        return _scan_url(str(root), rule)
+    root = Path(root)
     if not root.exists():
         raise InputError(f"There is no folder {root}.", hint="Give the folder that holds the slide folders.")
     if not root.is_dir():
@@ -38,14 +43,33 @@ def scan(root: Path, rule: SlideRule = by_parent) -> ScanResult:
             files.append(_image_file(path, entry, rule))
     if "" in unreadable:
         raise InputError(f"The folder {root} can't be read.", hint="Check its permissions.")
-    files.sort(key=_order)
+    return _result(str(root), files, ignored, unreadable)
+
+
+def _scan_url(url: str, rule: SlideRule) -> ScanResult:
+    files: list[ImageFile] = []
+    ignored: list[IgnoredFile] = []
+    for path, size_bytes, mtime_ns in RemoteFolder(url).files():
+        why = _why_ignored(path)
+        if why:
+            ignored.append(IgnoredFile(path, why))
+        else:
+            files.append(ImageFile(path, rule(path), size_bytes, mtime_ns))
+    return _result(url, files, ignored, [])
+
+
+def _result(root: str, files: list[ImageFile], ignored: list[IgnoredFile], unreadable: list[str]) -> ScanResult:
+    files.sort(key=table_order)
     ignored.sort(key=lambda file: file.path)
-    return ScanResult(str(root), tuple(files), tuple(ignored), tuple(sorted(unreadable)))
+    return ScanResult(root, tuple(files), tuple(ignored), tuple(sorted(unreadable)))
 
 
-def _order(file: ImageFile) -> tuple[str, bool, str]:
-    """Slide, then path. Of two equal pictures the first is kept, and a name that starts with `~` marks a backup or
-    temporary copy by long convention: it comes after its original also where that is named in another script."""
+def table_order(file: ImageFile) -> tuple[str, bool, str]:
+    """What the rows of the image table are sorted by: slide, then path.
+
+    Of two equal pictures the first is kept, and a name that starts with `~` marks a backup or temporary copy by long
+    convention: it comes after its original also where that is named in another script.
+    """
     return file.slide_id, file.path.rpartition("/")[2].startswith("~"), file.path
 
 
@@ -59,12 +83,11 @@ def _walk(root: Path, unreadable: list[str]) -> Iterator[tuple[str, os.DirEntry[
         folder = pending.pop() if pending else linked.pop()
         absolute = os.path.join(root, folder)
         try:
-            identity = os.stat(absolute)
+            identity = persistently(lambda folder=absolute: os.stat(folder))  # type: ignore[misc]
             if (identity.st_dev, identity.st_ino) in seen:
                 continue
             seen.add((identity.st_dev, identity.st_ino))
-            with os.scandir(absolute) as handle:
-                entries = sorted(handle, key=lambda entry: entry.name)
+            entries = persistently(lambda folder=absolute: _entries(folder))  # type: ignore[misc]
         except OSError:
             unreadable.append(folder)
             continue
@@ -74,6 +97,11 @@ def _walk(root: Path, unreadable: list[str]) -> Iterator[tuple[str, os.DirEntry[
                 (linked if entry.is_symlink() else pending).append(path)
             else:
                 yield path, entry
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as handle:
+        return sorted(handle, key=lambda entry: entry.name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -99,7 +127,7 @@ def _why_ignored(path: str) -> str:
 
 def _image_file(path: str, entry: os.DirEntry[str], rule: SlideRule) -> ImageFile:
     try:
-        status = entry.stat()
+        status = persistently(entry.stat)
     except OSError:
         # A dangling link or a file that vanished: decode reports it, so that it has a row.
         return ImageFile(path, rule(path), size_bytes=0, mtime_ns=0)

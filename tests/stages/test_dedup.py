@@ -9,12 +9,14 @@ from bloodcell_batch.records import (
     DecodedImage,
     ImageFacts,
     ImageFile,
+    Outcome,
+    Prediction,
     Quality,
     Reason,
     Rejection,
     Status,
 )
-from bloodcell_batch.stages.dedup import Candidate, DuplicateFilter
+from bloodcell_batch.stages.dedup import Candidate, CrossSlideSearch, DuplicateFilter
 
 PIXELS = np.zeros((4, 4, 3), dtype=np.uint8)
 
@@ -31,15 +33,23 @@ def _hash(*bits: int, base: int = 0) -> bytes:
 def _image(path: str, phash: bytes, digest: str = "", *, blank: bool = False) -> DecodedImage:
     slide = path.rpartition("/")[0]
     quality = Quality(100.0, 0.5 if blank else 40.0, 10.0)
-    facts = ImageFacts("00" * 32, phash, 96, 96, quality, (digest or path).encode())
+    facts = ImageFacts("00" * 32, phash, 96, 96, quality, pixel_digest=(digest or path).encode())
     return DecodedImage(ImageFile(path, slide, 1000, 0), facts, PIXELS)
 
 
 def _run(
     images: Sequence[Candidate | Rejection], mode: str = "near", distance: int = 16
 ) -> tuple[list[Candidate | Rejection], tuple[CrossSlideMatch, ...]]:
-    unique = DuplicateFilter(mode, distance)
-    return list(unique(images)), unique.cross_slide_matches()
+    outcomes = list(DuplicateFilter(mode, distance)(images))
+    across = CrossSlideSearch(mode, distance)
+    list(across(map(_predicted, outcomes)))
+    return outcomes, across.matches()
+
+
+def _predicted(outcome: Candidate | Rejection) -> Outcome:
+    if isinstance(outcome, Rejection):
+        return outcome
+    return Prediction(outcome.file, outcome.facts, Status.CLASSIFIED, None, "neutrophil", 1.0, (), 1.0, ())
 
 
 def _fates(outcomes: Sequence[Candidate | Rejection]) -> list[tuple[str, str, int | None]]:

@@ -1,0 +1,145 @@
+"""From image files to outcomes: decode, dedup, infer, interpret. The same on every machine that takes part in a run."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
+
+from bloodcell_batch.backends.contract import Backend, BackendOptions
+from bloodcell_batch.backends.ladder import Choice
+from bloodcell_batch.config import ClassifyConfig
+from bloodcell_batch.cpus import available_cpus
+from bloodcell_batch.journal import Journal
+from bloodcell_batch.model_file import ModelFile
+from bloodcell_batch.outlier import load_outlier_score
+from bloodcell_batch.preprocessing import DecodeLimits, decode_rgb
+from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, Outcome, Rejection
+from bloodcell_batch.stages.decode import RgbDecoder, decode_ahead, make_decoder, read_file
+from bloodcell_batch.stages.dedup import DuplicateFilter
+from bloodcell_batch.stages.infer import infer
+from bloodcell_batch.stages.interpret import Thresholds, interpret
+from bloodcell_batch.stages.recall import EarlierRows, recall, unless_unchanged
+from bloodcell_batch.storage import open_fetch
+from bloodcell_batch.stored_rows import as_known
+
+_MAX_WINDOW_AHEAD = 1024
+
+
+class Classifier(Protocol):
+    """Classifies the images of a run, wherever."""
+
+    @property
+    def name(self) -> str:
+        """Of the backend, as on the command line."""
+
+    @property
+    def description(self) -> str:
+        """Runtime, device and precision."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Why each better backend is not used."""
+
+    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Iterator[Outcome]:
+        """The outcome of every file, in order; `files` are whole slides.
+
+        Those that the journal has are taken from there, and unchanged ones from `earlier`.
+        """
+
+    def close(self) -> None:
+        """Release what it holds; closing twice is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalClassifier:
+    """Classifies in this process, on the backend of `choice`."""
+
+    choice: Choice
+    root: str
+    model: ModelFile
+    config: ClassifyConfig
+
+    @property
+    def name(self) -> str:
+        """See `Classifier`."""
+        return self.choice.name
+
+    @property
+    def description(self) -> str:
+        """See `Classifier`."""
+        return self.choice.backend.description
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """See `Classifier`."""
+        return self.choice.skipped
+
+    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Iterator[Outcome]:
+        """See `Classifier`."""
+        known = (as_known(outcome, outcome.file) for outcome in journal.outcomes(files))
+        rest = files[journal.resumed :]
+        return classify_files(rest, self.root, self.model, self.choice.backend, self.config, known, earlier)
+
+    def close(self) -> None:
+        """See `Classifier`."""
+        self.choice.backend.close()
+
+
+def classify_files(
+    files: Iterable[ImageFile],
+    root: str,
+    model: ModelFile,
+    backend: Backend,
+    config: ClassifyConfig,
+    known: Iterable[KnownImage | Rejection] = (),
+    earlier: EarlierRows | None = None,
+) -> Iterator[Outcome]:
+    """The outcome of every file, in order; whole slides, as duplicates are looked for within each.
+
+    A row's numbers depend on its image, the model, the backend and the batch size, not on the files beside it.
+
+    Args:
+        files: image files under `root`, a folder or a URL.
+        root: see there.
+        model: model file.
+        backend: that runs it.
+        config: options.
+        known: what is known of the files before them.
+        earlier: what is known of some of them, if they have not changed.
+    """
+    workers = available_cpus() if config.workers is None else config.workers
+    window = config.batch_size + min(config.batch_size, _MAX_WINDOW_AHEAD) + workers
+    unique = DuplicateFilter(config.dedup, config.dedup_distance)
+    limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
+    decoder = make_decoder(root, model.header.preprocessing, limits, _rgb_decoder(config))
+    either: Callable[[ImageFile], DecodedImage | KnownImage | Rejection] = decoder
+    if earlier is not None:
+        fetch = open_fetch(root)
+        files = earlier.passing(files)
+        either = unless_unchanged(decoder, lambda file: read_file(fetch, file, limits), earlier)
+    decoded = chain(known, decode_ahead(files, either, workers, window, config.file_timeout))
+    fresh = recall(unique(decoded), decoder)
+    predicted = infer(fresh, backend, load_outlier_score(model), config.batch_size)
+    return interpret(predicted, thresholds_of(config, model))
+
+
+def backend_options(config: ClassifyConfig, threads: int | None = None) -> BackendOptions:
+    """What a run asks of its backend; `threads` is all that there are if None."""
+    return BackendOptions(config.precision, config.batch_size, config.plan, views=config.views, threads=threads)
+
+
+def thresholds_of(config: ClassifyConfig, model: ModelFile) -> Thresholds:
+    """The thresholds of a run: those that were given, else the model's own."""
+    header = model.header
+    return Thresholds(
+        confidence=header.review_threshold if config.min_confidence is None else config.min_confidence,
+        outlier=header.outlier.threshold if config.outlier_threshold is None else config.outlier_threshold,
+    )
+
+
+def _rgb_decoder(config: ClassifyConfig) -> RgbDecoder:
+    if config.jpeg_decoder == "cpu":
+        return decode_rgb
+    from bloodcell_batch.gpu_jpeg import gpu_rgb_decoder  # noqa: PLC0415 - imports torch
+
+    return gpu_rgb_decoder()

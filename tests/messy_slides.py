@@ -1,0 +1,79 @@
+"""Small drawn slides with all that can be in a folder, for tests that compare two ways of running the same thing."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_picture, encode
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from bloodcell_batch import pipeline
+from bloodcell_batch.backends.contract import Outputs
+from bloodcell_batch.backends.ladder import Choice
+from bloodcell_batch.config import ClassifyConfig
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.model_file import ModelFile, open_model
+from bloodcell_batch.outlier import load_outlier_score
+
+QUICK = ClassifyConfig(batch_size=4, workers=0)
+"""Few images make several batches, and the last one is not full."""
+
+SLIDES = ("=A1", "Träger", "S-1", "S-2", "S-3/left", "S-3/right", os.fsdecode(b"slide-\xff"), "\ue000 private use")
+"""The last two sort differently by their bytes than as they are shown."""
+
+
+def draw_messy_slides(root: Path) -> Path:
+    """Slides with cells, copies, blank pictures, failures and ignored files; some pictures are in several slides."""
+    for number, slide in enumerate(SLIDES):
+        folder = root / slide
+        folder.mkdir(parents=True)
+        for i in range(3):
+            (folder / f"{i}.jpg").write_bytes(encode(draw_picture(10 * number + i)))
+        (folder / "copy.png").write_bytes(encode(draw_picture(10 * number), "PNG"))
+        (folder / "copy 2.png").write_bytes(encode(draw_picture(10 * number), "PNG"))
+        if number % 2:
+            (folder / "both.jpg").write_bytes(encode(draw_picture(99)))
+            changed = ImageEnhance.Brightness(Image.fromarray(draw_picture(98))).enhance(1 + number / 20)
+            (folder / "near.jpg").write_bytes(encode(changed, quality=40))
+        else:
+            (folder / "blank.png").write_bytes(encode(draw_picture(1) // 255, "PNG"))
+            (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(encode(draw_picture(10 * number + 5)))
+        (folder / "empty.jpg").touch()
+        (folder / "text.jpg").write_text("no image", encoding="utf-8")
+        (folder / "notes.txt").touch()
+        (folder / ".hidden").touch()
+    return root
+
+
+class StandIn:
+    """A backend that is quick: what it says depends on the picture's mean colours only."""
+
+    description = "a stand-in for tests"
+
+    def __init__(self, model: ModelFile) -> None:
+        score = load_outlier_score(model)
+        self._typical = score.mean + (score.centers / score.scale) @ score.directions
+        self._weights = np.random.default_rng(0).normal(0, 0.4, (3, len(CLASS_NAMES)))
+
+    def infer(self, images: NDArray[np.uint8]) -> Outputs:
+        means = images.mean(axis=(1, 2))
+        scores = np.exp((means - 128) @ self._weights)
+        probabilities = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+        features = self._typical[probabilities.argmax(axis=1)] + means[:, :1] / 1e6
+        return probabilities, features.astype(np.float32)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@contextmanager
+def quick_backend() -> Iterator[None]:
+    """All runs of the body use the stand-in."""
+    choice = Choice(StandIn(open_model()), "pytorch", ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "open_backend", lambda *_: choice)
+        yield
