@@ -40,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("recipe", "comparison_config", "results_config", "benchmark_config"),
     ("config",),
     ("storage",),
-    ("slide_rules", "differential", "progress", "cpus", "publishing", "sharding", "remote"),
+    ("slide_rules", "differential", "progress", "cpus", "publishing", "sharding", "remote", "distribution"),
     ("records",),
     ("labels",),
     ("errors",),
