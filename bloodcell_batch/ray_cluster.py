@@ -9,6 +9,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -29,13 +30,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bloodcell_batch import __version__
 from bloodcell_batch.config import ClassifyConfig
+from bloodcell_batch.distribution import Place, beginning_of_slide, group_size, slide_groups, worker_places
 from bloodcell_batch.errors import BackendError, BloodcellBatchError
 from bloodcell_batch.journal import Journal
 from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.ray_worker import Job, SlideWorker, WorkerFacts
 from bloodcell_batch.records import ImageFile, Outcome
-from bloodcell_batch.slide_groups import beginning_of_slide, group_size, slide_groups
 from bloodcell_batch.stages.recall import EarlierRows
 from bloodcell_batch.storage import is_url
 
@@ -46,21 +47,12 @@ _TRIES = 3
 _START_SECONDS = 300  # a cold PyTorch on a network drive takes minutes
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Room for one worker: a node and what the worker takes of it."""
-
-    node_id: str
-    cpus: int
-    gpus: int
-
-
 @dataclass(slots=True)
 class _Worker:
     handle: Any
     place: Place
-    opening: Any
-    queue: "deque[tuple[Any, int]]" = field(default_factory=deque)
+    opening: "Future[WorkerFacts]"
+    queue: "deque[tuple[Future[list[Outcome]], int]]" = field(default_factory=deque)
     facts: WorkerFacts | None = None
 
 
@@ -149,7 +141,7 @@ class RayClassifier:
         remote: Any = ray.remote(SlideWorker)
         options = remote.options(num_cpus=place.cpus, num_gpus=place.gpus, scheduling_strategy=affinity)
         handle = options.remote(self._job, place.cpus)
-        self._workers.append(_Worker(handle, place, handle.open.remote()))
+        self._workers.append(_Worker(handle, place, handle.open.remote().future()))
 
     def _open_workers(self) -> list[WorkerFacts]:
         return [worker.facts for worker in self._workers if worker.facts]
@@ -163,27 +155,29 @@ class RayClassifier:
                 return
             worker = min(ready, key=lambda worker: len(worker.queue))
             index = heapq.heappop(waiting)
-            worker.queue.append((worker.handle.classify.remote(groups[index]), index))
+            worker.queue.append((worker.handle.classify.remote(groups[index]).future(), index))
 
     def _wait_for_something(self, done: dict[int, list[Outcome]], waiting: list[int]) -> None:
         """Wait until a worker has opened, finished a group or was lost, and act on it."""
-        by_ref = {
+        by_future: dict[Future[Any], _Worker] = {
             worker.queue[0][0] if worker.facts else worker.opening: worker
             for worker in self._workers
             if worker.queue or not worker.facts
         }
-        if not by_ref:
+        if not by_future:
             reasons = "; ".join(dict.fromkeys(self._failures))
             hint = "See `ray status`, and the logs of Ray on its nodes."
             raise BackendError(f"No Ray worker is left: {reasons}.", hint=hint)
         none_open = not self._open_workers()
-        ready, _ = ray.wait(list(by_ref), num_returns=1, timeout=_START_SECONDS if none_open else None)
+        # Not ray.wait: a signal that arrives in its C code would end in a SystemError.
+        ready = wait(by_future, _START_SECONDS if none_open else None, FIRST_COMPLETED).done
         if not ready:
             hint = "Are all its processors taken? See `ray status`."
             raise BackendError(f"The Ray cluster gave no worker within {_START_SECONDS} s.", hint=hint)
-        worker = by_ref[ready[0]]
+        future = ready.pop()
+        worker = by_future[future]
         try:
-            answer = ray.get(ready[0])
+            answer = future.result()
         except _LOST as error:
             self._bury(worker, _first_line(error), waiting)
         except RayTaskError as error:
@@ -235,25 +229,6 @@ class RayClassifier:
         raise BackendError(f"The worker on {where} failed: {_first_line(cause)}.", hint=hint) from error
 
 
-def worker_places(nodes: Sequence[dict[str, Any]], cpus: int | None) -> list[Place]:
-    """One place per GPU where the cluster has GPUs, else one per node, or per `cpus` processors if they are given.
-
-    Raises:
-        BackendError: the cluster has no processors.
-    """
-    alive = [(node["NodeID"], node["Resources"]) for node in nodes if node["Alive"]]
-    places = []
-    for gpus in (1, 0):  # a cluster with GPUs leaves the nodes without one alone: they would set the pace
-        for node_id, resources in alive:
-            own = int(resources.get("CPU", 0))
-            count = int(resources.get("GPU", 0)) if gpus else own // min(cpus or own, own) if own else 0
-            share = min(cpus or own, own // count) if count else 0
-            places += [Place(node_id, share, gpus)] * count
-        if places:
-            return places
-    raise BackendError("The Ray cluster has no processors to give.", hint="Add nodes; see `ray status`.")
-
-
 def _job(root: str, files: Sequence[ImageFile], model: ModelFile, config: ClassifyConfig) -> Job:
     absolute = {name: path.absolute() for name in ("model", "plan") if (path := getattr(config, name)) is not None}
     data = model.path.read_bytes() if config.model is not None else b""
@@ -281,9 +256,13 @@ def _connect(address: str | None) -> None:
         hint = "Start one with `ray start --head`, or leave --ray-address out to use this machine. "
         hint += "If the cluster asks for a token, set RAY_AUTH_MODE=token, as Ray's documentation says."
         raise BackendError(f"There is no Ray cluster at {address}: {_first_line(error)}.", hint=hint) from error
+    except SystemExit:  # Ray's handler of SIGTERM, which takes the place of ours for this moment
+        signal.signal(signal.SIGTERM, ours)
+        signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ours)  # Ray puts its own in the place of the one that ends a run in order
+            signal.signal(signal.SIGTERM, ours)
 
 
 def _first_line(error: BaseException) -> str:

@@ -68,7 +68,7 @@ class IgnoredFile:
 class ScanResult:
     """Everything one walk found: image files sorted by slide and path, ignored files, unreadable folders.
 
-    A shard's share of it keeps `listing_sha256`, a digest (hex) of all that was found.
+    A shard's share of it keeps `listing_sha256`, a digest (hex) of all images that were found.
     """
 
     root: str

@@ -45,12 +45,12 @@ def share_of(found: ScanResult, shard: Shard) -> ScanResult:
 
 
 def _listing_sha256(found: ScanResult) -> str:
-    """Of the names, slides and sizes of everything found: shards fit together if they saw the same."""
+    """Of the names, slides and sizes of all images found, and the folders that hid some: shards fit together if they
+    saw the same. Ignored files don't count: the results of other shards may lie among them.
+    """
     digest = hashlib.sha256()
     for file in found.files:
         digest.update(name_bytes(f"{file.slide_id}\0{file.path}\0{file.size_bytes}\0"))
-    for ignored in found.ignored:
-        digest.update(name_bytes(f"{ignored.path}\0"))
     for folder in found.unreadable_folders:
         digest.update(name_bytes(f"{folder}\0"))
     return digest.hexdigest()

@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("storage",),
     ("slide_rules", "differential", "progress", "cpus", "publishing", "ahead", "seals", "sharding", "remote"),
-    ("slide_groups",),
+    ("distribution",),
     ("records",),
     ("labels",),
     ("errors",),

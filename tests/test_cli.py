@@ -111,6 +111,11 @@ ARGV = [
     pytest.param(["--plan", "m.plan"], {"plan": Path("m.plan")}, id="plan"),
     pytest.param(["--jpeg-decoder", "gpu"], {"jpeg_decoder": "gpu"}, id="jpeg-decoder"),
     pytest.param(["--backend", "pytorch"], {"backend": "pytorch"}, id="backend"),
+    pytest.param(["--shard", "1/3"], {"shard": "1/3"}, id="shard"),
+    pytest.param(["--engine", "ray"], {"engine": "ray"}, id="engine"),
+    pytest.param(
+        ["--engine", "ray", "--ray-address", "auto"], {"engine": "ray", "ray_address": "auto"}, id="ray-address"
+    ),
     pytest.param(["--model", "m.safetensors"], {"model": Path("m.safetensors")}, id="model"),
 ]
 
@@ -122,7 +127,7 @@ def test_every_flag_reaches_the_pipeline(
     monkeypatch.chdir(tmp_path)
     seen: list[config.ClassifyConfig] = []
 
-    def stop(_root: Path, _out: str, settings: config.ClassifyConfig, *_rest: object, **_more: object) -> None:
+    def stop(_root: str, _out: str, settings: config.ClassifyConfig, *_rest: object, **_more: object) -> None:
         seen.append(settings)
         raise KeyboardInterrupt
 
@@ -150,6 +155,10 @@ BAD = [
     pytest.param(["{slides}", "--out", "{tmp}/r.csv", "--dedup", "maybe"], "--dedup can't be 'maybe'", 2, id="choice"),
     pytest.param(
         ["{slides}", "--out", "{tmp}/r.csv", "--dedup-distance", "99"], "--dedup-distance can't", 2, id="range"
+    ),
+    pytest.param(["{slides}", "--out", "{tmp}/r.csv", "--shard", "3/3"], "counted from 0", 2, id="no such shard"),
+    pytest.param(
+        ["{slides}", "--out", "-", "--shard", "0/3"], "--shard can't write to stdout", 2, id="shard to stdout"
     ),
     pytest.param(["{slides}", "--out", "{tmp}/r.csv", "--slide-by", "regex"], "go together", 2, id="half a rule"),
     pytest.param(

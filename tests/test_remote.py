@@ -136,38 +136,36 @@ def fail(memory: Memory, monkeypatch: pytest.MonkeyPatch, name: str, times: int,
     return calls
 
 
-def rows(table: Path) -> dict[str, tuple[str, str]]:
-    with table.open(newline="", encoding="utf-8") as handle:
-        return {row["path"]: (row["status"], row["reason"]) for row in csv.DictReader(handle)}
+CELL = {("classified", ""), ("unclassified", "outlier"), ("unclassified", "low_confidence")}
 
 
-def test_a_read_that_fails_twice_is_tried_again(
-    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("times", "error", "tries", "rows"),
+    [
+        pytest.param(2, TimeoutError("slow"), 3, CELL, id="passes"),
+        pytest.param(99, OSError("the server is gone"), 3, {("failed", "unreadable")}, id="stays"),
+        pytest.param(99, FileNotFoundError("gone"), 1, {("failed", "changed_during_run")}, id="vanished"),
+    ],
+)
+def test_a_read_that_fails(
+    memory: Memory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+    error: Exception,
+    tries: int,
+    rows: set[tuple[str, str]],
 ) -> None:
-    calls = fail(memory, monkeypatch, "S-1/0.jpg", 2, TimeoutError("slow"))
+    calls = fail(memory, monkeypatch, "S-1/0.jpg", times, error)
     with quick_backend():
         classify_slides("memory://bucket/slides", str(tmp_path / "r.csv"), QUICK)
-    assert len(calls) == 3
-    assert rows(tmp_path / "r.csv")["S-1/0.jpg"][0] in {"classified", "unclassified"}
-
-
-def test_a_read_that_fails_for_good_is_a_row(memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = fail(memory, monkeypatch, "S-1/0.jpg", 99, OSError("the server is gone"))
-    with quick_backend():
-        classify_slides("memory://bucket/slides", str(tmp_path / "r.csv"), QUICK)
-    assert len(calls) == 3
-    assert rows(tmp_path / "r.csv")["S-1/0.jpg"] == ("failed", "unreadable")
-    assert "the server is gone" in beside(tmp_path / "r.csv")[1].read_text(encoding="utf-8")
-
-
-def test_a_file_that_vanished_is_not_asked_for_again(
-    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = fail(memory, monkeypatch, "S-1/0.jpg", 99, FileNotFoundError("gone"))
-    with quick_backend():
-        classify_slides("memory://bucket/slides", str(tmp_path / "r.csv"), QUICK)
-    assert len(calls) == 1
-    assert rows(tmp_path / "r.csv")["S-1/0.jpg"] == ("failed", "changed_during_run")
+    assert len(calls) == tries
+    with (tmp_path / "r.csv").open(newline="", encoding="utf-8") as handle:
+        found = {row["path"]: (row["status"], row["reason"]) for row in csv.DictReader(handle)}
+    assert found["S-1/0.jpg"] in rows
+    record = json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))
+    details = {failure["path"]: failure["detail"] for failure in record["failures"]}
+    assert ("the server is gone" in details.get("S-1/0.jpg", "")) == (rows == {("failed", "unreadable")})
 
 
 def test_an_upload_that_fails_keeps_the_results(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,7 @@ def test_a_slide_stays_where_it_is_when_others_come_and_go() -> None:
 def test_the_listing_tells_what_was_found_not_whose_share_it_is() -> None:
     digests = {share_of(found(*SLIDES), Shard(index, 4)).listing_sha256 for index in range(4)}
     assert len(digests) == 1
+    assert share_of(replace(found(*SLIDES), ignored=()), Shard(0, 4)).listing_sha256 in digests
     others = (found(*SLIDES[1:]), found(*SLIDES, size=6), found(*SLIDES[::-1]))
     assert not digests & {share_of(other, Shard(0, 4)).listing_sha256 for other in others}
 
