@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.benchmark_config import BenchmarkConfig
 from bloodcell_batch.benchmarking import measure as measuring
-from bloodcell_batch.benchmarking.measure import Benchmark, PlainRun, WholeRun, evenly, measure
+from bloodcell_batch.benchmarking.measure import Benchmark, PlainRun, WholeRun, measure
 from bloodcell_batch.benchmarking.parts import BackendSpeed, Part, best_rate
 from bloodcell_batch.benchmarking.pictures import draw_slides, link_some
 from bloodcell_batch.benchmarking.plain import run as run_plain
@@ -21,6 +21,7 @@ from bloodcell_batch.benchmarking.report import as_dict, as_text, check_folder
 from bloodcell_batch.cli import app
 from bloodcell_batch.config import resolve
 from bloodcell_batch.errors import BloodcellBatchError, InputError, OutputError, UsageError
+from bloodcell_batch.export.sample import evenly
 from bloodcell_batch.model_file import open_model
 from bloodcell_batch.stages.scan import scan
 
