@@ -80,7 +80,7 @@ def export_openvino(
             from bloodcell_batch.export.int8 import export_int8  # noqa: PLC0415
 
             place, check = export_int8(model, out, settings, observer)
-            write_text(f"{place}: int8; {check.as_lines()}")
+            write_text("\n".join((f"{place}: int8", *check.as_lines())))
             return
         if out is None:
             raise UsageError("--out is missing.", hint="Name the file to write, ending in .xml.")

@@ -62,7 +62,6 @@ def export_int8(
         raise BackendError(f"OpenVINO refuses the int8 network: {str(error).splitlines()[0]}") from error
     observer.note(f"comparing with PyTorch in float32 on {len(compared.images):,} images")
     check = compare(model, backend, compared, len(calibration.images), (config.images or Path()).name)
-    observer.note(check.as_lines())
     require_accuracy(check, config.max_loss)
     publish_network(network, out, _record(model, network, check, backend))
     return out, check
@@ -134,7 +133,9 @@ def require_accuracy(check: Int8Check, max_loss: float) -> None:
     hint = "Nothing was published. Try other or more images (--calibration-images), or accept it with --max-loss."
     if check.int8 is None:
         hint += " With a folder per class, the loss of accuracy itself counts, not every difference."
-    raise BackendError(f"int8 costs {check.loss:.2%}, more than {max_loss:.2%}: {check.as_lines()}", hint=hint)
+    raise BackendError(
+        f"int8 costs {check.loss:.2%}, more than {max_loss:.2%}: {'; '.join(check.as_lines())}.", hint=hint
+    )
 
 
 def _decisions(model: ModelFile, cells: Cells, outputs: Outputs) -> list[Prediction]:

@@ -70,6 +70,19 @@ def test_numbers_do_not_depend_on_the_batch(backend: Backend, golden: NDArray[np
     assert np.array_equal(again, some)
 
 
+def test_a_row_is_the_same_to_the_bit_wherever_and_beside_whatever_it_stands(
+    backend: Backend, golden: NDArray[np.uint8]
+) -> None:
+    whole = backend.infer(golden)
+    turned = backend.infer(golden[::-1].copy())
+    alone = backend.infer(golden[7:8])
+    beside = backend.infer(np.concatenate([np.repeat(golden[:1], 5, axis=0), golden[7:8], golden[20:31]]))
+    for rows, others, again, among in zip(whole, turned, alone, beside, strict=True):
+        assert np.array_equal(others[::-1], rows)
+        assert np.array_equal(again[0], rows[7])
+        assert np.array_equal(among[5], rows[7])
+
+
 def test_the_result_belongs_to_the_caller(backend: Backend, golden: NDArray[np.uint8]) -> None:
     first, features = backend.infer(golden)
     kept, kept_features = first.copy(), features.copy()

@@ -64,9 +64,9 @@ def int8(model: ModelFile) -> Path:
     return path
 
 
-def _edit(int8: Path, **changes: object) -> None:
+def _edit(int8: Path, changes: dict[str, object]) -> None:
     record = json.loads(record_path(int8).read_text(encoding="utf-8"))
-    record_path(int8).write_text(json.dumps({**record, **changes}), encoding="utf-8")
+    record_path(int8).write_text(json.dumps(record | changes), encoding="utf-8")
 
 
 def _run(model: ModelFile, precision: str = "auto") -> Outputs:
@@ -193,7 +193,7 @@ def test_without_an_int8_network_the_error_says_how_to_make_one(model: ModelFile
 def test_a_record_that_does_not_fit_is_refused(
     model: ModelFile, int8: Path, changes: dict[str, object], text: str
 ) -> None:
-    _edit(int8, **changes)
+    _edit(int8, changes)
     with pytest.raises(BackendError) as caught:
         _run(model, "int8")
     assert text in caught.value.message

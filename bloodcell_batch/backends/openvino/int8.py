@@ -87,7 +87,7 @@ class Int8Check(_Document):
             found = f"same class as float32 on {self.same_class / self.images:.2%}"
         return f"{found}, on {self.images:,} images"
 
-    def as_lines(self) -> str:
+    def as_lines(self) -> list[str]:
         """Everything that was found, for the screen."""
         share, review = self.same_class / self.images, self.review_int8 / self.images
         lines = [
@@ -102,7 +102,7 @@ class Int8Check(_Document):
                 f"rightly labelled: {self.int8.accepted_right:,}, float32 {self.float32.accepted_right:,}; "
                 f"wrongly labelled: {self.int8.accepted_wrong:,}, float32 {self.float32.accepted_wrong:,}"
             )
-        return "\n".join(lines)
+        return lines
 
 
 class _Model(_Document):
