@@ -34,7 +34,7 @@ def make_small_model(folder: Path) -> ModelFile:
         licence="CC0",
         attribution="nobody",
     )
-    width = network.num_features
+    width = int(network.num_features)  # type: ignore[arg-type]
     score = OutlierScore(
         mean=np.zeros(width, dtype=np.float32),
         directions=np.eye(4, width, dtype=np.float32),

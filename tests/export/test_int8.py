@@ -21,6 +21,7 @@ from bloodcell_batch.export import cells as choosing
 from bloodcell_batch.export import int8 as exporting
 from bloodcell_batch.export.cells import Cells, load_cells
 from bloodcell_batch.export.int8 import compare, quantised, require_accuracy
+from bloodcell_batch.export.parity import reference_outputs
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import ModelFile, open_model, save_model
 from bloodcell_batch.progress import NullObserver
@@ -149,7 +150,7 @@ def test_a_row_does_not_depend_on_its_batch(backend: OpenVinoBackend) -> None:
 
 
 def test_a_copy_costs_nothing(model: ModelFile) -> None:
-    reference = exporting.reference_outputs(model, _cells(None).pixels)
+    reference = reference_outputs(model, _cells(None).pixels)
     labels = reference[0].argmax(axis=1)
     labels[:3] = (labels[:3] + 1) % 8
     exact = ladder.open_backend(model, "pytorch").backend
@@ -169,7 +170,7 @@ class _Turned:
         self._model = model
 
     def infer(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        probabilities, features = exporting.reference_outputs(self._model, images)
+        probabilities, features = reference_outputs(self._model, images)
         probabilities[::3] = np.roll(probabilities[::3], 1, axis=1)
         return probabilities, features
 
@@ -178,7 +179,7 @@ class _Turned:
 def test_every_lost_class_is_counted(model: ModelFile, labelled: bool) -> None:  # noqa: FBT001 - a parameter
     header = model.header.model_copy(update={"review_threshold": 0.0})
     model = ModelFile(model.path, model.sha256, header)  # so that every cell gets a label
-    truth = exporting.reference_outputs(model, _cells(None).pixels)[0].argmax(axis=1)
+    truth = reference_outputs(model, _cells(None).pixels)[0].argmax(axis=1)
     check = compare(model, _Turned(model), _cells(truth if labelled else None), 10, "slides")  # type: ignore[arg-type]
     assert (check.same_class, check.top_class_lost) == (14, 7)
     assert (check.other_label, check.same_decision, check.review_int8) == (7, 14, 0)

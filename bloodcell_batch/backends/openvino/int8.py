@@ -65,13 +65,13 @@ class Int8Check(_Document):
         number of cells that get a label.
         """
         if self.float32 and self.int8:
-            costs = (
+            costs = [
                 self.float32.right - self.int8.right,
                 self.float32.accepted_right - self.int8.accepted_right,
                 self.int8.accepted_wrong - self.float32.accepted_wrong,
-            )
+            ]
         else:
-            costs = (self.images - self.same_class, abs(self.review_int8 - self.review_float32))
+            costs = [self.images - self.same_class, abs(self.review_int8 - self.review_float32)]
         return max(0, *costs) / self.images
 
     @property
