@@ -66,9 +66,9 @@ def export_openvino(
 
     Input: uint8 RGB images of any batch, resized. Normalisation and softmax are inside.
 
-    int8 is calibrated on some images of --images and compared on others, which the model was not trained on; with one
-    folder per class, accuracy is compared. It is refused (exit code 4) if it loses more than --max-loss: of accuracy,
-    of rightly labelled cells, or by other shares of cells for review. Without labels, every other class counts.
+    int8 is calibrated on some of the --images and compared on others, which the model was not trained on. It is
+    refused (exit code 4) if it costs more than --max-loss. With one folder per class that is accuracy, cells labelled
+    rightly, or cells labelled wrongly; without, it is other top classes, or another number of cells for review.
     """
     flags = {key: value for key, value in locals().items() if key in _OpenVino.model_fields}
     with errors_as_text(log_format):
