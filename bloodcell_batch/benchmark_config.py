@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bloodcell_batch.config import CommandConfig, Precision
+from bloodcell_batch.config import PRECISION_HELP, CommandConfig, Precision
 
 
 class BenchmarkConfig(CommandConfig):
@@ -17,7 +17,7 @@ class BenchmarkConfig(CommandConfig):
         "360x363", pattern=r"^[1-9]\d*x[1-9]\d*$", description="Width x height of drawn images, in pixels"
     )
     backend: str = Field("auto", description="Runtime of classify; every backend is measured alone in any case")
-    precision: Precision = Field("auto", description="Arithmetic of the network; auto is the fastest that agrees")
+    precision: Precision = Field("auto", description=PRECISION_HELP)
     batch_size: int = Field(256, ge=1, le=65536, description="Images that classify hands to the backend at a time")
     batch_sizes: tuple[int, ...] = Field(
         (1, 16, 64), description="Further batch sizes at which each backend is measured alone; repeatable"

@@ -17,7 +17,12 @@ from bloodcell_batch.slide_rules import SlideBy
 
 CsvDialect = Literal["plain", "excel"]
 DedupMode = Literal["off", "exact", "near"]
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
+Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+
+PRECISION_HELP = (
+    "Arithmetic of the network; auto is the fastest that agrees. int8 runs the network that export-openvino "
+    "--precision int8 made: MODEL.int8.xml beside the model, or in the user's cache"
+)
 
 
 def _is_sha256(text: str) -> str:
@@ -43,7 +48,7 @@ class ClassifyConfig(CommandConfig):
         None, description="Refuse every model file but the one with this SHA-256, all 64 digits of it"
     )
     backend: str = Field("auto", description="Runtime that runs the network")
-    precision: Precision = Field("auto", description="Arithmetic of the network; auto is the fastest that agrees")
+    precision: Precision = Field("auto", description=PRECISION_HELP)
     plan: Path | None = Field(None, description="TensorRT plan of the model; the one beside the model if not given")
     batch_size: int = Field(256, ge=1, le=65536, description="Images handed to the backend at a time")
     views: Literal[1, 2, 4, 8] = Field(
@@ -148,7 +153,7 @@ class EvaluateConfig(CommandConfig):
         None, description="Refuse every model file but the one with this SHA-256, all 64 digits of it"
     )
     backend: str = Field("auto", description="Runtime that runs the network")
-    precision: Precision = Field("auto", description="Arithmetic of the network; auto is the fastest that agrees")
+    precision: Precision = Field("auto", description=PRECISION_HELP)
     plan: Path | None = Field(None, description="TensorRT plan of the model; the one beside the model if not given")
     batch_size: int = Field(256, ge=1, le=65536, description="Images handed to the backend at a time")
     views: Literal[1, 2, 4, 8] = Field(
@@ -169,15 +174,40 @@ class EvaluateConfig(CommandConfig):
     )
 
 
-class ExportConfig(CommandConfig):
-    """Options of `export-onnx` and `export-openvino`."""
+class _ExportConfig(CommandConfig):
+    """What all exports have."""
 
-    precision: Literal["fp32", "fp16"] = Field("fp32", description="Arithmetic of the exported network's body")
     images: Path | None = Field(
         None, description="Folder with images of cells on which the export is compared with PyTorch; give your own"
     )
-    max_images: int = Field(2048, ge=1, le=100_000, description="Images of that folder to use, evenly spread")
+    max_images: int = Field(2048, ge=1, le=100_000, description="Images of that folder to compare, evenly spread")
     overwrite: bool = Field(False, description="Replace an existing export")
+
+
+class ExportConfig(_ExportConfig):
+    """Options of `export-onnx`."""
+
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="Arithmetic of the exported network's body")
+
+
+class ExportOpenVinoConfig(_ExportConfig):
+    """Options of `export-openvino`."""
+
+    precision: Literal["fp32", "fp16", "int8"] = Field(
+        "fp32", description="Arithmetic of the exported network's body; int8 needs --images"
+    )
+    calibration_images: int = Field(
+        512, ge=100, le=10_000, description="For int8: images of that folder that set the scales, and are not compared"
+    )
+    max_loss: float = Field(
+        0.001, ge=0, le=0.05, description="For int8: largest loss of accuracy, as a share of the compared images"
+    )
+
+    @model_validator(mode="after")
+    def _int8_has_images(self) -> Self:
+        if self.precision == "int8" and self.images is None:
+            raise ValueError("--precision int8 needs --images, a folder of real images to calibrate and compare with")
+        return self
 
 
 class ExportTrtConfig(ExportConfig):

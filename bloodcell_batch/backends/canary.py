@@ -26,11 +26,23 @@ def canary_images(side: int, count: int = CANARIES) -> NDArray[np.uint8]:
     return pictures
 
 
-def disagreement(probabilities: NDArray[np.float32], reference: NDArray[np.float32]) -> str:
-    """What is wrong with canary probabilities (N, C), in words; empty if nothing is."""
+def disagreement(
+    probabilities: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    whose: str = "float32",
+    at_most: float = MAX_DIFFERENCE,
+) -> str:
+    """What is wrong with canary probabilities (N, C), in words; empty if nothing is.
+
+    Args:
+        probabilities: of a runtime.
+        reference: what they should be.
+        whose: where the reference comes from.
+        at_most: largest difference that is no fault.
+    """
     if probabilities.shape != reference.shape:
         return f"the shape is {probabilities.shape}, not {reference.shape}"
     if not np.isfinite(probabilities).all():
         return "some probabilities are no numbers"
     largest = float(np.abs(probabilities - reference).max())
-    return f"probabilities differ by up to {largest:.3f} from float32" if largest > MAX_DIFFERENCE else ""
+    return f"probabilities differ by up to {largest:.3f} from {whose}" if largest > at_most else ""

@@ -39,7 +39,7 @@ def open_backend(model: ModelFile, name: str = "auto", options: BackendOptions |
     options = replace(options or BackendOptions(), named=name != "auto")
     skipped: list[str] = []
     refused: list[str] = []
-    hint = "Run `bloodcell-batch doctor` to see what this machine has, or leave --backend out."
+    hint = "Run `bloodcell-batch doctor` to see what this machine has, or leave --backend and --precision out."
     for rung in AUTO_LADDER:
         if name not in {"auto", rung.backend}:
             continue

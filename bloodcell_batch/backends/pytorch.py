@@ -29,6 +29,8 @@ def why_not(model: ModelFile, device: str, options: BackendOptions) -> str:
     """CUDA needs a driver and a device; the CPU is always there."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         return "PyTorch finds no usable CUDA device"
+    if options.precision == "int8":
+        return "PyTorch does not run int8 networks"
     return ""
 
 

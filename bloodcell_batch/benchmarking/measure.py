@@ -27,6 +27,7 @@ from bloodcell_batch.benchmarking.pictures import draw_slides, link_some
 from bloodcell_batch.config import ClassifyConfig
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.errors import BloodcellBatchError, InputError
+from bloodcell_batch.export.sample import evenly
 from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.pipeline import classify_slides
 from bloodcell_batch.progress import NullObserver, Observer
@@ -161,12 +162,6 @@ def _files(folder: Path | None, config: BenchmarkConfig, observer: Observer) -> 
         else:
             link_some(files.root, evenly(files.files, config.images or 0), Path(name))
         yield Path(name)
-
-
-def evenly(files: Sequence[ImageFile], count: int) -> list[ImageFile]:
-    """`count` of the files, spread over the whole list; all if there are fewer."""
-    count = min(count, len(files))
-    return [files[i * len(files) // count] for i in range(count)]
 
 
 def _told(speeds: Iterator[BackendSpeed], observer: Observer) -> Iterator[BackendSpeed]:

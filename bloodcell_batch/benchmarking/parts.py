@@ -4,7 +4,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bloodcell_batch.backends import BACKENDS
+from bloodcell_batch.backends import BACKENDS, Rung
 from bloodcell_batch.backends.contract import BackendOptions
-from bloodcell_batch.backends.ladder import Choice, open_backend
+from bloodcell_batch.backends.ladder import Choice, open_backend, why_not
 from bloodcell_batch.benchmark_config import BenchmarkConfig
 from bloodcell_batch.errors import BackendError, InputError
 from bloodcell_batch.journal import ROWS_PER_PART, open_journal
@@ -26,6 +26,7 @@ from bloodcell_batch.records import DecodedImage, ImageFile, Prediction, Status
 from bloodcell_batch.stages.decode import make_decoder, measure_quality, pixel_digest
 from bloodcell_batch.stages.write import journal_folder, output_paths, publish
 
+INT8_NAME = "openvino int8"
 _SAMPLE_IMAGES, _SAMPLE_PIXELS = 256, 40_000_000  # held decoded, once as an array and once by Pillow
 
 READ, DECODE, HASH, RESIZE, WRITE = "read", "decode", "hash", "resize", "write"
@@ -133,15 +134,18 @@ def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
 
 
 def measure_backends(model: ModelFile, sample: Sample, config: BenchmarkConfig) -> Iterator[BackendSpeed]:
-    """Every backend that runs here, at every batch size."""
-    for name in BACKENDS:
+    """Every backend that runs here, at every batch size; OpenVINO also in int8 if the model has such a network."""
+    runs = [(name, name, config.precision) for name in BACKENDS]
+    if config.precision != "int8" and not why_not(Rung("openvino", "cpu"), model, BackendOptions("int8")):
+        runs.append((INT8_NAME, "openvino", "int8"))
+    for name, backend, precision in runs:
         for batch in sorted({*config.batch_sizes, config.batch_size}):
             try:
-                choice = open_backend(model, name, BackendOptions(config.precision, batch))
+                choice = open_backend(model, backend, BackendOptions(precision, batch))
             except BackendError as error:
                 yield BackendSpeed(name, skipped=error.message)
                 break
-            yield measure_backend(choice, batch, sample, config)
+            yield replace(measure_backend(choice, batch, sample, config), name=name)
 
 
 def measure_backend(choice: Choice, batch: int, sample: Sample, config: BenchmarkConfig) -> BackendSpeed:

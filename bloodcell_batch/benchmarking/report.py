@@ -57,15 +57,15 @@ def as_text(found: Benchmark) -> str:
         f"{files}; {found.cpus} CPUs ({processor()})",
         "",
         "parts alone, images/s on one core",
-        *(f"  {part.name:<10} {part.images_per_second:>9,.0f}   {MEANINGS[part.name]}" for part in found.parts),
+        *(f"  {part.name:<13} {part.images_per_second:>9,.0f}   {MEANINGS[part.name]}" for part in found.parts),
         "backends alone, images/s on all cores or the device",
     ]
     for speed in found.backends:
         if speed.skipped:
-            lines.append(f"  {speed.name:<10} {'-':>9}   {speed.skipped}")
+            lines.append(f"  {speed.name:<13} {'-':>9}   {speed.skipped}")
         else:
             where = f"batches of {speed.batch:>5}: {speed.description}"
-            lines.append(f"  {speed.name:<10} {speed.images_per_second:>9,.0f}   {where}")
+            lines.append(f"  {speed.name:<13} {speed.images_per_second:>9,.0f}   {where}")
     laps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in run.laps.items() if name != "total")
     lines += [
         "together, images/s",
@@ -164,7 +164,7 @@ def _runs(axes: Axes, found: Benchmark) -> None:
 
 
 def _backends(axes: Axes, found: Benchmark) -> None:
-    colours = (_GREEN, _BLUE, _RED)
+    colours = (_GREEN, _BLUE, _RED, _GREY)
     for name, colour in zip(dict.fromkeys(speed.name for speed in found.backends), colours, strict=False):
         points = [(s.batch, s.images_per_second) for s in found.backends if s.name == name and not s.skipped]
         if points:

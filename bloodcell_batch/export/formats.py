@@ -1,9 +1,10 @@
-"""`export-onnx` and `export-openvino`: convert, compare with PyTorch, publish."""
+"""`export-onnx` and `export-openvino` in floating point: convert, compare with PyTorch, publish."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bloodcell_batch.config import ExportConfig
+from bloodcell_batch.config import ExportConfig, ExportOpenVinoConfig
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.export.onnx import onnx_runner, require_packages, to_onnx
 from bloodcell_batch.export.parity import Parity, measure_parity, reference_outputs, require_parity
@@ -12,6 +13,9 @@ from bloodcell_batch.export.sample import Sample, load_sample
 from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.publishing import bytes_writer, check_new, publish, text_writer
+
+if TYPE_CHECKING:
+    from bloodcell_batch.backends.openvino.networks import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,33 +61,38 @@ def export_onnx(model_path: Path | None, out: Path, config: ExportConfig, observ
     return done.parity
 
 
-def export_openvino(model_path: Path | None, out: Path, config: ExportConfig, observer: Observer) -> Parity:
+def export_openvino(model_path: Path | None, out: Path, config: ExportOpenVinoConfig, observer: Observer) -> Parity:
     """Write `out` (.xml), the weights beside it (.bin) and `out`.json.
 
     Raises:
         OutputError: they can't be written.
         BackendError: the export fails, or is not the same network.
     """
-    from bloodcell_batch.backends.openvino import convert, infer_with  # noqa: PLC0415 - imports the runtime
+    from bloodcell_batch.backends.openvino.backend import infer_with  # noqa: PLC0415 - imports the runtime
+    from bloodcell_batch.backends.openvino.networks import convert  # noqa: PLC0415 - imports the runtime
 
     check_new(out, overwrite=config.overwrite, suffix=".xml")
     model = open_model(model_path)
     sample = load_sample(config.images, config.max_images, model.header.preprocessing, available_cpus(), observer)
     observer.note(f"exporting {model.header.name} to OpenVINO in {config.precision}")
-    xml, weights = convert(model, half=config.precision == "fp16")
-    parity = measure_parity(sample, reference_outputs(model, sample.images), infer_with(xml, weights))
+    network = convert(model, half=config.precision == "fp16")
+    parity = measure_parity(sample, reference_outputs(model, sample.images), infer_with(network))
     observer.note(f"OpenVINO {parity.as_text()}")
     require_parity(parity, config.precision, "OpenVINO export")
-    record = export_record(model, xml, config.precision, parity)
-    publish(
-        {
-            out.with_suffix(".bin"): bytes_writer(weights),
-            out: bytes_writer(xml),
-            out.with_name(out.name + ".json"): text_writer(record),
-        }
-    )
+    publish_network(network, out, export_record(model, network.xml, config.precision, parity))
     return parity
 
 
-EXPORTS = {"onnx": export_onnx, "openvino": export_openvino}
-"""Command -> what it runs."""
+def publish_network(network: "Network", out: Path, record: str) -> None:
+    """Write the three files. The record comes last: until then, an older one does not fit the new network.
+
+    Raises:
+        OutputError: they can't be written.
+    """
+    publish(
+        {
+            out.with_suffix(".bin"): bytes_writer(network.weights),
+            out: bytes_writer(network.xml),
+            out.with_name(out.name + ".json"): text_writer(record),
+        }
+    )

@@ -1,11 +1,7 @@
 """ONNX: uint8 NHWC RGB in; normalisation, network and softmax inside; float32 out; any batch."""
 
-import contextlib
 import importlib.util
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,6 +9,7 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.errors import BackendError, UsageError
+from bloodcell_batch.export.quiet import quiet
 from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.network import load_inference_module
 
@@ -49,7 +46,7 @@ def to_onnx(model: ModelFile, precision: str) -> bytes:
         module.cast_body(_DTYPES[precision])
     side = model.header.preprocessing.input_size
     example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
-    with _quiet():
+    with quiet("torch.onnx", "onnxscript", "onnx_ir"):
         try:
             program = torch.onnx.export(
                 module,
@@ -110,21 +107,3 @@ def _refusals() -> tuple[type[Exception], ...]:
 
     names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
     return (RuntimeError, *(getattr(state, name) for name in names))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter prints its steps and deprecations of its own; what goes wrong it raises."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", UserWarning)
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 from bloodcell_batch import __version__
 from bloodcell_batch.export.parity import Parity
@@ -9,8 +10,10 @@ from bloodcell_batch.labels import RESEARCH_USE_ONLY
 from bloodcell_batch.model_file import ModelFile
 
 
-def export_record(model: ModelFile, data: bytes, precision: str, parity: Parity) -> str:
-    """The record of an export whose main file holds `data`, as indented JSON."""
+def export_record(
+    model: ModelFile, data: bytes, precision: str, parity: Parity, more: Mapping[str, object] | None = None
+) -> str:
+    """The record of an export whose main file holds `data`, as indented JSON; `more` is what only this kind has."""
     header = model.header
     document = {
         "format_version": 1,
@@ -31,6 +34,7 @@ def export_record(model: ModelFile, data: bytes, precision: str, parity: Parity)
         "parity": parity.as_dict(),
         "licence": header.licence,
         "attribution": header.attribution,
+        **(more or {}),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

@@ -1,7 +1,9 @@
 """The pictures on which an exported network is compared with PyTorch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from bloodcell_batch.stages.scan import scan
 
 _DRAWN = 64
 _WINDOW = 64
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +50,9 @@ def load_sample(
     if not pixels:
         raise InputError(f"No readable images under {folder}.", hint="Give a folder with images of cells.")
     return Sample(np.stack(pixels), str(folder.name))
+
+
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` of the items, spread over the whole list; all if there are fewer."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]

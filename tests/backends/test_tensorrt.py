@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_picture
-from numpy.typing import NDArray
+from small_model import make_small_model, small_pictures
 from typer.testing import CliRunner
 
 from bloodcell_batch.backends import Rung, ladder
@@ -20,15 +19,13 @@ from bloodcell_batch.cli import app
 from bloodcell_batch.config import ExportTrtConfig
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.export.formats import Checked, checked_onnx
-from bloodcell_batch.model_file import ModelFile, OutlierRule, default_classes, open_model, save_model
-from bloodcell_batch.preprocessing import Preprocessing
+from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.progress import NullObserver
 
 pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
 pytest.importorskip("onnxscript", reason="the extra [onnx] is not installed")
 
 STAND_IN = Path(__file__).parent / "stand_in"
-SIDE = 32
 
 
 class Notes(NullObserver):
@@ -64,29 +61,7 @@ def _forget() -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
-    """A small network with fixed random weights, sure enough of its classes that agreement means something."""
-    import torch  # noqa: PLC0415
-
-    from bloodcell_batch.model_file import ModelHeader  # noqa: PLC0415
-    from bloodcell_batch.network import create_network  # noqa: PLC0415
-
-    torch.manual_seed(0)
-    network = create_network("test_efficientnet")
-    header = ModelHeader(
-        name="small",
-        architecture="test_efficientnet",
-        classes=default_classes(),
-        preprocessing=Preprocessing(input_size=SIDE),
-        temperature=0.05,
-        review_threshold=0.5,
-        outlier=OutlierRule(threshold=2.5, description="a test"),
-        training={},
-        metrics={},
-        licence="CC0",
-        attribution="nobody",
-    )
-    tensors = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
-    return save_model(tmp_path_factory.mktemp("model") / "m.safetensors", header, tensors)
+    return make_small_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +100,6 @@ def _machine(plan: Path, **changes: str) -> None:
     _edit(plan, machine={**sidecar["machine"], **changes})
 
 
-def pictures(count: int) -> NDArray[np.uint8]:
-    return np.stack([draw_picture(seed, SIDE) for seed in range(count)])
-
-
 @pytest.fixture
 def rungs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ladder of a machine whose GPU is the CPU."""
@@ -143,7 +114,7 @@ def refused(model: ModelFile, plan: Path) -> str:
     choice = ladder.open_backend(model, "auto", options)
     assert choice.name == "pytorch"
     assert len(choice.skipped) == len(choice.refused) == 1
-    images = pictures(5)
+    images = small_pictures(5)
     np.testing.assert_allclose(choice.backend.infer(images)[0], reference_outputs(model, images)[0], atol=1e-5)
     with pytest.raises(BackendError) as caught:
         ladder.open_backend(model, "tensorrt", options)
@@ -160,7 +131,7 @@ def test_a_good_plan_is_used_and_agrees(model: ModelFile, plan: Path) -> None:
     assert choice.name == "tensorrt"
     assert choice.skipped == choice.refused == ()
     assert choice.backend.description == "TensorRT 11.4.0.106, CPU, fp16, batches of 4"
-    images = pictures(11)  # two full batches, one after the other in both slots, and a tail
+    images = small_pictures(11)  # two full batches, one after the other in both slots, and a tail
     probabilities, features = choice.backend.infer(images)
     reference, reference_features = reference_outputs(model, images)
     np.testing.assert_allclose(probabilities, reference, atol=0.02)
@@ -285,7 +256,7 @@ def test_an_engine_that_stops_working_stops_the_run(model: ModelFile, plan: Path
     choice = ladder.open_backend(model, "auto", BackendOptions(plan=plan))
     stand_in.setattr("tensorrt.IExecutionContext.execute_async_v3", lambda *_: False)
     with pytest.raises(BackendError, match="could not run the plan"):
-        choice.backend.infer(pictures(3))
+        choice.backend.infer(small_pictures(3))
 
 
 def test_without_the_extra_one_sentence_says_what_to_install(tmp_path: Path) -> None:

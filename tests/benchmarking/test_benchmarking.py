@@ -11,16 +11,20 @@ from conftest import draw_picture, encode
 from PIL import Image
 from typer.testing import CliRunner
 
+from bloodcell_batch.backends import BACKENDS
+from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.benchmark_config import BenchmarkConfig
 from bloodcell_batch.benchmarking import measure as measuring
-from bloodcell_batch.benchmarking.measure import Benchmark, PlainRun, WholeRun, evenly, measure
+from bloodcell_batch.benchmarking import parts
+from bloodcell_batch.benchmarking.measure import Benchmark, PlainRun, WholeRun, measure
 from bloodcell_batch.benchmarking.parts import BackendSpeed, Part, best_rate
 from bloodcell_batch.benchmarking.pictures import draw_slides, link_some
 from bloodcell_batch.benchmarking.plain import run as run_plain
 from bloodcell_batch.benchmarking.report import as_dict, as_text, check_folder
 from bloodcell_batch.cli import app
 from bloodcell_batch.config import resolve
-from bloodcell_batch.errors import BloodcellBatchError, InputError, OutputError, UsageError
+from bloodcell_batch.errors import BackendError, BloodcellBatchError, InputError, OutputError, UsageError
+from bloodcell_batch.export.sample import evenly
 from bloodcell_batch.model_file import open_model
 from bloodcell_batch.stages.scan import scan
 
@@ -175,6 +179,25 @@ def test_links_keep_the_slides(own: Path, tmp_path: Path) -> None:
     ]
     with pytest.raises(OutputError, match="Can't make links"):
         link_some(str(own), files, tmp_path / "links")
+
+
+def test_an_int8_network_has_a_row_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "1.jpg").write_bytes(encode(draw_picture(1)))
+    model = open_model()
+    sample = parts.take_sample(str(tmp_path), scan(tmp_path).files, model.header.preprocessing)
+    asked: list[tuple[str, str]] = []
+
+    def opened(_: object, name: str, options: BackendOptions) -> None:
+        asked.append((name, options.precision))
+        raise BackendError(f"no {options.precision} here")
+
+    monkeypatch.setattr(parts, "open_backend", opened)
+    monkeypatch.setattr(parts, "why_not", lambda *_: "no int8 network")
+    assert [speed.name for speed in parts.measure_backends(model, sample, QUICK)] == list(BACKENDS)
+    monkeypatch.setattr(parts, "why_not", lambda *_: "")
+    last = list(parts.measure_backends(model, sample, QUICK))[-1]
+    assert (last.name, last.skipped) == ("openvino int8", "no int8 here")
+    assert asked[-1] == ("openvino", "int8")
 
 
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:

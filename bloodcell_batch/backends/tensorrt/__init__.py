@@ -19,6 +19,8 @@ def why_not(model: ModelFile, device: str, options: BackendOptions) -> str:
     """TensorRT must be installed and a plan must lie beside the model."""
     if importlib.util.find_spec("tensorrt") is None:
         return f"TensorRT is not installed ({INSTALL})"
+    if options.precision == "int8":
+        return "its plans are float16 or float32"
     if find_plan(model, options) is None:
         return f"no plan beside the model; bloodcell-batch export-trt {model.path} makes one"
     return ""

@@ -1,0 +1,38 @@
+"""OpenVINO on the CPU: bfloat16 where the processor multiplies it natively, float32 elsewhere; int8 if asked for.
+
+`networks` converts a model file, `cache` keeps what takes long to make, `int8` finds and checks a quantised network,
+`backend` runs it.
+"""
+
+import sys
+
+from bloodcell_batch.backends.contract import Backend, BackendOptions
+from bloodcell_batch.model_file import ModelFile
+
+# OpenVINO (and NNCF) report each use to a statistics service on the internet without asking, as long as this package
+# can be imported. What runs in a laboratory stays there.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+def why_not(model: ModelFile, device: str, options: BackendOptions) -> str:
+    """The wheel is a dependency; only its device plug-in, or an int8 network that was asked for, may be missing."""
+    import openvino  # noqa: PLC0415 - after the line above
+
+    from bloodcell_batch.backends.openvino.int8 import HOW_TO_MAKE, find_int8  # noqa: PLC0415 - imports openvino
+
+    if "CPU" not in openvino.Core().available_devices:
+        return f"OpenVINO finds no {device} device"
+    if options.precision == "int8" and find_int8(model) is None:
+        return f"no int8 network beside the model; {HOW_TO_MAKE}"
+    return ""
+
+
+def open_backend(model: ModelFile, device: str, options: BackendOptions) -> Backend:
+    """Load the model on the CPU.
+
+    Raises:
+        BackendError: OpenVINO can't convert or compile this network, or its int8 network does not pass a check.
+    """
+    from bloodcell_batch.backends.openvino.backend import open_on_cpu  # noqa: PLC0415 - imports openvino
+
+    return open_on_cpu(model, options)

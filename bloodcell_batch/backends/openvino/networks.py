@@ -1,0 +1,83 @@
+"""A model file as a network in OpenVINO's own format."""
+
+import importlib.metadata
+import struct
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openvino
+
+from bloodcell_batch.backends.openvino.cache import recall, store
+from bloodcell_batch.model_file import ModelFile
+
+_EXAMPLES = 16
+_LENGTH = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The two files of OpenVINO's format: the graph and the weights."""
+
+    xml: bytes
+    weights: bytes
+
+    def read(self, core: openvino.Core | None = None) -> openvino.Model:
+        """The network as OpenVINO's object.
+
+        Raises:
+            RuntimeError: it is no network.
+        """
+        return (core or openvino.Core()).read_model(
+            self.xml, openvino.Tensor(np.frombuffer(self.weights, dtype=np.uint8))
+        )
+
+
+def serialised(network: openvino.Model, *, half: bool = False) -> Network:
+    """What OpenVINO writes, with weights in float16 if `half`."""
+    with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as folder:
+        path = Path(folder) / "network.xml"
+        openvino.save_model(network, path, compress_to_fp16=half)
+        return Network(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+
+
+def convert(model: ModelFile, *, half: bool) -> Network:
+    """The network for any batch, with weights in float16 if `half`."""
+    network = _convert_from_pytorch(model)
+    side = model.header.preprocessing.input_size
+    network.reshape([-1, side, side, 3])
+    return serialised(network, half=half)
+
+
+def converted(model: ModelFile) -> Network:
+    """The network in float32, converted once per model and version of OpenVINO, then read from the cache.
+
+    Conversion imports PyTorch, which takes longer than classifying a small folder. Also the first run uses what was
+    written: fresh from the converter, the same network is compiled in another way, and the first run's numbers would
+    differ in the last digits from those of all later ones.
+    """
+    name = f"{model.sha256}-{importlib.metadata.version('openvino')}.network"
+    cached = recall(name)
+    if cached is not None:
+        (length,) = _LENGTH.unpack_from(cached)
+        start = _LENGTH.size
+        return Network(cached[start : start + length], cached[start + length :])
+    network = serialised(_convert_from_pytorch(model))
+    store(name, _LENGTH.pack(len(network.xml)) + network.xml + network.weights)
+    return network
+
+
+def _convert_from_pytorch(model: ModelFile) -> openvino.Model:
+    import torch  # noqa: PLC0415 - only the first run of a model needs it
+
+    from bloodcell_batch.network import load_inference_module  # noqa: PLC0415 - imports torch
+
+    side = model.header.preprocessing.input_size
+    example = torch.zeros((_EXAMPLES, side, side, 3), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # OpenVINO's converter traces with torch.jit, which PyTorch deprecates; the user can do nothing about it.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return openvino.convert_model(load_inference_module(model), example_input=example)

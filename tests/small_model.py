@@ -1,0 +1,52 @@
+"""A small network with fixed random weights, sure enough of its classes that agreement means something."""
+
+from pathlib import Path
+
+import numpy as np
+from conftest import Picture, draw_picture
+
+from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.model_file import ModelFile, ModelHeader, OutlierRule, default_classes, save_model
+from bloodcell_batch.outlier import OutlierScore
+from bloodcell_batch.preprocessing import Preprocessing
+
+SIDE = 32
+
+
+def make_small_model(folder: Path) -> ModelFile:
+    """`m.safetensors` in the folder, for pictures of 32 pixels."""
+    import torch  # noqa: PLC0415 - takes seconds
+
+    from bloodcell_batch.network import create_network  # noqa: PLC0415 - imports torch
+
+    torch.manual_seed(0)
+    network = create_network("test_efficientnet")
+    header = ModelHeader(
+        name="small",
+        architecture="test_efficientnet",
+        classes=default_classes(),
+        preprocessing=Preprocessing(input_size=SIDE),
+        temperature=0.05,
+        review_threshold=0.5,
+        outlier=OutlierRule(threshold=2.5, description="a test"),
+        training={},
+        metrics={},
+        licence="CC0",
+        attribution="nobody",
+    )
+    width = int(network.num_features)  # type: ignore[arg-type]
+    score = OutlierScore(
+        mean=np.zeros(width, dtype=np.float32),
+        directions=np.eye(4, width, dtype=np.float32),
+        scale=np.ones(4, dtype=np.float32),
+        centers=np.zeros((len(CLASS_NAMES), 4), dtype=np.float32),
+        residual=np.ones(1, dtype=np.float32),
+    )
+    tensors = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
+    tensors |= {f"outlier.{name}": value for name, value in score.tensors().items()}
+    return save_model(folder / "m.safetensors", header, tensors)
+
+
+def small_pictures(count: int) -> Picture:
+    """Network inputs (count, 32, 32, 3)."""
+    return np.stack([draw_picture(seed, SIDE) for seed in range(count)])
