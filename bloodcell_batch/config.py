@@ -177,7 +177,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"Can't read the configuration {file}: {error.strerror}.", hint="Check --config.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, which Python refuses
         raise UsageError(f"The configuration {file} is not valid TOML: {error}.", hint="Correct the file.") from error
 
 
@@ -188,7 +188,7 @@ def _set(values: dict[str, Any], setting: str) -> None:
         raise UsageError(f"--set {setting!r} is not KEY=VALUE.", hint="For example: --set augmentation.blur=0.3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()  # quotes around a word would have to survive the shell
     for table in tables:
         values = values.setdefault(table, {})

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
+from bloodcell_batch.image_guards import check_exif, check_scans, jpeg_exif, tiff_pages, webp_size
 from bloodcell_batch.records import Reason
 
 # Format table: suffix -> Pillow format name. A file's content decides how it is read, its suffix whether it is.
@@ -152,6 +153,7 @@ def _damage_reason(text: str) -> Reason:
 def _decode_jpeg(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8] | None:
     """RGB of a grey or YCbCr JPEG; None where Pillow knows better (CMYK, YCCK, RGB-coded)."""
     try:
+        check_scans(data)
         height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
         if colour_space not in {"YCbCr", "Gray"}:
             return None
@@ -167,6 +169,7 @@ def _jpeg_orientation(data: bytes) -> int:
     if _EXIF_MARKER not in data[:_EXIF_SEARCH_BYTES]:
         return 1
     try:
+        check_exif(jpeg_exif(data))
         with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
             return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except (OSError, *_DECODER_ERRORS):
@@ -191,19 +194,41 @@ def _apply_orientation(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.u
 
 def _decode_with_pillow(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
     try:
+        pages = _guard(data, limits)
         with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS) as image:
             _check_size(image.width, image.height, limits)
-            frames = getattr(image, "n_frames", 1)
+            frames = pages or getattr(image, "n_frames", 1)
             if frames > 1 and image.format != "MPO":
                 detail = f"{frames} images in one file; save each as a file of its own"
                 raise UndecodableImageError(Reason.MULTIPLE_FRAMES, detail)
+            _refuse_fax(image)
             image.load()
+            check_exif(image.info.get("exif") or b"")
             return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
     except UnidentifiedImageError as error:
         raise UndecodableImageError(Reason.NOT_AN_IMAGE, "the content is no image of a known format") from error
     except (OSError, *_DECODER_ERRORS) as error:
         text = str(error) or type(error).__name__
         raise UndecodableImageError(_damage_reason(text), text) from error
+
+
+def _guard(data: bytes, limits: DecodeLimits) -> int:
+    """Look at what Pillow would work on while it only opens the file; the number of pages of a TIFF, else 0."""
+    if data.startswith(_JPEG_MAGIC):
+        check_scans(data)
+        check_exif(jpeg_exif(data))
+    size = webp_size(data)
+    if size is not None:
+        _check_size(*size, limits)
+    return tiff_pages(data)
+
+
+def _refuse_fax(image: Image.Image) -> None:
+    """Fax compression (black and white, so no cells): its decoder makes up lines for damaged ones and doesn't say."""
+    compression = str(image.info.get("compression", ""))
+    if image.format == "TIFF" and compression.startswith(("group", "tiff_ccitt")):
+        detail = f"compression {compression}, whose damage can't be seen; save the image as 8-bit RGB"
+        raise UndecodableImageError(Reason.UNSUPPORTED_PIXELS, detail)
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

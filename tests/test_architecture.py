@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("recipe", "comparison_config", "results_config", "benchmark_config"),
     ("audit_log",),
     ("config",),
-    ("slide_rules", "differential", "progress", "cpus", "publishing", "seals"),
+    ("slide_rules", "differential", "progress", "cpus", "publishing", "seals", "image_guards", "paths", "archives"),
     ("records",),
     ("labels",),
     ("errors",),

@@ -71,7 +71,7 @@ def load_reference_ranges(path: Path | None) -> ReferenceRanges | None:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"Can't read the reference ranges {path}: {error.strerror}.", hint=_HINT) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"The reference ranges {path} are not valid TOML: {error}.", hint=_HINT) from error
     name = content.pop("name", path.name)
     unknown = [key for key in content if key not in {*LEUKOCYTES, NRBC_KEY}]
