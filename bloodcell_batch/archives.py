@@ -1,5 +1,6 @@
 """Guards for files that are ZIP archives (XLSX, NPZ): what they hold must fit into memory before any of it is read."""
 
+import re
 import struct
 import tokenize
 import zipfile
@@ -33,6 +34,7 @@ _MAX_ARRAYS = 1000
 _MAX_MEMBERS = 10_000
 _MAX_SHEET_BYTES = 8_000_000_000  # a full sheet of our image table has 3 GB of XML; it is read as a stream
 _MAX_OTHER_BYTES = 500_000_000  # all else is read whole
+_XML_HEAD = 1024
 _MAX_RATIO = 1000  # DEFLATE packs at most 1032 : 1; equal cells reach 100 : 1
 
 
@@ -59,14 +61,21 @@ def check_arrays(path: Path) -> None:
 
 
 def check_workbook(path: Path) -> None:
-    """Look at the sizes that the members of an XLSX file will have.
+    """Look at the sizes that the members of an XLSX file will have, and at how its XML begins.
 
     Raises:
-        ValueError: more than a workbook needs.
+        ValueError: more than a workbook needs, or a document type declaration.
         OSError: it can't be read.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+        for info in members:
+            if info.filename.endswith((".xml", ".rels")):
+                with archive.open(info) as stream:
+                    head = stream.read(_XML_HEAD)
+                # Entities, with which a few lines grow to gigabytes, are declared before the first element.
+                if b"<!" in head or not re.search(rb"<[A-Za-z]", head):
+                    raise ValueError(f"{info.filename} begins with a declaration that no workbook has")
     sheets = [info for info in members if info.filename.startswith("xl/worksheets/")]
     other = sum(info.file_size for info in members) - sum(info.file_size for info in sheets)
     if len(members) > _MAX_MEMBERS or other > _MAX_OTHER_BYTES:

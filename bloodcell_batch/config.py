@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.slide_rules import SlideBy
+from bloodcell_batch.toml_files import read_toml
 
 CsvDialect = Literal["plain", "excel"]
 DedupMode = Literal["off", "exact", "near"]
@@ -174,10 +175,10 @@ def resolve(
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return read_toml(file)
     except OSError as error:
         raise UsageError(f"Can't read the configuration {file}: {error.strerror}.", hint="Check --config.") from error
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, which Python refuses
+    except ValueError as error:
         raise UsageError(f"The configuration {file} is not valid TOML: {error}.", hint="Correct the file.") from error
 
 

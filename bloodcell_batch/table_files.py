@@ -128,8 +128,9 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
 
 def _workbook_rows(path: Path, sheet: str) -> Iterator[dict[str, Any]]:
     check_workbook(path)
-    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    try:
+    # Opened here: openpyxl leaves a file open that it can't read.
+    with path.open("rb") as handle:
+        book = openpyxl.load_workbook(handle, read_only=True, data_only=True)
         wanted = [name for name in book.sheetnames if name == sheet or name.startswith(f"{sheet} ")] if sheet else []
         if sheet and not wanted:
             raise ValueError(f"the workbook has no sheet {sheet!r}")
@@ -140,8 +141,6 @@ def _workbook_rows(path: Path, sheet: str) -> Iterator[dict[str, Any]]:
                 values = [unescape(value) if isinstance(value, str) else value for value in row[: len(head)]]
                 if any(value is not None for value in values):
                     yield dict(zip(head, [*values, *[None] * (len(head) - len(values))], strict=True))
-    finally:
-        book.close()
 
 
 def _typed(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -4,10 +4,12 @@ import io
 import json
 import random
 import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +38,8 @@ EXPECTED = (BloodcellBatchError, UndecodableImageError)
 """What a reader may raise, whatever the file holds."""
 
 LIMITS = DecodeLimits(max_pixels=4_000_000, max_bytes=50_000_000)
+
+_SIDE = 48
 
 Mutation = Callable[[bytes, random.Random], bytes]
 
@@ -66,7 +70,7 @@ def image_targets(pictures: Sequence[Image.Image]) -> list[Target]:
     def read(data: bytes, _folder: Path) -> object:
         return decode_rgb(data, LIMITS)
 
-    def saved(kind: str, *variants: tuple[str, dict[str, object]]) -> tuple[bytes, ...]:
+    def saved(kind: str, *variants: tuple[str, Mapping[str, Any]]) -> tuple[bytes, ...]:
         files = []
         for picture in pictures:
             for mode, options in variants:
@@ -129,8 +133,9 @@ def list_targets(picture: bytes) -> list[Target]:
     pq.write_table(pa.table({"path": ["a.jpg", "b.jpg"], "label": ["ig", "platelet"], "split": ["train", None]}), table)
     arrays = io.BytesIO()
     pixels = np.zeros((2, 28, 28, 3), np.uint8)
-    parts = {f"{part}_images": pixels for part in ("train", "val", "test")}
-    np.savez(arrays, **parts, **{f"{part}_labels": np.zeros((2, 1), np.uint8) for part in ("train", "val", "test")})
+    parts: dict[str, Any] = {f"{part}_images": pixels for part in ("train", "val", "test")}
+    parts |= {f"{part}_labels": np.zeros((2, 1), np.uint8) for part in ("train", "val", "test")}
+    np.savez(arrays, **parts)
     recipe = TrainConfig().model_dump_json(exclude_none=True)
     toml = b"\n".join(
         f"{key} = {json.dumps(value)}".encode()
@@ -234,3 +239,37 @@ def audit_target(folder: Path) -> Target:
         append(where / "log", {})
 
     return Target("audit log", (log.read_bytes(),), (text_mutation,), read, 3)
+
+
+def make_seeds(folder: Path) -> None:
+    """Sound result files and reviews, written once and read by every child."""
+    from finished_run import Run, make_run  # noqa: PLC0415 - needs seconds that a fuzzer's children don't have
+    from typer.testing import CliRunner  # noqa: PLC0415
+
+    from bloodcell_batch.cli import app  # noqa: PLC0415
+
+    run = make_run(folder / "run")
+    small = run.outcomes[:30]
+    for suffix in (".parquet", ".csv", ".xlsx"):
+        Run(run.table, run.images, small).copy(folder / f"{suffix[1:]}{suffix}")
+    for suffix in (".csv", ".xlsx"):
+        out = folder / f"review{suffix}"
+        made = CliRunner().invoke(
+            app, ["review", "export", str(folder / "parquet.parquet"), "--out", str(out), "--cells", "all", "-q"]
+        )
+        if made.exit_code:
+            raise SystemExit(made.output)
+
+
+def make_targets(seeds: Path) -> list[Target]:
+    """All targets; `seeds` holds the result files."""
+    folder = Path(tempfile.mkdtemp(dir=seeds))
+    examples = sorted((Path(__file__).parent.parent / "examples" / "slides").rglob("*.jpg"))[:3]
+    pictures = [Image.open(path).convert("RGB").resize((_SIDE, _SIDE + i)) for i, path in enumerate(examples)]
+    model = model_target(folder)
+    (folder / "model.safetensors").write_bytes(model.seeds[0])
+    tables = [seeds / f"{name}.{name}" for name in ("parquet", "csv", "xlsx")]
+    reviews = [seeds / "review.csv", seeds / "review.xlsx"]
+    images = image_targets(pictures)
+    results = result_targets(tables, reviews, folder / "model.safetensors")
+    return [*images, model, *list_targets(images[0].seeds[0]), *results, audit_target(folder)]

@@ -28,3 +28,10 @@ def test_decode_parts_measures_every_part(tmp_path: Path) -> None:
     assert lines[0].startswith("read")
     assert lines[-1].startswith("everything")
     assert all(line.endswith("/s") for line in lines)
+
+
+def test_fuzzing_finds_nothing_in_a_hundred_cases() -> None:
+    *lines, last = _lines("fuzz.py", "--cases", "100", "--seed", "7")
+    assert last.startswith("seed 7: 100 cases in ")
+    assert last.endswith(" 0 findings")
+    assert sum(int(line.split()[-2].replace(",", "")) for line in lines) == 100

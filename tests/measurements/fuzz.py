@@ -36,61 +36,14 @@ from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from fuzz_targets import (
-    EXPECTED,
-    Target,
-    audit_target,
-    image_targets,
-    list_targets,
-    model_target,
-    result_targets,
-)
-from PIL import Image
+from fuzz_targets import EXPECTED, Target, make_seeds, make_targets
 
-PROJECT = Path(__file__).parent.parent.parent
-_SIDE = 48
 _ADDRESS_SPACE = 6_000_000_000
 _CASES_A_CHILD = 5000
 
 
 class _TooSlowError(BaseException):
     """A case took too long; no reader catches it."""
-
-
-def make_seeds(folder: Path) -> None:
-    """Sound result files and reviews, written once and read by every child."""
-    from finished_run import make_run  # noqa: PLC0415 - needs a second that children don't
-    from typer.testing import CliRunner  # noqa: PLC0415
-
-    from bloodcell_batch.cli import app  # noqa: PLC0415
-
-    run = make_run(folder / "run")
-    small = run.outcomes[:30]
-    from finished_run import Run  # noqa: PLC0415
-
-    for suffix in (".parquet", ".csv", ".xlsx"):
-        Run(run.table, run.images, small).copy(folder / f"{suffix[1:]}{suffix}")
-    for suffix in (".csv", ".xlsx"):
-        out = folder / f"review{suffix}"
-        made = CliRunner().invoke(
-            app, ["review", "export", str(folder / "parquet.parquet"), "--out", str(out), "--cells", "all", "-q"]
-        )
-        if made.exit_code:
-            raise SystemExit(made.output)
-
-
-def make_targets(seeds: Path) -> list[Target]:
-    """All targets; `seeds` holds the result files."""
-    folder = Path(tempfile.mkdtemp(dir=seeds))
-    examples = sorted((PROJECT / "examples" / "slides").rglob("*.jpg"))[:3]
-    pictures = [Image.open(path).convert("RGB").resize((_SIDE, _SIDE + i)) for i, path in enumerate(examples)]
-    model = model_target(folder)
-    (folder / "model.safetensors").write_bytes(model.seeds[0])
-    tables = [seeds / f"{name}.{name}" for name in ("parquet", "csv", "xlsx")]
-    reviews = [seeds / "review.csv", seeds / "review.xlsx"]
-    images = image_targets(pictures)
-    results = result_targets(tables, reviews, folder / "model.safetensors")
-    return [*images, model, *list_targets(images[0].seeds[0]), *results, audit_target(folder)]
 
 
 def case_of(targets: Sequence[Target], seed: int, number: int) -> tuple[Target, bytes]:
