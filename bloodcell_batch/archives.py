@@ -1,33 +1,17 @@
 """Guards for files that are ZIP archives (XLSX, NPZ): what they hold must fit into memory before any of it is read."""
 
 import re
-import struct
 import tokenize
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 
-# What zipfile, NumPy and openpyxl raise on damaged input, besides OSError. None of them documents it; this is what
-# mutated files raise. XML's ParseError is a SyntaxError, an unknown compression a RuntimeError.
-UNREADABLE_ZIP = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+from bloodcell_batch.errors import DAMAGE_ERRORS
+
+UNREADABLE_ZIP = (*DAMAGE_ERRORS, tokenize.TokenError, zipfile.BadZipFile)
+"""What reading such a file may raise, besides OSError."""
 
 _MAX_ARRAYS_BYTES = 16_000_000_000
 _MAX_ARRAYS = 1000

@@ -6,8 +6,6 @@ and JPEGs with colours that need care (CMYK), goes through Pillow with a closed 
 """
 
 import io
-import struct
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
+from bloodcell_batch.errors import DAMAGE_ERRORS
 from bloodcell_batch.image_guards import check_exif, check_scans, jpeg_exif, tiff_pages, webp_size
 from bloodcell_batch.records import Reason
 
@@ -36,23 +35,6 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _EXIF_MARKER = b"Exif\x00\x00"
 _EXIF_SEARCH_BYTES = 65536 + 20
 _ORIENTATION_TAG = 0x0112
-
-# What Pillow's decoders raise on damaged input, besides OSError. Pillow documents none of it; this is what mutated
-# files of every format raise.
-_DECODER_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 # Our own size guard reads the header and acts before any pixel is decoded; Pillow's would warn first and raise later.
 Image.MAX_IMAGE_PIXELS = None
@@ -172,7 +154,7 @@ def _jpeg_orientation(data: bytes) -> int:
         check_exif(jpeg_exif(data))
         with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
             return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except (OSError, *_DECODER_ERRORS):
+    except (OSError, *DAMAGE_ERRORS):
         return 1  # a damaged EXIF block says nothing; the pixels themselves decoded without a warning
 
 
@@ -207,7 +189,7 @@ def _decode_with_pillow(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
             return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
     except UnidentifiedImageError as error:
         raise UndecodableImageError(Reason.NOT_AN_IMAGE, "the content is no image of a known format") from error
-    except (OSError, *_DECODER_ERRORS) as error:
+    except (OSError, *DAMAGE_ERRORS) as error:
         text = str(error) or type(error).__name__
         raise UndecodableImageError(_damage_reason(text), text) from error
 
