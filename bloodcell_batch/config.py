@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.sharding import parse_shard
 from bloodcell_batch.slide_rules import SlideBy
+from bloodcell_batch.toml_files import read_toml
 
 CsvDialect = Literal["plain", "excel"]
 DedupMode = Literal["off", "exact", "near"]
@@ -261,10 +262,10 @@ def resolve(
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return read_toml(file)
     except OSError as error:
         raise UsageError(f"Can't read the configuration {file}: {error.strerror}.", hint="Check --config.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"The configuration {file} is not valid TOML: {error}.", hint="Correct the file.") from error
 
 
@@ -275,7 +276,7 @@ def _set(values: dict[str, Any], setting: str) -> None:
         raise UsageError(f"--set {setting!r} is not KEY=VALUE.", hint="For example: --set augmentation.blur=0.3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()  # quotes around a word would have to survive the shell
     for table in tables:
         values = values.setdefault(table, {})

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from bloodcell_batch.errors import BackendError
+from bloodcell_batch.image_guards import check_scans
 from bloodcell_batch.preprocessing import DecodeLimits, decode_rgb
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def _is_plain(data: bytes, limits: DecodeLimits) -> bool:
     if _EXIF in data[:_EXIF_SEARCH_BYTES]:
         return False
     try:
+        check_scans(data)
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return False

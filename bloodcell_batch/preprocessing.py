@@ -6,8 +6,6 @@ and JPEGs with colours that need care (CMYK), goes through Pillow with a closed 
 """
 
 import io
-import struct
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
+from bloodcell_batch.errors import DAMAGE_ERRORS
+from bloodcell_batch.image_guards import check_exif, check_scans, jpeg_exif, tiff_pages, webp_size
 from bloodcell_batch.records import Reason
 
 # Format table: suffix -> Pillow format name. A file's content decides how it is read, its suffix whether it is.
@@ -35,23 +35,6 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _EXIF_MARKER = b"Exif\x00\x00"
 _EXIF_SEARCH_BYTES = 65536 + 20
 _ORIENTATION_TAG = 0x0112
-
-# What Pillow's decoders raise on damaged input, besides OSError. Pillow documents none of it; this is what mutated
-# files of every format raise.
-_DECODER_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 # Our own size guard reads the header and acts before any pixel is decoded; Pillow's would warn first and raise later.
 Image.MAX_IMAGE_PIXELS = None
@@ -152,6 +135,7 @@ def _damage_reason(text: str) -> Reason:
 def _decode_jpeg(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8] | None:
     """RGB of a grey or YCbCr JPEG; None where Pillow knows better (CMYK, YCCK, RGB-coded)."""
     try:
+        check_scans(data)
         height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
         if colour_space not in {"YCbCr", "Gray"}:
             return None
@@ -167,9 +151,10 @@ def _jpeg_orientation(data: bytes) -> int:
     if _EXIF_MARKER not in data[:_EXIF_SEARCH_BYTES]:
         return 1
     try:
+        check_exif(jpeg_exif(data))
         with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
             return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except (OSError, *_DECODER_ERRORS):
+    except (OSError, *DAMAGE_ERRORS):
         return 1  # a damaged EXIF block says nothing; the pixels themselves decoded without a warning
 
 
@@ -191,19 +176,41 @@ def _apply_orientation(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.u
 
 def _decode_with_pillow(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
     try:
+        pages = _guard(data, limits)
         with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS) as image:
             _check_size(image.width, image.height, limits)
-            frames = getattr(image, "n_frames", 1)
+            frames = pages or getattr(image, "n_frames", 1)
             if frames > 1 and image.format != "MPO":
                 detail = f"{frames} images in one file; save each as a file of its own"
                 raise UndecodableImageError(Reason.MULTIPLE_FRAMES, detail)
+            _refuse_fax(image)
             image.load()
+            check_exif(image.info.get("exif") or b"")
             return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
     except UnidentifiedImageError as error:
         raise UndecodableImageError(Reason.NOT_AN_IMAGE, "the content is no image of a known format") from error
-    except (OSError, *_DECODER_ERRORS) as error:
+    except (OSError, *DAMAGE_ERRORS) as error:
         text = str(error) or type(error).__name__
         raise UndecodableImageError(_damage_reason(text), text) from error
+
+
+def _guard(data: bytes, limits: DecodeLimits) -> int:
+    """Look at what Pillow would work on while it only opens the file; the number of pages of a TIFF, else 0."""
+    if data.startswith(_JPEG_MAGIC):
+        check_scans(data)
+        check_exif(jpeg_exif(data))
+    size = webp_size(data)
+    if size is not None:
+        _check_size(*size, limits)
+    return tiff_pages(data)
+
+
+def _refuse_fax(image: Image.Image) -> None:
+    """Fax compression (black and white, so no cells): its decoder makes up lines for damaged ones and doesn't say."""
+    compression = str(image.info.get("compression", ""))
+    if image.format == "TIFF" and compression.startswith(("group", "tiff_ccitt")):
+        detail = f"compression {compression}, whose damage can't be seen; save the image as 8-bit RGB"
+        raise UndecodableImageError(Reason.UNSUPPORTED_PIXELS, detail)
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

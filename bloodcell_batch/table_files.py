@@ -1,7 +1,6 @@
 """Reading our own tables back from every format that they are written in, with the types of their schema."""
 
 import csv
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,13 @@ import pyarrow.parquet as pq
 from openpyxl.utils.escape import unescape
 from openpyxl.utils.exceptions import InvalidFileException
 
+from bloodcell_batch.archives import UNREADABLE_ZIP, check_workbook
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.formats import EXCEL_MARK, restored
 
 CELLS_SHEET = "Cells"
+_LEAST_ROWS, _ROWS_A_BYTE = 100_000, 4  # a repeated value costs next to nothing: a few bytes can claim any number
+_MAX_ROWS, _MAX_COLUMNS = 1_048_576, 16_384  # of a sheet; a row may claim to stand anywhere
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -59,13 +61,26 @@ def read_records(path: Path, sheet: str = "") -> list[dict[str, str]]:
         raise InputError(f"Can't read {path}: {error}.", hint="Save it as CSV (UTF-8) or XLSX again.") from error
 
 
-_UNREADABLE = (OSError, ValueError, KeyError, csv.Error, pa.ArrowException, InvalidFileException, zipfile.BadZipFile)
+_UNREADABLE = (OSError, csv.Error, pa.ArrowException, InvalidFileException, *UNREADABLE_ZIP)
 
 
 def _read_parquet(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
-    table = pq.read_table(path)
+    table = read_parquet(path)
     target = _target(table.schema.names, schema, optional)
     return table.select(target.names).cast(target)
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """A Parquet file as a table, unless it says that it has more rows than it has room for.
+
+    Raises:
+        ValueError, OSError, pyarrow.ArrowException: it can't be read.
+    """
+    with pq.ParquetFile(path) as file:
+        rows = file.metadata.num_rows
+        if rows > _LEAST_ROWS + _ROWS_A_BYTE * path.stat().st_size:
+            raise ValueError(f"it claims {rows:,} rows, too many for {path.stat().st_size:,} bytes")
+        return file.read()
 
 
 def _read_csv(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
@@ -112,20 +127,20 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _workbook_rows(path: Path, sheet: str) -> Iterator[dict[str, Any]]:
-    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    try:
+    check_workbook(path)
+    # Opened here: openpyxl leaves a file open that it can't read.
+    with path.open("rb") as handle:
+        book = openpyxl.load_workbook(handle, read_only=True, data_only=True)
         wanted = [name for name in book.sheetnames if name == sheet or name.startswith(f"{sheet} ")] if sheet else []
         if sheet and not wanted:
             raise ValueError(f"the workbook has no sheet {sheet!r}")
         for name in wanted or book.sheetnames[:1]:
-            rows = book[name].iter_rows(values_only=True)
+            rows = book[name].iter_rows(max_row=_MAX_ROWS, max_col=_MAX_COLUMNS, values_only=True)
             head = [str(cell) for cell in next(rows, ()) if cell is not None]
             for row in rows:
                 values = [unescape(value) if isinstance(value, str) else value for value in row[: len(head)]]
                 if any(value is not None for value in values):
                     yield dict(zip(head, [*values, *[None] * (len(head) - len(values))], strict=True))
-    finally:
-        book.close()
 
 
 def _typed(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("storage",),
     ("slide_rules", "differential", "progress", "cpus", "publishing", "ahead", "seals", "sharding", "remote"),
     ("distribution",),
+    ("image_guards", "paths", "archives", "toml_files"),
     ("records",),
     ("labels",),
     ("errors",),

@@ -33,7 +33,7 @@ def slides(tmp_path: Path) -> Path:
     return folder.parent
 
 
-def call(*arguments: str | Path) -> Result:
+def call(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 

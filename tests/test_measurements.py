@@ -45,3 +45,10 @@ def test_more_files_are_measured() -> None:
     assert [line.split(" files:")[0].strip() for line in lines] == ["300", "600"]
     lines = _lines("scale.py", "update", str(PROJECT / "examples" / "slides"), "--files", "100")
     assert lines[1].endswith("100 kept")
+
+
+def test_fuzzing_finds_nothing_in_a_hundred_cases() -> None:
+    *lines, last = _lines("fuzz.py", "--cases", "100", "--seed", "7")
+    assert last.startswith("seed 7: 100 cases in ")
+    assert last.endswith(" 0 findings")
+    assert sum(int(line.split()[-2].replace(",", "")) for line in lines) == 100

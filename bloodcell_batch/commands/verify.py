@@ -35,10 +35,11 @@ def verify(
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
     with errors_as_text(log_format):
         settings = resolve(_Config, flags, config)
-        from bloodcell_batch.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.console import make_observer, one_line, write_text  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.verification.verify import verify as check  # noqa: PLC0415
 
         found = check(results, settings, make_observer(quiet=quiet, log_format=log_format))
-        write_text(found.as_text(str(results or settings.audit_log)))
+        # A path may hold line ends and control codes; a finding stays one line.
+        write_text("\n".join(map(one_line, found.as_lines(str(results or settings.audit_log)))))
         if not found.verified:
             raise typer.Exit(ExitCode.ERROR)

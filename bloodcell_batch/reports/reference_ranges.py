@@ -1,6 +1,5 @@
 """Reference ranges of the user's own laboratory. None are shipped: published ones disagree with each other."""
 
-import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -9,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.labels import LEUKOCYTES
+from bloodcell_batch.toml_files import read_toml
 
 NRBC_KEY = "nrbc_per_100_wbc"
 _HINT = (
@@ -68,7 +68,7 @@ def load_reference_ranges(path: Path | None) -> ReferenceRanges | None:
     if path is None:
         return None
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_toml(path)
     except OSError as error:
         raise InputError(f"Can't read the reference ranges {path}: {error.strerror}.", hint=_HINT) from error
     except ValueError as error:

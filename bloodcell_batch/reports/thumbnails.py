@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from bloodcell_batch.cpus import available_cpus
+from bloodcell_batch.paths import leads_out
 from bloodcell_batch.preprocessing import DecodeLimits, UndecodableImageError, decode_rgb
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.reports.results import ResultRow, Results
@@ -85,10 +86,14 @@ def warn_of_gaps(thumbnails: dict[str, Thumbnail | NoThumbnail], observer: Obser
 
 def _make(root: Path, row: ResultRow, side: int, kind: str) -> Thumbnail | NoThumbnail:
     try:
-        data = (root / row.file).read_bytes()
+        # The table may come from elsewhere: it must not show what lies beside the folder, nor wait for a pipe.
+        path = root / row.file
+        if leads_out(row.file) or not path.is_file():
+            return NoThumbnail.MISSING
+        data = path.read_bytes()
     except (OSError, ValueError):
         return NoThumbnail.MISSING
-    if row.sha256 and hashlib.sha256(data).hexdigest() != row.sha256:
+    if hashlib.sha256(data).hexdigest() != row.sha256:
         return NoThumbnail.CHANGED
     try:
         image = Image.fromarray(decode_rgb(data, DecodeLimits()))

@@ -6,7 +6,8 @@ to `SOURCES`.
 
 import csv
 import hashlib
-import zipfile
+import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,16 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from bloodcell_batch.archives import UNREADABLE_ZIP, check_arrays
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.paths import leads_out
 from bloodcell_batch.preprocessing import DecodeLimits
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.stages.decode import Reader, make_reader
 from bloodcell_batch.stages.scan import scan
+from bloodcell_batch.table_files import read_parquet
 
 IGNORE = "ignore"
 """In a class map: leave the images of this label out."""
@@ -134,25 +137,29 @@ def _open_manifest(path: Path, class_map: Mapping[str, str], observer: Observer)
 
 
 def _manifest_file(manifest: Path, name: str, number: int) -> ImageFile:
+    hint = f"Paths are relative to {manifest.parent}; put the manifest into a folder above all its images."
     try:
-        status = (manifest.parent / name).stat()
-    except OSError as error:
-        hint = f"Paths are relative to {manifest.parent}, or absolute."
-        message = f"{manifest}: row {number} names {name!r}: {error.strerror}."
+        inside = os.path.relpath(manifest.parent / name, manifest.parent) if Path(name).is_absolute() else name
+        if leads_out(inside):
+            raise InputError(f"{manifest}: row {number} names {name!r}, outside of its folder.", hint=hint)
+        status = (manifest.parent / inside).stat()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        message = f"{manifest}: row {number} names {name!r}: {why}."
         raise InputError(message, hint=hint) from error
-    return ImageFile(name, "", status.st_size, status.st_mtime_ns)
+    return ImageFile(name, "", status.st_size, status.st_mtime_ns, stat.S_ISREG(status.st_mode))
 
 
 def _manifest_rows(path: Path) -> Iterator[dict[str, str]]:
     try:
         if path.suffix == ".parquet":
-            rows = pq.read_table(path).to_pylist()
+            rows = read_parquet(path).to_pylist()
             columns = set(rows[0]) if rows else {"path", "label"}
         else:
             with path.open(newline="", encoding="utf-8-sig") as stream:
                 reader = csv.DictReader(stream)
                 rows, columns = list(reader), set(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         raise InputError(
             f"Can't read the manifest {path}: {error}.", hint="Save it as UTF-8 CSV or Parquet."
         ) from error
@@ -173,6 +180,7 @@ def _open_medmnist(path: Path, class_map: Mapping[str, str], observer: Observer)
     arrays: dict[str, NDArray[np.uint8]] = {}
     stamp = path.stat().st_mtime_ns
     try:
+        check_arrays(path)
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             for part, code in _MEDMNIST_PARTS.items():
                 images, labels = content[f"{part}_images"], content[f"{part}_labels"].reshape(-1)
@@ -185,7 +193,7 @@ def _open_medmnist(path: Path, class_map: Mapping[str, str], observer: Observer)
                     name = f"{part}/{CLASS_NAMES[label]}_{i:05}"
                     arrays[name] = images[i]
                     entries.append(LabelledFile(ImageFile(name, "", size, stamp), label, code))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, *UNREADABLE_ZIP) as error:
         raise InputError(f"Can't read {path} as a MedMNIST file: {error}.", hint=hint) from error
 
     def read(file: ImageFile) -> tuple[str, NDArray[np.uint8]]:

@@ -37,7 +37,7 @@ class Verification:
         """Whether everything that was checked is as the run left it."""
         return self.findings.count == 0
 
-    def as_text(self, name: str) -> str:
+    def as_lines(self, name: str) -> list[str]:
         """One finding a line, then the verdict."""
         count = self.findings.count
         lines = [str(finding) for finding in self.findings]
@@ -46,7 +46,7 @@ class Verification:
         lines += [f"checked: {', '.join(self.checked)}"] if self.checked else []
         lines += [f"not checked: {what}" for what in self.not_checked]
         verdict = "verified" if self.verified else f"NOT VERIFIED, {count:,} {'finding' if count == 1 else 'findings'}"
-        return "\n".join([*lines, f"{name}: {verdict}"])
+        return [*lines, f"{name}: {verdict}"]
 
 
 def verify(table: Path | None, config: VerifyConfig, observer: Observer) -> Verification:

@@ -400,3 +400,16 @@ def test_the_command_says_what_and_where(results: Path) -> None:
 def test_the_digest_is_of_the_published_bytes(results: Path) -> None:
     record = json.loads(record_of(results).read_text(encoding="utf-8"))
     assert record["tables_sha256"] == {"images": file_sha256(results), "slides": file_sha256(slides_of(results))}
+
+
+def test_a_finding_is_one_line_whatever_a_file_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "slides" / "s"
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(encode(draw_picture(0)))
+    out = tmp_path / "r.parquet"
+    classify_slides(folder.parent, str(out), ClassifyConfig.model_validate(OPTIONS))
+    (folder / "b\n\x1b[2Jall: verified.jpg").write_bytes(b"new")
+    done = CliRunner().invoke(app, ["verify", str(out), "--images", str(folder.parent), "-q"])
+    assert done.exit_code == ExitCode.ERROR
+    assert len(done.stdout.splitlines()) == 3
+    assert "\x1b" not in done.stdout
