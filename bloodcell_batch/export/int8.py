@@ -70,8 +70,7 @@ def export_int8(
 def quantised(model: ModelFile, pixels: NDArray[np.uint8]) -> Network:
     """The network with convolutions and matrix products in int8, scaled by images (N, S, S, 3), for any batch.
 
-    Biases are corrected layer by layer, not all at once: three times the time, and a third of the decisions that
-    would differ from float32's.
+    Biases are corrected by NNCF's slower method, layer by layer.
 
     Raises:
         BackendError: NNCF can't quantise this network.

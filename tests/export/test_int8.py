@@ -245,12 +245,17 @@ def test_the_whole_way(pbc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     pytest.importorskip("nncf", reason="the extra [int8] is not installed")
     monkeypatch.setattr(choosing, "LEAST_COMPARED", 60)
     default = open_model()
+    some = tmp_path / "some"
+    for name in CLASS_NAMES:
+        (some / name).mkdir(parents=True)
+        for path in sorted((pbc / name).iterdir())[:60]:
+            (some / name / path.name).symlink_to(path)
     model = tmp_path / "m.safetensors"
     model.write_bytes(default.path.read_bytes())
-    few = ["--calibration-images", "100", "--max-images", "60", "--images", str(pbc), "--precision", "int8"]
+    few = ["--calibration-images", "100", "--max-images", "60", "--images", str(some), "--precision", "int8"]
     result = CliRunner().invoke(app, ["export-openvino", str(model), *few, "--max-loss", "0.05"])
     assert result.exit_code == 0, result.stderr
-    assert "on 60 images (pbc) that the model was not trained on" in result.stdout
+    assert "on 60 images (some) that the model was not trained on" in result.stdout
     network = tmp_path / "m.int8.xml"
     record = json.loads(record_path(network).read_text(encoding="utf-8"))
     assert record["model"]["sha256"] == default.sha256
