@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("preprocessing", "hash_index"),
     ("hamming",),
     ("perceptual_hash",),
-    ("recipe", "comparison_config", "results_config", "benchmark_config"),
+    ("recipe", "comparison_config", "results_config", "benchmark_config", "export_config"),
     ("audit_log",),
     ("config",),
     ("storage",),

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch.commands.options import Log, LogFormat, Quiet, errors_as_text, option
-from bloodcell_batch.config import ExportConfig, ExportOpenVinoConfig, ExportTrtConfig, resolve
+from bloodcell_batch.config import resolve
 from bloodcell_batch.errors import UsageError
+from bloodcell_batch.export_config import ExportConfig, ExportOpenVinoConfig, ExportTrtConfig
 
 Model = Annotated[
     Path | None,

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.config import ExportOpenVinoConfig
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.export.sample import evenly
+from bloodcell_batch.export_config import ExportOpenVinoConfig
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import SEEN_PREFIX, ModelFile
 from bloodcell_batch.preprocessing import DecodeLimits

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bloodcell_batch.config import ExportConfig, ExportOpenVinoConfig
 from bloodcell_batch.cpus import available_cpus
 from bloodcell_batch.export.onnx import onnx_runner, require_packages, to_onnx
 from bloodcell_batch.export.parity import Parity, measure_parity, reference_outputs, require_parity
 from bloodcell_batch.export.record import export_record
 from bloodcell_batch.export.sample import Sample, load_sample
+from bloodcell_batch.export_config import ExportConfig, ExportOpenVinoConfig
 from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.publishing import bytes_writer, check_new, publish, text_writer

@@ -25,10 +25,10 @@ from bloodcell_batch.backends.tensorrt.sidecar import (
     sidecar_path,
     this_machine,
 )
-from bloodcell_batch.config import ExportTrtConfig
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.export.formats import Checked, checked_onnx
 from bloodcell_batch.export.parity import Parity, measure_parity, reference_outputs, require_parity
+from bloodcell_batch.export_config import ExportTrtConfig
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import DEFAULT_MODEL, ModelFile, open_model
 from bloodcell_batch.progress import Observer

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from bloodcell_batch.backends import Rung, ladder
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.cli import app
-from bloodcell_batch.config import ExportTrtConfig
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.export.formats import Checked, checked_onnx
+from bloodcell_batch.export_config import ExportTrtConfig
 from bloodcell_batch.model_file import ModelFile, open_model
 from bloodcell_batch.progress import NullObserver
 

@@ -15,13 +15,13 @@ from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.openvino.backend import OpenVinoBackend, open_int8
 from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, record_path
 from bloodcell_batch.cli import app
-from bloodcell_batch.config import ExportOpenVinoConfig
 from bloodcell_batch.errors import BackendError, InputError, UsageError
 from bloodcell_batch.export import cells as choosing
 from bloodcell_batch.export import int8 as exporting
 from bloodcell_batch.export.cells import Cells, load_cells
 from bloodcell_batch.export.int8 import compare, quantised, require_accuracy
 from bloodcell_batch.export.parity import reference_outputs
+from bloodcell_batch.export_config import ExportOpenVinoConfig
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import ModelFile, open_model, save_model
 from bloodcell_batch.progress import NullObserver
