@@ -23,6 +23,10 @@ SHARED = PROJECT.parent / "shared"
 
 Picture = NDArray[np.uint8]
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests run in several processes at once; each with all threads would only disturb the others.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
