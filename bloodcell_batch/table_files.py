@@ -71,7 +71,7 @@ def _read_parquet(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...],
 
 
 def read_parquet(path: Path) -> pa.Table:
-    """A Parquet file as a table, unless it says that it has more rows than it has room for.
+    """A Parquet file as a table, unless it says that it has more rows than it has room for or its texts are no UTF-8.
 
     Raises:
         ValueError, OSError, pyarrow.ArrowException: it can't be read.
@@ -80,7 +80,9 @@ def read_parquet(path: Path) -> pa.Table:
         rows = file.metadata.num_rows
         if rows > _LEAST_ROWS + _ROWS_A_BYTE * path.stat().st_size:
             raise ValueError(f"it claims {rows:,} rows, too many for {path.stat().st_size:,} bytes")
-        return file.read()
+        table = file.read()
+    table.validate(full=True)  # texts that are no UTF-8 would fail only where they are looked at
+    return table
 
 
 def _read_csv(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:

@@ -93,6 +93,17 @@ class TestParquet:
         with pytest.raises(ValueError, match="claims 3,000,000 rows"):
             read_parquet(path)
 
+    def test_texts_that_are_no_utf8(self, tmp_path: Path) -> None:
+        """Found by fuzzing: Arrow gives such texts to nobody, but only when they are looked at."""
+        offsets, data = pa.py_buffer(np.array([0, 3], np.int32).tobytes()), pa.py_buffer(b"a\xffb")
+        texts = pa.StringArray.from_buffers(1, offsets, data)
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.table({"path": texts, "label": ["ig"]}), path)
+        with pytest.raises(pa.ArrowInvalid, match="UTF8"):
+            read_parquet(path)
+        with pytest.raises(InputError, match="Can't read the manifest"):
+            open_source(path, {}, NullObserver())
+
 
 class TestArrays:
     @pytest.fixture
