@@ -93,6 +93,8 @@ def _make(root: Path, row: ResultRow, side: int, kind: str) -> Thumbnail | NoThu
         data = path.read_bytes()
     except (OSError, ValueError):
         return NoThumbnail.MISSING
+    if not row.sha256:
+        return NoThumbnail.UNDECODABLE  # it failed, and so has no hash by which to know it again
     if hashlib.sha256(data).hexdigest() != row.sha256:
         return NoThumbnail.CHANGED
     try:
