@@ -191,16 +191,23 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _subset(data: Path, source: Source, count: int, out: Path) -> tuple[Path, Source]:
-    """A manifest of `count` images of each class, spread evenly over the order of the files."""
+    """A manifest of `count` images of each class, spread evenly over the order of the files, and links to them beside
+    it: a manifest names files below its own folder only."""
     if data.suffix == ".npz":
         raise UsageError("A part of a MedMNIST file can't be taken.", hint="Leave --quick and --images-per-class out.")
     root = (data if data.is_dir() else data.parent).resolve()
+    links = out.with_suffix("")
+    shutil.rmtree(links, ignore_errors=True)
+    links.mkdir()
     lines = []
     for label, name in enumerate(CLASS_NAMES):
         members = [entry for entry in source.entries if entry.label == label]
         step = max(1.0, len(members) / count)
         chosen = [members[int(i * step)] for i in range(min(count, len(members)))]
-        lines += [(str(root / entry.file.path), name, _PART_NAMES[entry.part]) for entry in chosen]
+        for number, entry in enumerate(chosen):
+            link = links / f"{name}-{number:06}{Path(entry.file.path).suffix}"
+            link.symlink_to(root / entry.file.path)
+            lines.append((f"{links.name}/{link.name}", name, _PART_NAMES[entry.part]))
     with written_whole(out) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("path", "label", "split"), *lines])
     return out, open_source(out, {}, NullObserver())

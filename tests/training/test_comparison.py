@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from bloodcell_batch.comparison_config import ClassicalConfig, CompareConfig
 from bloodcell_batch.errors import LockedError, UsageError
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.recipe import TrainConfig
-from bloodcell_batch.training import comparison
+from bloodcell_batch.training import comparison, sources
 from bloodcell_batch.training.comparison import compare
 from bloodcell_batch.training.comparison_report import SCHEMA, as_html, as_markdown, ranked, write_comparison
 from bloodcell_batch.training.rows import FAILED, FINISHED, NOT_RUN, Row
@@ -299,3 +300,13 @@ def test_what_does_not_change_a_row_does_not_repeat_it() -> None:
     assert key == identity(system, OPTIONS.model_copy(update={"throughput_floor": 7.0, "workers": 9}), "images")
     assert key != identity(system, OPTIONS.model_copy(update={"test_fraction": 0.2}), "images")
     assert key != identity(system, OPTIONS, "other images")
+
+
+def test_a_part_of_the_images_is_taken_from_wherever_they_are(toy_cells: Path, tmp_path: Path) -> None:
+    source = sources.open_source(toy_cells, {}, NullObserver())
+    data, part = comparison._subset(toy_cells, source, 3, tmp_path / "subset.csv")
+    again, same = comparison._subset(toy_cells, source, 3, tmp_path / "subset.csv")
+    assert (data, part.entries) == (again, same.entries)
+    assert Counter(entry.label for entry in part.entries) == dict.fromkeys(range(8), 3)
+    originals = {path.read_bytes() for path in toy_cells.rglob("*.jpg")}
+    assert {(tmp_path / entry.file.path).read_bytes() for entry in part.entries} <= originals
