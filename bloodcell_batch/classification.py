@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
 
+from threadpoolctl import threadpool_limits
+
 from bloodcell_batch.backends.contract import Backend, BackendOptions
 from bloodcell_batch.backends.ladder import Choice
 from bloodcell_batch.config import ClassifyConfig
@@ -120,7 +122,10 @@ def classify_files(
     decoded = chain(known, decode_ahead(files, either, workers, window, config.file_timeout))
     fresh = recall(unique(decoded), decoder)
     predicted = infer(fresh, backend, load_outlier_score(model), config.batch_size)
-    return interpret(predicted, thresholds_of(config, model))
+    # The small matrix products of hash and outlier score gain nothing from threads of their own, which would only get
+    # in the way of those that decode: a tenth of the whole run.
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield from interpret(predicted, thresholds_of(config, model))
 
 
 def backend_options(config: ClassifyConfig, threads: int | None = None) -> BackendOptions:
