@@ -38,7 +38,8 @@ Sha256 = Annotated[str, AfterValidator(_is_sha256)]
 class CommandConfig(BaseModel):
     """Base of all configurations: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first used: building the schemas of all commands would be a third of the time of --help.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ClassifyConfig(CommandConfig):
