@@ -4,10 +4,12 @@
     python tests/measurements/scale.py drawn --files 1000 10000 100000         # distinct pictures, --dedup near
     python tests/measurements/scale.py update DIR --files 100000               # then --update with nothing to do
     python tests/measurements/scale.py names --files 1000000                   # tiny pictures, --dedup exact
+    python tests/measurements/scale.py empty --files 1000000                   # empty files
 
 DIR has image files, in any sub-folders. `names` is about the number of files: nearly all are copies within their slide,
-which are scanned, read, decoded, compared, journalled and published, but not classified. The rate is that of the run
-without the start of Python and of the backend.
+which are scanned, read, decoded, compared, journalled and published, but not classified. `empty` has files without a
+byte, which all end as failed rows, named once more in the run record: the most that a name can cost. The rate is that
+of the run without the start of Python and of the backend.
 """
 
 import argparse
@@ -24,11 +26,13 @@ from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
 _PER_SLIDE = 400
 _SIZE = (360, 363)
 _TINY, _TINY_PICTURES = (48, 48), 200
+_MOST_LINKS = 50_000  # of one file; ext4 allows 65,000
 _OPTIONS = {
     "links": ("--dedup", "off"),
     "drawn": ("--dedup", "near"),
     "update": ("--dedup", "off"),
     "names": ("--dedup", "exact"),
+    "empty": ("--allow-failed", "1000000000"),
 }
 
 
@@ -56,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fill(folder: Path, kind: str, source: Path | None, count: int) -> None:
     if kind == "drawn":
         draw_slides(folder, count, _SIZE)
+        return
+    if kind == "empty":
+        empty = [folder.parent / f"empty{i}.jpg" for i in range(1 + count // _MOST_LINKS)]
+        for path in empty:
+            path.touch()
+        link_many(empty, folder, count, _PER_SLIDE)
         return
     if source is None:
         source = folder.with_name("pictures")
