@@ -1,6 +1,7 @@
 """From image files to outcomes: decode, dedup, infer, interpret. The same on every machine that takes part in a run."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
@@ -15,8 +16,15 @@ from bloodcell_batch.journal import Journal
 from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.outlier import load_outlier_score
 from bloodcell_batch.preprocessing import DecodeLimits, decode_rgb
-from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, Outcome, Rejection
-from bloodcell_batch.stages.decode import RgbDecoder, decode_ahead, make_decoder, read_file
+from bloodcell_batch.records import ImageFile, KnownImage, LoadedImage, Outcome, Rejection
+from bloodcell_batch.stages.decode import (
+    RgbDecoder,
+    as_decoder,
+    decode_ahead,
+    described,
+    make_loader,
+    read_file,
+)
 from bloodcell_batch.stages.dedup import DuplicateFilter
 from bloodcell_batch.stages.infer import infer
 from bloodcell_batch.stages.interpret import Thresholds, interpret
@@ -25,6 +33,9 @@ from bloodcell_batch.storage import open_fetch
 from bloodcell_batch.stored_rows import as_known
 
 _MAX_WINDOW_AHEAD = 1024
+
+Outcomes = Generator[Outcome, None, None]
+"""When it is closed, the backend is at rest."""
 
 
 class Classifier(Protocol):
@@ -42,7 +53,7 @@ class Classifier(Protocol):
     def skipped(self) -> tuple[str, ...]:
         """Why each better backend is not used."""
 
-    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Iterator[Outcome]:
+    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Outcomes:
         """The outcome of every file, in order; `files` are whole slides.
 
         Those that the journal has are taken from there, and unchanged ones from `earlier`.
@@ -76,7 +87,7 @@ class LocalClassifier:
         """See `Classifier`."""
         return self.choice.skipped
 
-    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Iterator[Outcome]:
+    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Outcomes:
         """See `Classifier`."""
         known = (as_known(outcome, outcome.file) for outcome in journal.outcomes(files))
         rest = files[journal.resumed :]
@@ -95,7 +106,7 @@ def classify_files(
     config: ClassifyConfig,
     known: Iterable[KnownImage | Rejection] = (),
     earlier: EarlierRows | None = None,
-) -> Iterator[Outcome]:
+) -> Outcomes:
     """The outcome of every file, in order; whole slides, as duplicates are looked for within each.
 
     A row's numbers depend on its image, the model, the backend and the batch size, not on the files beside it.
@@ -113,18 +124,18 @@ def classify_files(
     window = config.batch_size + min(config.batch_size, _MAX_WINDOW_AHEAD) + workers
     unique = DuplicateFilter(config.dedup, config.dedup_distance)
     limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
-    decoder = make_decoder(root, model.header.preprocessing, limits, _rgb_decoder(config))
-    either: Callable[[ImageFile], DecodedImage | KnownImage | Rejection] = decoder
+    load = make_loader(root, model.header.preprocessing, limits, _rgb_decoder(config))
+    either: Callable[[ImageFile], LoadedImage | KnownImage | Rejection] = load
     if earlier is not None:
         fetch = open_fetch(root)
         files = earlier.passing(files)
-        either = unless_unchanged(decoder, lambda file: read_file(fetch, file, limits), earlier)
-    decoded = chain(known, decode_ahead(files, either, workers, window, config.file_timeout))
-    fresh = recall(unique(decoded), decoder)
+        either = unless_unchanged(load, lambda file: read_file(fetch, file, limits), earlier)
+    decoded = described(decode_ahead(files, either, workers, window, config.file_timeout))
+    fresh = recall(unique(chain(known, decoded)), as_decoder(load))
     predicted = infer(fresh, backend, load_outlier_score(model), config.batch_size)
     # The small matrix products of hash and outlier score gain nothing from threads of their own, which would only get
     # in the way of those that decode: a tenth of the whole run.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with threadpool_limits(limits=1, user_api="blas"), closing(predicted):
         yield from interpret(predicted, thresholds_of(config, model))
 
 

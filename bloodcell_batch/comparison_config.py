@@ -48,7 +48,8 @@ class CompareConfig(CommandConfig):
     max_batch_size: int | None = Field(None, ge=2, description="Reduce larger batches to so many images")
     quick: bool = Field(
         False,
-        description="Only check that everything runs: 30 images per class, 80 pixels, 15 epochs, batches of 8",
+        description="Only check that everything runs: 30 images per class, 80 pixels, 15 epochs, batches of 8, "
+        "weak augmentation",
     )
     skip: tuple[str, ...] = Field((), description="List the system of this name as not run; repeatable")
     weights: dict[str, Path] = Field(

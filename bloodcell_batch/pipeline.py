@@ -6,6 +6,7 @@ inference; all else is done again, so the tables are the same.
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -179,12 +180,11 @@ def _run(job: _Job, journal: Journal, observer: Observer, clock: "_Clock") -> Ru
     across = CrossSlideSearch(config.dedup, config.dedup_distance)
     tally = SlideTally(found.found, len(found.ignored))
 
-    outcomes = classifier.classify(found.files, journal, job.earlier)
     shard_rows = ShardRows()
-    if config.shard is not None:
-        outcomes = shard_rows(outcomes)
-    counted = across(tally(outcomes))
-    failures = record_outcomes(counted, journal, tally.counts, observer, "classifying", len(found.files))
+    with closing(classifier.classify(found.files, journal, job.earlier)) as classified:
+        outcomes = classified if config.shard is None else shard_rows(classified)
+        counted = across(tally(outcomes))
+        failures = record_outcomes(counted, journal, tally.counts, observer, "classifying", len(found.files))
     if job.earlier is not None:
         observer.note(f"{job.earlier.kept:,} files have not changed since the earlier result", kept=job.earlier.kept)
     clock.lap("classify")

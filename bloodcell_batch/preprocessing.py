@@ -6,7 +6,8 @@ and JPEGs with colours that need care (CMYK), goes through Pillow with a closed 
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import simplejpeg
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 from bloodcell_batch.errors import DAMAGE_ERRORS
 from bloodcell_batch.image_guards import check_exif, check_scans, jpeg_exif, tiff_pages, webp_size
 from bloodcell_batch.records import Reason
+from bloodcell_batch.resampling import BILINEAR, Columns, Rows, weights_of
 
 # Format table: suffix -> Pillow format name. A file's content decides how it is read, its suffix whether it is.
 IMAGE_SUFFIXES: dict[str, str] = {
@@ -35,6 +37,7 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _EXIF_MARKER = b"Exif\x00\x00"
 _EXIF_SEARCH_BYTES = 65536 + 20
 _ORIENTATION_TAG = 0x0112
+_LONGEST_SIDE = 1024  # of images that are resized by products; larger ones, no single cells, would take much memory
 
 # Our own size guard reads the header and acts before any pixel is decoded; Pillow's would warn first and raise later.
 Image.MAX_IMAGE_PIXELS = None
@@ -95,7 +98,8 @@ def decode_rgb(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
 def resize_to_input(rgb: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Central crop, then antialiased bilinear resize of the whole crop to the square input.
 
-    The sides are scaled independently, so no part of a cell that fills a non-square crop is lost.
+    The sides are scaled independently, so no part of a cell that fills a non-square crop is lost. Pillow's own resize
+    gives the same levels, or such that differ by one.
 
     Args:
         rgb: uint8 (height, width, 3).
@@ -104,17 +108,37 @@ def resize_to_input(rgb: NDArray[np.uint8], preprocessing: Preprocessing) -> NDA
     Returns:
         uint8 (input_size, input_size, 3).
     """
-    return resize_image_to_input(Image.fromarray(rgb), preprocessing)
+    height, width = rgb.shape[:2]
+    side, crop = preprocessing.input_size, preprocessing.crop
+    if max(height, width) > _LONGEST_SIDE:
+        margin_x, margin_y = width * (1 - crop) / 2, height * (1 - crop) / 2
+        box = (margin_x, margin_y, width - margin_x, height - margin_y)
+        return np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR, box=box))
+    rows, columns = _axis(height, side, crop)[0], _axis(width, side, crop)[1]
+    room, pixels = rows.room(width * 3)
+    pixels[:] = rgb.reshape(height, width * 3)
+    low_room, low = columns.room(rows.size)
+    rows.resize(room, low)
+    low += 0.5
+    np.floor(low, out=low)
+    small = np.empty((rows.size, columns.size), dtype=np.float32)
+    columns.resize(low_room, small)
+    small += 0.5
+    return small[:side, : side * 3].astype(np.uint8).reshape(side, side, 3)
 
 
-def resize_image_to_input(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """What `resize_to_input` does, from a Pillow RGB image."""
-    width, height = image.size
-    margin_x = width * (1 - preprocessing.crop) / 2
-    margin_y = height * (1 - preprocessing.crop) / 2
-    size = (preprocessing.input_size, preprocessing.input_size)
-    box = (margin_x, margin_y, width - margin_x, height - margin_y)
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
+@lru_cache(maxsize=256)
+def _axis(length: int, side: int, crop: float) -> tuple[Rows, Columns]:
+    """Bilinear weights with 16 bits after the point: times 8-bit levels they fit into the 24 bits of a float32.
+
+    The weights of a pixel add up to 1 exactly, so that no sum exceeds the largest level, and one grey stays that grey.
+    """
+    margin = length * (1 - crop) / 2
+    weights = weights_of(BILINEAR, length, side, (margin, length - margin))
+    fixed = np.round(weights.matrix * 2**16)
+    fixed[np.arange(side), fixed.argmax(axis=1)] += 2**16 - fixed.sum(axis=1)
+    weights = replace(weights, matrix=fixed / 2**16)
+    return Rows(weights, np.float32), Columns(weights, np.float32, channels=3)
 
 
 def _check_size(width: int, height: int, limits: DecodeLimits) -> None:

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -97,7 +97,9 @@ class RayClassifier:
         self.description = f"{count} of Ray: {', '.join(sorted({one.description for one in facts}))}"
         self.skipped = facts[0].skipped
 
-    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Iterator[Outcome]:
+    def classify(
+        self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None
+    ) -> Generator[Outcome, None, None]:
         """The outcome of every file, in order; whole slides, as duplicates are looked for within each.
 
         A slide that the journal has in part is done again as a whole. There is no `earlier` here.

@@ -116,6 +116,20 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedImage:
+    """A decoded image before it is described: `thumbnail` is its 64x64 grey image, uint8, from which hash and quality
+    follow. The other fields are those of `ImageFacts` and `DecodedImage`."""
+
+    file: ImageFile
+    sha256: str
+    width: int
+    height: int
+    pixel_digest: bytes
+    thumbnail: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
 class DecodedImage:
     """A decoded image: `pixels` is the model input, uint8 of shape (S, S, 3), RGB."""
 

@@ -20,8 +20,8 @@ from bloodcell_batch.config import ClassifyConfig
 from bloodcell_batch.errors import BackendError, ExitCode, LockedError, OutputError
 from bloodcell_batch.pipeline import RunResult, classify_slides
 from bloodcell_batch.progress import NullObserver
-from bloodcell_batch.records import DecodedImage, ImageFile, Reason, Rejection, RunCounts, Status
-from bloodcell_batch.stages.decode import Decoder, make_decoder
+from bloodcell_batch.records import ImageFile, LoadedImage, Reason, Rejection, RunCounts, Status
+from bloodcell_batch.stages.decode import Loader, make_loader
 
 SETTINGS = {"batch_size": 2, "workers": 2}
 
@@ -95,10 +95,10 @@ def test_a_folder_that_vanishes(slides: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_hangs(slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hanging(*arguments: Any) -> Decoder:  # noqa: ANN401 - passed on
-        decode = make_decoder(*arguments)
+    def hanging(*arguments: Any) -> Loader:  # noqa: ANN401 - passed on
+        decode = make_loader(*arguments)
 
-        def decode_or_hang(file: ImageFile) -> DecodedImage | Rejection:
+        def decode_or_hang(file: ImageFile) -> LoadedImage | Rejection:
             if file.path in {"a/1.jpg", "a/2.jpg", "b/0.jpg"}:
                 time.sleep(3)
             return decode(file)
@@ -106,7 +106,7 @@ def test_a_file_that_hangs(slides: Path, tmp_path: Path, monkeypatch: pytest.Mon
         return decode_or_hang
 
     with monkeypatch.context() as patch:
-        patch.setattr(classification, "make_decoder", hanging)
+        patch.setattr(classification, "make_loader", hanging)
         run(slides, tmp_path / "r.parquet", file_timeout=0.5)
     expected = dict.fromkeys(("a/1.jpg", "a/2.jpg", "b/0.jpg"), Reason.TIMED_OUT)
     others_are_unharmed(slides, tmp_path / "r.parquet", expected)

@@ -14,9 +14,9 @@ from bloodcell_batch.config import ClassifyConfig
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.pipeline import RunResult, classify_slides
 from bloodcell_batch.progress import NullObserver
-from bloodcell_batch.records import DecodedImage, ImageFile, Rejection, RunCounts
+from bloodcell_batch.records import ImageFile, LoadedImage, Rejection, RunCounts
 from bloodcell_batch.stages import write
-from bloodcell_batch.stages.decode import Decoder, make_decoder
+from bloodcell_batch.stages.decode import Loader, make_loader
 
 TABLES = ("r.parquet", "r.slides.parquet")
 SETTINGS = {"batch_size": 3, "workers": 2}
@@ -176,16 +176,16 @@ class TestUpdate:
         """Paths of the files that are decoded from now on."""
         decoded: list[str] = []
 
-        def noting(*arguments: Any) -> Decoder:  # noqa: ANN401 - passed on
-            decode = make_decoder(*arguments)
+        def noting(*arguments: Any) -> Loader:  # noqa: ANN401 - passed on
+            decode = make_loader(*arguments)
 
-            def decode_and_note(file: ImageFile) -> DecodedImage | Rejection:
+            def decode_and_note(file: ImageFile) -> LoadedImage | Rejection:
                 decoded.append(file.path)
                 return decode(file)
 
             return decode_and_note
 
-        monkeypatch.setattr(classification, "make_decoder", noting)
+        monkeypatch.setattr(classification, "make_loader", noting)
         return decoded
 
     def test_nothing_changed(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,18 +16,19 @@ from bloodcell_batch.backends import BACKENDS, Rung
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.ladder import Choice, open_backend, why_not
 from bloodcell_batch.benchmark_config import BenchmarkConfig
+from bloodcell_batch.blocks import blocks_of
 from bloodcell_batch.errors import BackendError, InputError
 from bloodcell_batch.journal import ROWS_PER_PART, open_journal
 from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.model_file import ModelFile
-from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hash
-from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_image_to_input
+from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hashes
+from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
 from bloodcell_batch.records import DecodedImage, ImageFile, Prediction, Status
 from bloodcell_batch.stages.decode import make_decoder, measure_quality, pixel_digest
 from bloodcell_batch.stages.write import journal_folder, output_paths, publish
 
 INT8_NAME = "openvino int8"
-_SAMPLE_IMAGES, _SAMPLE_PIXELS = 256, 40_000_000  # held decoded, once as an array and once by Pillow
+_SAMPLE_IMAGES, _SAMPLE_PIXELS = 256, 40_000_000  # held decoded
 
 READ, DECODE, HASH, RESIZE, WRITE = "read", "decode", "hash", "resize", "write"
 MEANINGS: dict[str, str] = {
@@ -94,10 +95,7 @@ def measure_decoding(sample: Sample, preprocessing: Preprocessing, config: Bench
     paths = [Path(sample.root, image.file.path) for image in sample.images]
     files = [path.read_bytes() for path in paths]
     pictures = [decode_rgb(data, limits) for data in files]
-    prepared = [(data, rgb, Image.fromarray(rgb)) for data, rgb in zip(files, pictures, strict=True)]
-
-    def resize(rgb: NDArray[np.uint8]) -> None:
-        resize_image_to_input(Image.fromarray(rgb), preprocessing)
+    prepared = list(zip(files, pictures, strict=True))
 
     def timed(name: str, work: Callable[[Any], object], inputs: Sequence[Any]) -> Part:
         def job() -> int:
@@ -109,8 +107,9 @@ def measure_decoding(sample: Sample, preprocessing: Preprocessing, config: Bench
 
     yield timed(READ, Path.read_bytes, paths)
     yield timed(DECODE, lambda data: decode_rgb(data, limits), files)
-    yield timed(HASH, _hash, prepared)
-    yield timed(RESIZE, resize, pictures)
+    blocks = list(blocks_of(prepared))
+    yield Part(HASH, best_rate(lambda: sum(map(_hash, blocks)), config))
+    yield timed(RESIZE, lambda rgb: resize_to_input(rgb, preprocessing), pictures)
 
 
 def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
@@ -176,13 +175,16 @@ def best_rate(job: Callable[[], int], config: BenchmarkConfig) -> float:
     return best
 
 
-def _hash(prepared: tuple[bytes, NDArray[np.uint8], Image.Image]) -> None:
-    data, rgb, image = prepared
-    hashlib.sha256(data).hexdigest()
-    pixel_digest(rgb)
-    thumbnail = grey_thumbnail(image)
-    perceptual_hash(thumbnail)
-    measure_quality(thumbnail)
+def _hash(block: Sequence[tuple[bytes, NDArray[np.uint8]]]) -> int:
+    """What is done to a block of images, and how many they are."""
+    thumbnails = []
+    for data, rgb in block:
+        hashlib.sha256(data).hexdigest()
+        pixel_digest(rgb)
+        thumbnails.append(grey_thumbnail(Image.fromarray(rgb)))
+    perceptual_hashes(np.stack(thumbnails))
+    measure_quality(np.stack(thumbnails))
+    return len(block)
 
 
 def _row(image: DecodedImage, odds: list[float]) -> Prediction:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -11,20 +11,34 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bloodcell_batch.ahead import ahead
-from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hash
+from bloodcell_batch.blocks import blocks_of
+from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hashes
 from bloodcell_batch.preprocessing import (
     DecodeLimits,
     Preprocessing,
     UndecodableImageError,
     decode_rgb,
-    resize_image_to_input,
+    resize_to_input,
 )
-from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality, Reason, Rejection, Status
+from bloodcell_batch.records import (
+    DecodedImage,
+    ImageFacts,
+    ImageFile,
+    KnownImage,
+    LoadedImage,
+    Quality,
+    Reason,
+    Rejection,
+    Status,
+)
 from bloodcell_batch.storage import Fetch, open_fetch
 
 Outcome = TypeVar("Outcome")
+_DESCRIBED = 16  # images at a time: their thumbnails as float64 fit into a processor's own cache
+
 RgbDecoder = Callable[[bytes, DecodeLimits], NDArray[np.uint8]]
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
+Loader = Callable[[ImageFile], LoadedImage | Rejection]
 Reader = Callable[[ImageFile], tuple[str, NDArray[np.uint8]]]
 """Gives the SHA-256 (hex) of an image's bytes and its pixels, uint8 (height, width, 3) RGB; raises
 `UndecodableImageError`."""
@@ -48,27 +62,72 @@ def make_reader(root: str, limits: DecodeLimits, to_rgb: RgbDecoder = decode_rgb
     return read
 
 
+def make_loader(
+    root: str, preprocessing: Preprocessing, limits: DecodeLimits, to_rgb: RgbDecoder = decode_rgb
+) -> Loader:
+    """The part of `make_decoder` that is worth a thread of its own; `described` does the rest for many at a time."""
+    return _loader_of(make_reader(root, limits, to_rgb), preprocessing)
+
+
 def decoder_of(reader: Reader, preprocessing: Preprocessing) -> Decoder:
     """A function that derives everything the run needs from one reading of an image."""
+    return as_decoder(_loader_of(reader, preprocessing))
+
+
+def as_decoder(load: Loader) -> Decoder:
+    """A loader that also describes."""
 
     def decode(file: ImageFile) -> DecodedImage | Rejection:
+        loaded = load(file)
+        return describe([loaded])[0] if isinstance(loaded, LoadedImage) else loaded
+
+    return decode
+
+
+def _loader_of(reader: Reader, preprocessing: Preprocessing) -> Loader:
+    def load(file: ImageFile) -> LoadedImage | Rejection:
         try:
             sha256, rgb = reader(file)
         except UndecodableImageError as error:
             return Rejection(file, Status.FAILED, error.reason, error.detail)
-        image = Image.fromarray(rgb)  # a copy, so made once: Pillow keeps 4 bytes a pixel
-        thumbnail = grey_thumbnail(image)
-        facts = ImageFacts(
+        return LoadedImage(
+            file=file,
             sha256=sha256,
-            phash=perceptual_hash(thumbnail),
             width=rgb.shape[1],
             height=rgb.shape[0],
-            quality=measure_quality(thumbnail),
             pixel_digest=pixel_digest(rgb),
+            thumbnail=grey_thumbnail(Image.fromarray(rgb)),
+            pixels=resize_to_input(rgb, preprocessing),
         )
-        return DecodedImage(file, facts, resize_image_to_input(image, preprocessing))
 
-    return decode
+    return load
+
+
+def described(
+    outcomes: Iterable[LoadedImage | KnownImage | Rejection],
+) -> Iterator[DecodedImage | KnownImage | Rejection]:
+    """Describe the loaded images of a stream, in blocks; everything else passes unchanged."""
+    for block in blocks_of(outcomes, _DESCRIBED):
+        images = iter(describe([outcome for outcome in block if isinstance(outcome, LoadedImage)]))
+        for outcome in block:
+            yield next(images) if isinstance(outcome, LoadedImage) else outcome
+
+
+def describe(images: Sequence[LoadedImage]) -> list[DecodedImage]:
+    """Perceptual hash and quality measures of some images."""
+    if not images:
+        return []
+    thumbnails = np.stack([image.thumbnail for image in images])
+    return [
+        DecodedImage(
+            image.file,
+            ImageFacts(image.sha256, phash, image.width, image.height, quality, image.pixel_digest),
+            image.pixels,
+        )
+        for image, phash, quality in zip(
+            images, perceptual_hashes(thumbnails), measure_quality(thumbnails), strict=True
+        )
+    ]
 
 
 def decode_ahead(
@@ -92,24 +151,27 @@ def decode_ahead(
     yield from ahead(files, work, workers, window, timeout, hung)
 
 
-def measure_quality(thumbnail: NDArray[np.uint8]) -> Quality:
-    """Quality measures of the 64x64 grey thumbnail (uint8), to the two decimals that the tables show: what is decided
+def measure_quality(thumbnails: NDArray[np.uint8]) -> list[Quality]:
+    """Quality measures of grey thumbnails (N, 64, 64), uint8, to the two decimals that the tables show: what is decided
     on them can be decided again from a table."""
-    grey = thumbnail.astype(np.float64)
-    laplacian = 4 * grey[1:-1, 1:-1]
-    laplacian -= grey[:-2, 1:-1]
-    laplacian -= grey[2:, 1:-1]
-    laplacian -= grey[1:-1, :-2]
-    laplacian -= grey[1:-1, 2:]
-    brightness, variance = _mean_and_variance(grey.ravel())
-    sharpness = _mean_and_variance(laplacian.ravel())[1]
-    return Quality(round(brightness, 2), round(math.sqrt(variance), 2), round(sharpness, 2))
+    grey = thumbnails.astype(np.float64)
+    laplacian = 4 * grey[:, 1:-1, 1:-1]
+    laplacian -= grey[:, :-2, 1:-1]
+    laplacian -= grey[:, 2:, 1:-1]
+    laplacian -= grey[:, 1:-1, :-2]
+    laplacian -= grey[:, 1:-1, 2:]
+    brightness, variance = _mean_and_variance(grey)
+    sharpness = _mean_and_variance(laplacian)[1]
+    rows = zip(brightness.tolist(), np.sqrt(variance).tolist(), sharpness.tolist(), strict=True)
+    return [Quality(*(round(value, 2) for value in row)) for row in rows]
 
 
-def _mean_and_variance(levels: NDArray[np.float64]) -> tuple[float, float]:
-    """Of whole numbers, whose sums are exact; a third of the time of `mean` and `var`."""
-    mean = float(levels.sum()) / levels.size
-    return mean, max(0.0, float(levels @ levels) / levels.size - mean**2)
+def _mean_and_variance(levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each picture's whole numbers, whose sums are exact; a third of the time of `mean` and `var`."""
+    levels = levels.reshape(len(levels), -1)
+    mean = levels.sum(axis=1) / levels.shape[1]
+    squares = np.einsum("ij,ij->i", levels, levels) / levels.shape[1]
+    return mean, np.maximum(squares - mean**2, 0.0)
 
 
 def pixel_digest(rgb: NDArray[np.uint8]) -> bytes:

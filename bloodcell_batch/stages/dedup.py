@@ -1,8 +1,13 @@
 """Dedup: within a slide every picture counts once; across slides a repeated picture is an alert, never dropped."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
-from bloodcell_batch.hamming import as_words, pairs_within
+import numpy as np
+
+from bloodcell_batch.blocks import blocks_of
+from bloodcell_batch.hamming import as_words, distances, pairs_within
 from bloodcell_batch.hash_index import HashIndex
 from bloodcell_batch.records import (
     CrossSlideMatch,
@@ -22,7 +27,8 @@ Candidate = DecodedImage | KnownImage
 class DuplicateFilter:
     """Passes the first of every group of equal pictures in a slide and turns the others into rejections.
 
-    "Exact" compares the decoded pixels, "near" the 256-bit perceptual hashes. Images must arrive grouped by slide.
+    "Exact" compares the decoded pixels, "near" the 256-bit perceptual hashes. Images must arrive grouped by slide;
+    they leave in blocks.
     """
 
     def __init__(self, mode: str, distance: int) -> None:
@@ -35,26 +41,75 @@ class DuplicateFilter:
 
     def __call__(self, outcomes: Iterable[Candidate | Rejection]) -> Iterator[Candidate | Rejection]:
         """Filter a stream in order; rejections pass unchanged."""
-        for outcome in outcomes:
-            yield outcome if isinstance(outcome, Rejection) or self._mode == "off" else self._check(outcome)
+        if self._mode == "off":
+            yield from outcomes
+            return
+        for block in blocks_of(outcomes):
+            for slide, part in groupby(block, key=lambda outcome: outcome.file.slide_id):
+                if slide != self._slide:
+                    self._slide = slide
+                    self._digests, self._index, self._indexed = {}, HashIndex(self._distance), []
+                yield from self._filtered(list(part))
 
-    def _check(self, image: Candidate) -> Candidate | Rejection:
-        if image.file.slide_id != self._slide:
-            self._slide = image.file.slide_id
-            self._digests, self._index, self._indexed = {}, HashIndex(self._distance), []
+    def _filtered(self, outcomes: list[Candidate | Rejection]) -> list[Candidate | Rejection]:
+        """Some outcomes of the slide."""
+        images = [outcome for outcome in outcomes if not isinstance(outcome, Rejection)]
+        hashed = [image for image in images if self._mode == "near" and not image.facts.quality.is_blank]
+        near = _NearEarlier(self._index, [image.facts.phash for image in hashed], self._distance)
+        places = {id(image): place for place, image in enumerate(hashed)}
+        checked = [
+            outcome if isinstance(outcome, Rejection) else self._check(outcome, near, places.get(id(outcome)))
+            for outcome in outcomes
+        ]
+        self._index.add(near.kept_hashes)
+        return checked
+
+    def _check(self, image: Candidate, near: "_NearEarlier", place: int | None) -> Candidate | Rejection:
         first = self._digests.setdefault(image.facts.pixel_digest, image.file)
         if first is not image.file:
             return _duplicate(image, Status.EXACT_DUPLICATE, first, 0)
-        if self._mode == "near" and not image.facts.quality.is_blank:
-            hit = self._index.first_within(image.facts.phash)
+        if place is not None:
+            hit = near.hit_or_keep(place)
             if hit is not None:
                 position, distance = hit
                 # A copy of a dropped copy must name the picture that was kept.
                 self._digests[image.facts.pixel_digest] = self._indexed[position]
                 return _duplicate(image, Status.NEAR_DUPLICATE, self._indexed[position], distance)
-            self._index.add(image.facts.phash)
             self._indexed.append(image.file)
         return image
+
+
+class _NearEarlier:
+    """Which of some hashes are near one in the index, or near an earlier one among them that was kept.
+
+    Everything is compared at once; what follows from it depends on the order, and is asked one by one.
+    """
+
+    def __init__(self, index: HashIndex, phashes: list[bytes], distance: int) -> None:
+        self._indexed = len(index)
+        self._phashes = phashes
+        self._in_index = index.first_within(phashes)
+        words = as_words(b"".join(phashes)).T
+        gaps = distances(words[:, :, None], words[:, None, :])
+        self._among: dict[int, list[tuple[int, int]]] = defaultdict(list)  # later place: earlier places, distances
+        for earlier, later in np.argwhere(np.triu(gaps <= distance, 1)).tolist():
+            self._among[later].append((earlier, int(gaps[earlier, later])))
+        self._kept: dict[int, int] = {}  # place: position in the index
+
+    @property
+    def kept_hashes(self) -> list[bytes]:
+        """Those that the index is to get, in order."""
+        return [self._phashes[place] for place in self._kept]
+
+    def hit_or_keep(self, place: int) -> tuple[int, int] | None:
+        """(position, distance) of the earliest kept hash within the distance; without one, this hash is kept."""
+        if self._in_index[place] is not None:
+            return self._in_index[place]
+        for earlier, gap in self._among.get(place, ()):
+            if earlier in self._kept:
+                return self._kept[earlier], gap
+        self._kept[place] = self._indexed + len(self._kept)
+        return None
 
 
 class CrossSlideSearch:

@@ -1,8 +1,11 @@
-"""Infer: fill batches, run the backend, keep every outcome in its place."""
+"""Infer: fill batches, run the backend beside everything else, keep every outcome in its place."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Backend
 from bloodcell_batch.errors import BackendError
@@ -12,35 +15,73 @@ from bloodcell_batch.records import DecodedImage, Outcome, RawPrediction
 
 _SUM_TOLERANCE = 1e-2
 _MOST_WAITING = 16  # outcomes held back per image of a batch, where nearly all are decided already
+_MOST_RUNNING = 2  # batches: the backend takes the second while the rows of the first are dealt with
+
+Numbers = tuple[list[list[float]], list[float]]
 
 
 def infer(
     outcomes: Iterable[DecodedImage | Outcome], backend: Backend, outlier: OutlierScore, batch_size: int
-) -> Iterator[RawPrediction | Outcome]:
+) -> Generator[RawPrediction | Outcome, None, None]:
     """Predict a stream of images, a batch at a time; what is decided already travels along, so the order never changes.
+
+    The backend works in a thread of its own, one batch after the other, and is at rest again when the stream has
+    ended or is closed.
 
     Raises:
         BackendError: the backend returned something that is no probability distribution.
     """
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="infer")
+    running: deque[_Batch] = deque()
     waiting: list[DecodedImage | Outcome] = []
     images = 0
-    for outcome in outcomes:
-        if not isinstance(outcome, DecodedImage) and not images:
-            yield outcome  # nothing in front of it waits
-            continue
-        waiting.append(outcome)
-        images += isinstance(outcome, DecodedImage)
-        if images == batch_size or len(waiting) == _MOST_WAITING * batch_size:
-            yield from _run(waiting, backend, outlier)
-            waiting, images = [], 0
-    if images:
-        yield from _run(waiting, backend, outlier)
+    try:
+        for outcome in outcomes:
+            while running and running[0].is_done:
+                yield from running.popleft().outcomes()
+            if not isinstance(outcome, DecodedImage) and not waiting and not running:
+                yield outcome  # nothing in front of it waits
+                continue
+            waiting.append(outcome)
+            images += isinstance(outcome, DecodedImage)
+            if images == batch_size or len(waiting) == _MOST_WAITING * batch_size:
+                running.append(_Batch(waiting, backend, outlier, thread))
+                waiting, images = [], 0
+                if len(running) == _MOST_RUNNING:
+                    yield from running.popleft().outcomes()
+        running.append(_Batch(waiting, backend, outlier, thread))
+        for batch in running:
+            yield from batch.outcomes()
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
-def _run(
-    waiting: list[DecodedImage | Outcome], backend: Backend, outlier: OutlierScore
-) -> Iterator[RawPrediction | Outcome]:
-    pixels = [outcome.pixels for outcome in waiting if isinstance(outcome, DecodedImage)]
+class _Batch:
+    """Outcomes that wait for the images among them, which the backend has been given."""
+
+    def __init__(
+        self, waiting: list[DecodedImage | Outcome], backend: Backend, outlier: OutlierScore, thread: Executor
+    ) -> None:
+        self._waiting = waiting
+        pixels = [outcome.pixels for outcome in waiting if isinstance(outcome, DecodedImage)]
+        self._numbers: Future[Numbers] | None = thread.submit(_run, pixels, backend, outlier) if pixels else None
+
+    @property
+    def is_done(self) -> bool:
+        return self._numbers is None or self._numbers.done()
+
+    def outcomes(self) -> Iterator[RawPrediction | Outcome]:
+        distributions, scores = self._numbers.result() if self._numbers else ([], [])
+        rows = iter(zip(distributions, scores, strict=True))
+        for outcome in self._waiting:
+            if isinstance(outcome, DecodedImage):
+                distribution, score = next(rows)
+                yield RawPrediction(outcome.file, outcome.facts, tuple(distribution), score)
+            else:
+                yield outcome
+
+
+def _run(pixels: list[NDArray[np.uint8]], backend: Backend, outlier: OutlierScore) -> Numbers:
     try:
         probabilities, features = backend.infer(np.stack(pixels))
     except (RuntimeError, MemoryError) as error:  # what the runtimes raise when a device or its memory fails
@@ -50,11 +91,4 @@ def _run(
     if not valid or not (np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE).all():
         hint = "Run again with --backend pytorch, and report the machine that `bloodcell-batch doctor` prints."
         raise BackendError(f"{backend.description} returned invalid probabilities.", hint=hint)
-    scores = outlier(features)
-    rows = iter(zip(probabilities.tolist(), scores.tolist(), strict=True))
-    for outcome in waiting:
-        if isinstance(outcome, DecodedImage):
-            distribution, score = next(rows)
-            yield RawPrediction(outcome.file, outcome.facts, tuple(distribution), score)
-        else:
-            yield outcome
+    return probabilities.tolist(), outlier(features).tolist()

@@ -11,12 +11,13 @@ import pyarrow as pa
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.preprocessing import UndecodableImageError
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, Outcome, Prediction, Rejection
+from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, LoadedImage, Outcome, Prediction, Rejection
 from bloodcell_batch.stored_rows import as_known, outcomes_of
 from bloodcell_batch.table_files import read_table
 from bloodcell_batch.tables import IMAGE_SCHEMA, VERIFIED_FIELDS, printable
 
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
+Loader = Callable[[ImageFile], LoadedImage | Rejection]
 
 
 class EarlierRows:
@@ -90,27 +91,27 @@ def load_earlier(
 
 
 def unless_unchanged(
-    decoder: Decoder, read: Callable[[ImageFile], bytes], earlier_rows: EarlierRows
-) -> Callable[[ImageFile], DecodedImage | KnownImage | Rejection]:
-    """A decoder that reads a file with an earlier outcome, and decodes it only if its SHA-256 is another.
+    load: Loader, read: Callable[[ImageFile], bytes], earlier_rows: EarlierRows
+) -> Callable[[ImageFile], LoadedImage | KnownImage | Rejection]:
+    """A loader that reads a file with an earlier outcome, and decodes it only if its SHA-256 is another.
 
     The time of change is not asked: it can be the same for another picture. What failed is tried again.
     """
 
-    def decode(file: ImageFile) -> DecodedImage | KnownImage | Rejection:
+    def load_or_recall(file: ImageFile) -> LoadedImage | KnownImage | Rejection:
         earlier = earlier_rows.take(file)
         if earlier is None or earlier.facts is None or earlier.file.size_bytes != file.size_bytes:
-            return decoder(file)
+            return load(file)
         try:
             same = hashlib.sha256(read(file)).hexdigest() == earlier.facts.sha256
         except UndecodableImageError:
             same = False  # decoding it finds the same reason, and makes it a row
         if not same:
-            return decoder(file)
+            return load(file)
         earlier_rows.count()
         return as_known(earlier, file)
 
-    return decode
+    return load_or_recall
 
 
 def recall(

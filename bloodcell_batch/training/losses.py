@@ -1,5 +1,7 @@
 """Losses on logits and soft targets."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -30,11 +32,13 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None
 
 
 def jensen_shannon(logits: list[Tensor]) -> Tensor:
-    """Mean Jensen-Shannon divergence between views of the same images, each (N, C); Hendrycks et al., 2020."""
-    shares = [functional.softmax(view.float(), dim=1) for view in logits]
-    log_mean = torch.stack(shares).mean(dim=0).clamp_min(1e-7).log()
-    divergences = [functional.kl_div(log_mean, view, reduction="batchmean") for view in shares]
-    return torch.stack(divergences).mean()
+    """Mean Jensen-Shannon divergence between views of the same images, each (N, C); Hendrycks et al., 2020.
+
+    In logarithms throughout: the gradient at a share that has become 0 would be no number.
+    """
+    log_shares = torch.stack([functional.log_softmax(view.float(), dim=1) for view in logits])
+    log_mean = log_shares.logsumexp(dim=0) - math.log(len(logits))
+    return (log_shares.exp() * (log_shares - log_mean)).sum(dim=2).mean()
 
 
 def distillation(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:

@@ -95,6 +95,8 @@ def _on_terms(system: System, options: CompareConfig) -> System:
     if options.quick:
         # A moving average reaches further back than so short a training: half of it would still be the start.
         changes["ema"] = 0.0
+        # And strong augmentation teaches nothing yet: the packaged recipe would hardly beat chance.
+        changes["augmentation"] = system.augmentation.model_copy(update={"gentle": 1.0}).model_dump()
     if system.architecture in options.weights:
         changes |= {"init_weights": (options.weights[system.architecture],), "pretrained": False}
     return TrainConfig.model_validate(system.model_dump() | changes)

@@ -23,7 +23,7 @@ import torchvision.io
 from PIL import Image
 
 from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hash
-from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_image_to_input
+from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.stages.decode import make_decoder, measure_quality, pixel_digest
 
@@ -52,8 +52,9 @@ def parts(paths: Sequence[Path]) -> Iterator[Part]:
     thumbnails = [grey_thumbnail(image) for image in images]
     yield "hash of the thumbnail", perceptual_hash, thumbnails
     yield "* hash (imagehash)", lambda image: imagehash.phash(image, hash_size=16), images
-    yield "quality of the thumbnail", measure_quality, thumbnails
-    yield "network input", lambda image: resize_image_to_input(image, preprocessing), images
+    yield "quality of the thumbnail", lambda thumbnail: measure_quality(thumbnail[None]), thumbnails
+    yield "network input", lambda picture: resize_to_input(picture, preprocessing), pictures
+    yield "* network input (Pillow)", _pillow_input, images
     decoder = make_decoder("/", preprocessing, limits)
     whole = [ImageFile(str(path.resolve()), "s", path.stat().st_size, 0) for path in paths]
     yield "everything", decoder, whole
@@ -95,6 +96,10 @@ def _decode_half(data: bytes) -> object:
 
 def _pillow_thumbnail(image: Image.Image) -> object:
     return np.asarray(image.convert("L").resize((64, 64), Image.Resampling.LANCZOS))
+
+
+def _pillow_input(image: Image.Image) -> object:
+    return np.asarray(image.resize((128, 128), Image.Resampling.BILINEAR))
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ import imagehash
 import numpy as np
 import pytest
 from conftest import draw_picture, encode
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
 from bloodcell_batch.perceptual_hash import grey_thumbnail
 from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
-from bloodcell_batch.records import DecodedImage, ImageFile, Reason, Rejection, Status
+from bloodcell_batch.records import DecodedImage, ImageFile, Quality, Reason, Rejection, Status
 from bloodcell_batch.stages.decode import decode_ahead, make_decoder, measure_quality
 
 PREPROCESSING = Preprocessing(input_size=32)
@@ -30,6 +31,10 @@ def _file(root: Path, name: str) -> ImageFile:
 def _save(root: Path, name: str, data: bytes) -> ImageFile:
     (root / name).write_bytes(data)
     return _file(root, name)
+
+
+def _quality(thumbnail: NDArray[np.uint8]) -> Quality:
+    return measure_quality(thumbnail[None])[0]
 
 
 def _decode(root: Path, file: ImageFile, limits: DecodeLimits = LIMITS) -> DecodedImage | Rejection:
@@ -62,7 +67,7 @@ class TestFacts:
         assert image.facts.sha256 == hashlib.sha256(data).hexdigest()
         assert (image.facts.width, image.facts.height) == (80, 60)
         assert image.facts.phash.hex() == str(imagehash.phash(Image.fromarray(rgb), hash_size=16))
-        assert image.facts.quality == measure_quality(grey_thumbnail(Image.fromarray(rgb)))
+        assert image.facts.quality == _quality(grey_thumbnail(Image.fromarray(rgb)))
         assert np.array_equal(image.pixels, resize_to_input(rgb, PREPROCESSING))
         assert image.pixels.shape == (32, 32, 3)
 
@@ -88,19 +93,19 @@ class TestFacts:
         assert len({_decoded(tmp_path, file).facts.pixel_digest for file in files}) == len(pictures)
 
     def test_quality_measures(self) -> None:
-        flat = measure_quality(np.full((64, 64), 90, dtype=np.uint8))
+        flat = _quality(np.full((64, 64), 90, dtype=np.uint8))
         assert (flat.brightness, flat.contrast, flat.sharpness) == (90, 0, 0)
         assert flat.is_blank
-        board = measure_quality((np.indices((64, 64)).sum(axis=0) % 2 * 200).astype(np.uint8))
+        board = _quality((np.indices((64, 64)).sum(axis=0) % 2 * 200).astype(np.uint8))
         assert (board.brightness, board.contrast) == (100, 100)
         assert not board.is_blank
         noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
         laplacian = ndimage.correlate(noise.astype(float), [[0, -1, 0], [-1, 4, -1], [0, -1, 0]])[1:-1, 1:-1]
-        measured = measure_quality(noise)
+        measured = _quality(noise)
         assert measured.brightness == round(noise.mean(), 2)
         assert measured.contrast == round(noise.std(), 2)
         assert measured.sharpness == round(laplacian.var(), 2)
-        smooth = measure_quality(grey_thumbnail(Image.fromarray(draw_picture(4))))
+        smooth = _quality(grey_thumbnail(Image.fromarray(draw_picture(4))))
         assert 0 < smooth.sharpness < board.sharpness
 
     def test_a_blank_picture_is_decoded_and_marked(self, tmp_path: Path) -> None:

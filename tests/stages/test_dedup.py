@@ -3,7 +3,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hashes import gap_between, planted
 
+from bloodcell_batch.blocks import blocks_of
 from bloodcell_batch.records import (
     CrossSlideMatch,
     DecodedImage,
@@ -16,6 +18,7 @@ from bloodcell_batch.records import (
     Rejection,
     Status,
 )
+from bloodcell_batch.stages import dedup
 from bloodcell_batch.stages.dedup import Candidate, CrossSlideSearch, DuplicateFilter
 
 PIXELS = np.zeros((4, 4, 3), dtype=np.uint8)
@@ -220,3 +223,60 @@ def test_the_same_picture_under_another_path_is_still_a_copy() -> None:
     image = _image("s/a", _hash(), "x")
     again = dataclasses.replace(image, file=dataclasses.replace(image.file, path="s/b"))
     assert _fates(_run([image, again])[0])[1] == ("exact_duplicate", "s/a", 0)
+
+
+def _expected(images: Sequence[DecodedImage], distance: int) -> list[tuple[str, str, int | None]]:
+    """What the filter is to say, one image after the other."""
+    fates: list[tuple[str, str, int | None]] = []
+    kept: list[DecodedImage] = []
+    names: dict[tuple[str, bytes], str] = {}
+    for image in images:
+        slide, facts = image.file.slide_id, image.facts
+        first = names.setdefault((slide, facts.pixel_digest), image.file.path)
+        if first != image.file.path:
+            fates.append(("exact_duplicate", first, 0))
+            continue
+        gaps = [
+            (gap_between(other.facts.phash, facts.phash), other.file.path)
+            for other in kept
+            if other.file.slide_id == slide
+        ]
+        hit = next((hit for hit in gaps if hit[0] <= distance), None)
+        if hit is None or facts.quality.is_blank:
+            fates.append(("kept", "", None))
+            if not facts.quality.is_blank:
+                kept.append(image)
+        else:
+            names[slide, facts.pixel_digest] = hit[1]
+            fates.append(("near_duplicate", hit[1], hit[0]))
+    return fates
+
+
+@pytest.mark.parametrize("distance", [0, 16])
+@pytest.mark.parametrize("seed", range(3))
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, seed: int, distance: int) -> None:
+    """Copies, copies of copies and blank pictures, within blocks, across them, and across slides."""
+    rng = np.random.default_rng(seed)
+    hashes = planted(seed, count=200)
+    images = [
+        _image(
+            f"slide{number // 70}/{number:03d}",
+            hashes[int(rng.integers(number // 70 * 60, len(hashes)))],
+            f"{rng.integers(150)}",
+            blank=bool(rng.random() < 0.05),
+        )
+        for number in range(210)
+    ]
+    mixed: list[Candidate | Rejection] = list(images)
+    for place in (0, 63, 64, 100):
+        mixed.insert(
+            place, Rejection(ImageFile(f"slide{place // 70}/bad{place}", f"slide{place // 70}", 1, 0), Status.FAILED)
+        )
+    expected = _expected(images, distance)
+    assert len({fate[0] for fate in expected}) == 3
+    for size in (1, 2, 7, 64, 1000):
+        monkeypatch.setattr(dedup, "blocks_of", lambda outcomes, size=size: blocks_of(outcomes, size))
+        outcomes, _ = _run(mixed, distance=distance)
+        assert [outcome.file for outcome in outcomes] == [outcome.file for outcome in mixed]
+        checked = [outcome for outcome in outcomes if outcome.file.path.rpartition("/")[2].isdigit()]
+        assert _fates(checked) == expected

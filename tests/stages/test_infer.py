@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -104,17 +105,89 @@ def test_batches_are_filled_with_images_only(images: int, batch_size: int, batch
     assert backend.batches == batches
 
 
-def test_outcomes_leave_as_soon_as_their_batch_is_full() -> None:
+def test_outcomes_leave_while_the_next_batch_runs() -> None:
     taken = []
 
     def source() -> Iterator[DecodedImage]:
-        for number in range(10):
+        for number in range(20):
             taken.append(number)
             yield _image(number)
 
     stream = infer(source(), EchoBackend(), OUTLIER, 3)
     next(stream)
-    assert len(taken) == 3
+    assert 3 <= len(taken) <= 6
+    stream.close()
+
+
+class SlowBackend(EchoBackend):
+    """Works on a batch until it is told to finish it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.finish = threading.Event(), threading.Event()
+        self.busy = False
+
+    def infer(self, images: NDArray[np.uint8]) -> Outputs:
+        self.busy = True
+        self.begun.set()
+        assert self.finish.wait(30)
+        outputs = super().infer(images)
+        self.busy = False
+        return outputs
+
+
+def test_the_next_images_are_taken_while_the_backend_works() -> None:
+    backend = SlowBackend()
+    taken: list[bool] = []
+
+    def source() -> Iterator[DecodedImage]:
+        for number in range(6):
+            if number == 3:
+                assert backend.begun.wait(30)
+            taken.append(backend.busy)
+            if number == 5:
+                backend.finish.set()
+            yield _image(number)
+
+    outcomes = list(infer(source(), backend, OUTLIER, 3))
+    assert taken == [False, False, False, True, True, True]
+    assert [outcome.file.path for outcome in outcomes] == [f"{number:03d}" for number in range(6)]
+
+
+def test_the_backend_is_at_rest_when_the_stream_is_closed() -> None:
+    backend = SlowBackend()
+
+    def source() -> Iterator[DecodedImage | Rejection]:
+        yield _bad(0)
+        for number in range(1, 9):
+            yield _image(number)
+
+    stream = infer(source(), backend, OUTLIER, 2)
+    next(stream)
+    waiting = threading.Timer(0.2, backend.finish.set)
+    waiting.start()
+    next(stream)
+    stream.close()
+    assert not backend.busy
+    assert backend.batches in ([2], [2, 2], [2, 2, 2])
+    waiting.join()
+
+
+def test_many_decided_outcomes_are_not_held_back_for_ever() -> None:
+    backend = EchoBackend()
+    mixed: list[DecodedImage | Rejection] = [_image(0), *(_bad(number) for number in range(1, 100))]
+    taken = 0
+
+    def source() -> Iterator[DecodedImage | Rejection]:
+        nonlocal taken
+        for outcome in mixed:
+            taken += 1
+            yield outcome
+
+    stream = infer(source(), backend, OUTLIER, 2)
+    next(stream)
+    assert taken <= 2 * 16 * 2
+    assert [outcome.file for outcome in stream] == [outcome.file for outcome in mixed[1:]]
 
 
 def test_only_rejections_never_reach_the_backend() -> None:

@@ -8,7 +8,7 @@ from finished_run import Run
 
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.progress import NullObserver
-from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, Prediction, Rejection, Status
+from bloodcell_batch.records import ImageFile, KnownImage, Prediction, Rejection, Status
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier, recall, unless_unchanged
 from bloodcell_batch.table_files import read_table
 from bloodcell_batch.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
@@ -36,7 +36,7 @@ def _earlier(run: Run) -> EarlierRows:
     return EarlierRows(table.set_column(position, IMAGE_SCHEMA.field("size_bytes"), [sizes]))
 
 
-def _decoded(file: ImageFile) -> DecodedImage | Rejection:
+def _decoded(file: ImageFile) -> Rejection:
     return Rejection(file, Status.FAILED, detail="decoded")
 
 

@@ -278,6 +278,7 @@ def test_every_system_has_its_own_name_and_trains_quickly(path: Path) -> None:
     assert (small.seed, quick.images_per_class) == (0, 30)
     if isinstance(small, TrainConfig):
         assert small.epochs <= 15
+        assert small.augmentation.gentle == 1
         assert (small.validation_fraction, small.test_fraction) == (0.14, 0.3)
 
 

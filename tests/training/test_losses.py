@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,15 @@ def test_jensen_shannon_divergence() -> None:
     middle = shares.mean(axis=0)
     expected = np.mean([[entropy(row, other) for row, other in zip(view, middle, strict=True)] for view in shares])
     assert float(jensen_shannon(views)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 60, 1000])
+def test_the_divergence_of_views_that_contradict_each_other_has_a_gradient(size: float) -> None:
+    """Surest of different classes, where shares become 0 in float32."""
+    views = [(LOGITS * size).requires_grad_(), (LOGITS.roll(1, 0) * size).requires_grad_()]
+    loss = jensen_shannon(views)
+    assert all(bool(torch.isfinite(slope).all()) for slope in torch.autograd.grad(loss, views))
+    assert 0 < float(loss.detach()) <= math.log(2) + 1e-6
 
 
 def test_distillation_by_hand_and_its_direction() -> None:
