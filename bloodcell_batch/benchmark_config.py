@@ -28,9 +28,12 @@ class BenchmarkConfig(CommandConfig):
     plain_images: int = Field(
         1000, ge=0, description="Images for the plain PyTorch script, evenly from the same files; 0 leaves it out"
     )
+    growth: tuple[int, ...] = Field(
+        (), description="Also measure classify, its memory and --update on so many images; repeatable"
+    )
     overwrite: bool = Field(False, description="Replace the results of an earlier benchmark")
 
-    @field_validator("batch_sizes", mode="before")
+    @field_validator("batch_sizes", "growth", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
         return (value,) if isinstance(value, int) else value
@@ -41,6 +44,8 @@ class BenchmarkConfig(CommandConfig):
             raise ValueError(f"--size {self.size}: each side must be 16 to 4,096 pixels")
         if not all(1 <= size <= 65536 for size in self.batch_sizes):
             raise ValueError("--batch-sizes must be 1 to 65,536")
+        if not all(1 <= count <= 10_000_000 for count in self.growth):
+            raise ValueError("--growth must be 1 to 10,000,000")
         return self
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.ladder import open_backend
 from bloodcell_batch.benchmark_config import BenchmarkConfig
+from bloodcell_batch.benchmarking.growth import GrownRun, measure_growth
 from bloodcell_batch.benchmarking.parts import (
     BackendSpeed,
     Part,
@@ -82,6 +83,7 @@ class Benchmark:
     used: BackendSpeed
     run: WholeRun
     plain: PlainRun | None
+    growth: tuple[GrownRun, ...]
     notes: tuple[str, ...]
 
     @property
@@ -131,6 +133,7 @@ def measure(
         observer.note(f"measuring classify on {len(found.files):,} files")
         run = _classify(root, model, config)
         plain, note = _plain(found.root, found.files, model, config, observer)
+    growth = tuple(measure_growth(folder, config, model, observer))
     return Benchmark(
         model=model,
         config=config,
@@ -143,6 +146,7 @@ def measure(
         used=used,
         run=run,
         plain=plain,
+        growth=growth,
         notes=(note,) if note else (),
     )
 

@@ -1,7 +1,7 @@
 """The files of a benchmark: drawn pictures, or links to some of the user's own."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from bloodcell_batch.errors import OutputError
 from bloodcell_batch.records import ImageFile
 
 PER_SLIDE = 400
+_NO_GROWTH = "Leave --growth out, or set TMPDIR to another place."
 _TEMPLATES = 4
 _QUALITY = 85  # with the grain, 360x363 pixels take about 18 kB, like the images of the PBC data set do
 _GRAIN = 1.2  # standard deviation, in grey levels
@@ -54,6 +55,22 @@ def link_some(root: str, files: Sequence[ImageFile], folder: Path) -> None:
     except OSError as error:
         hint = "Leave --images out to use all images of the folder."
         raise OutputError(f"Can't make links in {folder}: {error.strerror or error}.", hint=hint) from error
+
+
+def link_as_slides(root: str, files: Iterable[ImageFile], folder: Path) -> None:
+    """Links in slide folders of `PER_SLIDE` under `folder` to `files` under `root`; the same file may come again.
+
+    Raises:
+        OutputError: the system allows no links there.
+    """
+    try:
+        for number, file in enumerate(files):
+            slide = folder / f"slide-{number // PER_SLIDE:06}"
+            if number % PER_SLIDE == 0:
+                slide.mkdir(parents=True)
+            (slide / f"{number:08}{Path(file.path).suffix}").symlink_to(Path(root, file.path).resolve())
+    except OSError as error:
+        raise OutputError(f"Can't make links in {folder}: {error.strerror or error}.", hint=_NO_GROWTH) from error
 
 
 def draw_cell(number: int, size: tuple[int, int], grain: NDArray[np.int16]) -> Image.Image:

@@ -4,6 +4,7 @@ import io
 import json
 import platform
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bloodcell_batch import __version__
+from bloodcell_batch.benchmarking.growth import GrownRun
 from bloodcell_batch.benchmarking.measure import Benchmark
 from bloodcell_batch.benchmarking.parts import MEANINGS
 from bloodcell_batch.errors import OutputError
@@ -75,11 +77,23 @@ def as_text(found: Benchmark) -> str:
     if plain:
         text = f"{plain.images:,} files: duplicates {plain.hash_seconds:.2f} s, DataLoader and eager float32 PyTorch"
         lines.append(f"  {'plain':<10} {plain.images_per_second:>9,.0f}   {text} {plain.classify_seconds:.2f} s")
+    if found.growth:
+        lines += [
+            "more images, images/s and largest memory; then --update with nothing to do",
+            *map(_grown, found.growth),
+        ]
     lines += ["", f"classify reaches {found.share:.0%} of the ceiling"]
     if found.ratio is not None:
         lines.append(f"classify is {found.ratio:.1f} times as fast as the plain PyTorch script")
     lines += [f"note: {note}" for note in found.notes]
     return "\n".join(lines)
+
+
+def _grown(run: GrownRun) -> str:
+    return (
+        f"  {run.files:>10,} {run.images_per_second:>9,.0f}   {run.peak_bytes / 1e6:,.0f} MB; "
+        f"{run.update_seconds:.1f} s, {run.update_peak_bytes / 1e6:,.0f} MB (--dedup {run.dedup})"
+    )
 
 
 def as_dict(found: Benchmark) -> dict[str, Any]:
@@ -124,6 +138,7 @@ def as_dict(found: Benchmark) -> dict[str, Any]:
             "images_per_second": round(plain.images_per_second, 1),
         },
         "times_plain": None if found.ratio is None else round(found.ratio, 2),
+        "growth": [asdict(run) | {"images_per_second": round(run.images_per_second, 1)} for run in found.growth],
         "notes": list(found.notes),
     }
 

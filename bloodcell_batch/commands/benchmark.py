@@ -33,6 +33,7 @@ def benchmark(
     rounds: Annotated[int | None, option(_Config, "rounds", metavar="N")] = None,
     seconds: Annotated[float | None, option(_Config, "seconds", metavar="SECONDS")] = None,
     plain_images: Annotated[int | None, option(_Config, "plain_images", metavar="N")] = None,
+    growth: Annotated[list[int] | None, option(_Config, "growth", metavar="IMAGES")] = None,
     overwrite: Annotated[bool | None, option(_Config, "overwrite", "--overwrite")] = None,
     quiet: Quiet = False,
     log_format: Log = LogFormat.TEXT,

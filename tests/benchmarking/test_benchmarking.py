@@ -16,6 +16,7 @@ from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.benchmark_config import BenchmarkConfig
 from bloodcell_batch.benchmarking import measure as measuring
 from bloodcell_batch.benchmarking import parts
+from bloodcell_batch.benchmarking.growth import measure_growth
 from bloodcell_batch.benchmarking.measure import Benchmark, PlainRun, WholeRun, measure
 from bloodcell_batch.benchmarking.parts import BackendSpeed, Part, best_rate
 from bloodcell_batch.benchmarking.pictures import draw_slides, link_some
@@ -26,6 +27,7 @@ from bloodcell_batch.config import resolve
 from bloodcell_batch.errors import BackendError, BloodcellBatchError, InputError, OutputError, UsageError
 from bloodcell_batch.export.sample import evenly
 from bloodcell_batch.model_file import open_model
+from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.stages.scan import scan
 
 QUICK = BenchmarkConfig(
@@ -46,6 +48,7 @@ def _benchmark(device: str = "cpu", cpus: int = 2) -> Benchmark:
         used=BackendSpeed("openvino", device, "a runtime", 16, 1000.0),
         run=WholeRun(1000, 2.5, {"classify": 2.4, "total": 2.5}),
         plain=PlainRun(100, 1.0, 1.0, 0),
+        growth=(),
         notes=(),
     )
 
@@ -72,6 +75,36 @@ def test_without_the_plain_script_there_is_no_ratio() -> None:
     assert as_dict(found)["times_plain"] is None
     assert "times as fast" not in as_text(found)
     assert "note: left out" in as_text(found)
+
+
+def test_more_images_are_measured_and_told(tmp_path: Path) -> None:
+    draw_slides(tmp_path, 12, (96, 80))
+    config = QUICK.model_copy(update={"growth": (5, 30)})
+    few, many = measure_growth(tmp_path, config, open_model(), NullObserver())
+    assert (few.files, many.files, few.dedup) == (5, 30, "off")
+    assert few.images_per_second > 0
+    assert 0 < many.update_seconds < many.seconds
+    assert min(few.peak_bytes, few.update_peak_bytes) > 50_000_000
+    found = replace(_benchmark(), growth=(few, many))
+    assert [run["files"] for run in as_dict(found)["growth"]] == [5, 30]
+    assert as_text(found).count("(--dedup off)") == 2
+
+
+def test_growing_folders_of_drawn_images_have_no_duplicates() -> None:
+    (run,) = measure_growth(None, QUICK.model_copy(update={"growth": (9,)}), open_model(), NullObserver())
+    assert (run.files, run.dedup) == (9, "near")
+
+
+def test_growth_without_images_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No images"):
+        list(measure_growth(tmp_path, QUICK.model_copy(update={"growth": (9,)}), open_model(), NullObserver()))
+
+
+def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
+    draw_slides(tmp_path, 3, (96, 80))
+    config = QUICK.model_copy(update={"growth": (3,), "backend": "tensorrt"})
+    with pytest.raises(BloodcellBatchError, match="classify failed: "):
+        list(measure_growth(tmp_path, config, open_model(), NullObserver()))
 
 
 def test_the_best_round_counts() -> None:
