@@ -48,6 +48,13 @@ def test_more_files_are_measured() -> None:
     assert "exit code" not in line
 
 
+def test_decoding_and_network_run_side_by_side(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(encode(draw_picture(1)))
+    alone, both = _lines("side_by_side.py", str(tmp_path), "--seconds", "0.5")
+    assert alone.startswith("decoding alone ")
+    assert both.endswith("% of what each is alone")
+
+
 def test_fuzzing_finds_nothing_in_a_hundred_cases() -> None:
     *lines, last = _lines("fuzz.py", "--cases", "100", "--seed", "7")
     assert last.startswith("seed 7: 100 cases in ")

@@ -1,7 +1,6 @@
 """What an image costs when there are more of them: `classify` on growing folders, then again with nothing to do."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,18 @@ from bloodcell_batch.errors import BloodcellBatchError, InputError
 from bloodcell_batch.model_file import ModelFile
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.stages.scan import scan
+
+# A small process between this one and the run: to Linux, a process has had the memory of the one that started it.
+_WATCH = """
+import os, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+if hasattr(os, "wait4"):
+    _, status, usage = os.wait4(child.pid, 0)
+    print(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    sys.exit(os.waitstatus_to_exitcode(status) & 255)
+print(0)
+sys.exit(child.wait())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +89,12 @@ def _options(config: BenchmarkConfig, model: ModelFile) -> list[str]:
 def _run(options: list[str], out: Path) -> tuple[float, int]:
     """Seconds and largest memory, in bytes, of a process of its own."""
     command = [sys.executable, "-m", "bloodcell_batch", "classify", *options, "--progress", "none"]
-    with tempfile.TemporaryFile() as told:
-        # Our own program, with our own arguments.
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told)  # noqa: S603
-        peak = _wait(child)
-        if child.returncode != 0:
-            told.seek(0)
-            last = (told.read().decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
-            raise BloodcellBatchError(f"classify failed: {last}", hint="Leave --growth out, or make room in TMPDIR.")
+    # Our own program, with our own arguments.
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", _WATCH, *command], capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BloodcellBatchError(f"classify failed: {last}", hint="Leave --growth out, or make room in TMPDIR.")
     times = json.loads(out.with_name(f"{out.stem}.run.json").read_text(encoding="utf-8"))["timings_seconds"]
-    return times["total"] - times["load"], peak
-
-
-def _wait(child: "subprocess.Popen[bytes]") -> int:
-    if not hasattr(os, "wait4"):
-        child.wait()
-        return 0
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return times["total"] - times["load"], int(done.stdout)
