@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bloodcell_batch.backends.contract import BackendOptions
@@ -134,21 +134,31 @@ def measure(
         run = _classify(root, model, config)
         plain, note = _plain(found.root, found.files, model, config, observer)
     growth = tuple(measure_growth(folder, config, model, observer))
-    return Benchmark(
-        model=model,
-        config=config,
-        cpus=available_cpus(),
-        source=f"drawn, {config.size} pixels" if folder is None else str(folder),
-        files=len(found.files),
-        mean_bytes=sum(file.size_bytes for file in found.files) / len(found.files),
-        parts=parts,
-        backends=backends,
-        used=used,
-        run=run,
-        plain=plain,
-        growth=growth,
-        notes=(note,) if note else (),
+    return with_doubts(
+        Benchmark(
+            model=model,
+            config=config,
+            cpus=available_cpus(),
+            source=f"drawn, {config.size} pixels" if folder is None else str(folder),
+            files=len(found.files),
+            mean_bytes=sum(file.size_bytes for file in found.files) / len(found.files),
+            parts=parts,
+            backends=backends,
+            used=used,
+            run=run,
+            plain=plain,
+            growth=growth,
+            notes=(note,) if note else (),
+        )
     )
+
+
+def with_doubts(found: Benchmark) -> Benchmark:
+    """The same with a note, where the figures can't be right."""
+    if found.share <= 1:
+        return found
+    doubt = "more than the ceiling: something else used the processor while the parts were measured; measure again"
+    return replace(found, notes=(*found.notes, doubt))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from bloodcell_batch.benchmark_config import BenchmarkConfig
 from bloodcell_batch.benchmarking import measure as measuring
 from bloodcell_batch.benchmarking import parts
 from bloodcell_batch.benchmarking.growth import measure_growth
-from bloodcell_batch.benchmarking.measure import Benchmark, PlainRun, WholeRun, measure
+from bloodcell_batch.benchmarking.measure import Benchmark, PlainRun, WholeRun, measure, with_doubts
 from bloodcell_batch.benchmarking.parts import BackendSpeed, Part, best_rate
 from bloodcell_batch.benchmarking.pictures import draw_slides, link_some
 from bloodcell_batch.benchmarking.plain import run as run_plain
@@ -67,6 +67,13 @@ def test_a_gpu_runs_beside_the_cores() -> None:
     assert _benchmark("cuda", cpus=2).ceiling == pytest.approx(1000)
     assert _benchmark("cuda", cpus=1).ceiling == pytest.approx(500)
     assert _benchmark("cuda", cpus=64).ceiling == pytest.approx(1000)
+
+
+def test_more_than_the_ceiling_is_doubted() -> None:
+    assert with_doubts(_benchmark()).notes == ()
+    found = with_doubts(replace(_benchmark(), run=WholeRun(1000, 1.9, {"total": 1.9})))
+    assert "measure again" in as_text(found)
+    assert "measure again" in as_dict(found)["notes"][0]
 
 
 def test_without_the_plain_script_there_is_no_ratio() -> None:
