@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Protocol
 
 from threadpoolctl import threadpool_limits
@@ -90,7 +90,7 @@ class LocalClassifier:
     def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Outcomes:
         """See `Classifier`."""
         known = (as_known(outcome, outcome.file) for outcome in journal.outcomes(files))
-        rest = files[journal.resumed :]
+        rest = islice(files, journal.resumed, None)
         return classify_files(rest, self.root, self.model, self.choice.backend, self.config, known, earlier)
 
     def close(self) -> None:

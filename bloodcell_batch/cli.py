@@ -1,5 +1,6 @@
 """The `bloodcell-batch` program."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -75,6 +76,8 @@ app.command()(benchmark)
 
 def main() -> None:
     """Entry point of the console script."""
+    # Arrow's own allocator keeps what Parquet's writer has freed: some 50 MB in a run on 100,000 images.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     app()
 
 

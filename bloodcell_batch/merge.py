@@ -1,8 +1,9 @@
 """Merge: the tables of all shards become those of one run, as if it had never been split."""
 
 import heapq
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from pydantic import ValidationError
 from bloodcell_batch import __version__
 from bloodcell_batch.config import NOT_IN_THE_ROWS, MergeConfig
 from bloodcell_batch.errors import ConservationError, InputError, OutputError
+from bloodcell_batch.file_list import FileList
 from bloodcell_batch.journal import open_journal
 from bloodcell_batch.merged_record import ShardRecord, merged_record
 from bloodcell_batch.pipeline import RunResult, record_outcomes
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Status
-from bloodcell_batch.seals import listing_digest
+from bloodcell_batch.seals import broken_seal, listing_digest
 from bloodcell_batch.shard_file import completed, read_shard_file, shard_file_of
 from bloodcell_batch.sharding import Shard
 from bloodcell_batch.stages.dedup import CrossSlideSearch
@@ -90,11 +92,14 @@ def merge_shards(
     tally = SlideTally(
         sum(shard.record.counts["found"] for shard in shards), sum(shard.record.counts["ignored"] for shard in shards)
     )
+    files = FileList()
     merged = heapq.merge(*(shard.outcomes() for shard in shards), key=lambda outcome: table_order(outcome.file))
     with open_journal(journal_folder(paths), out) as journal:
         total = sum(shard.images.num_rows for shard in shards)
-        failures = record_outcomes(across(tally(merged)), journal, tally.counts, observer, "merging", total)
-        matches = across.matches()
+        failures = record_outcomes(
+            across(tally(_noted(merged, files))), journal, tally.counts, observer, "merging", total
+        )
+        matches = across.matches(files)
         slides = tally.differentials(matches)
         if not tally.counts.balanced():
             raise ConservationError(f"The counts don't add up: {tally.counts}.", hint=_TOGETHER)
@@ -105,10 +110,17 @@ def merge_shards(
             paths,
             slides,
             matches,
+            shards[0].record.model.sha256,
             lambda: merged_record(records, command, digest, tally.counts, failures, matches),
         )
     seconds = sum(shard.record.timings_seconds["total"] for shard in shards)
     return RunResult(tally.counts, slides, tuple(shards[0].record.unreadable_folders), seconds)
+
+
+def _noted(outcomes: Iterable[Outcome], files: FileList) -> Iterator[Outcome]:
+    for outcome in outcomes:
+        files.append(outcome.file)
+        yield outcome
 
 
 def _listed(images: pa.Table) -> Iterator[tuple[str, int]]:
@@ -149,7 +161,8 @@ def _read(path: Path) -> ShardResults:
 def _record_of(path: Path) -> ShardRecord:
     name = path.with_name(f"{path.stem}.run.json")
     try:
-        record = ShardRecord.model_validate_json(name.read_bytes())
+        data = name.read_bytes()
+        record = ShardRecord.model_validate_json(data)
     except OSError as error:
         raise InputError(f"Can't read the run record {name}: {error.strerror}.", hint=_TOGETHER) from error
     except ValidationError as error:
@@ -159,6 +172,9 @@ def _record_of(path: Path) -> ShardRecord:
     if record.bloodcell_batch != __version__:
         hint = "Use the version that classified them, or classify all shards anew."
         raise InputError(f"{path} was made by version {record.bloodcell_batch}, this is {__version__}.", hint=hint)
+    broken = broken_seal(json.loads(data), path)
+    if broken:
+        raise InputError(f"{broken}.", hint=_TOGETHER)
     return record
 
 

@@ -62,6 +62,7 @@ class ShardRecord(_Entry):
     ignored: list[dict[str, str]]
     versions: dict[str, str]
     reviews: list[dict[str, Any]] = []
+    tables_sha256: dict[str, str] = {}
 
 
 def merged_record(

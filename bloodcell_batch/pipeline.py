@@ -78,19 +78,30 @@ def _classify(
     paths = output_paths(out, config.csv_dialect)
     if paths.images is None:
         _check_stdout_will_do(config)
-    check_writable(paths, overwrite=_replaces(config) or begun_publishing(journal_folder(paths)))
+    half_published = begun_publishing(journal_folder(paths))
+    check_writable(paths, overwrite=_replaces(config) or half_published)
     with open_journal(journal_folder(paths), out) as journal:
         model = open_model(config.model, config.require_model_sha256)
         found = _scan(root, config, observer)
         clock.lap("scan")
+        input_sha256 = input_digest(found)
         classifier = _open_classifier(found, model, config, observer)
         clock.lap("load")
         try:
+            observer.note(
+                f"model {model.header.name} ({model.sha256[:12]}) on {classifier.description}",
+                model_sha256=model.sha256,
+                input_sha256=input_sha256,
+                backend=classifier.name,
+                skipped=list(classifier.skipped),
+            )
             thresholds = thresholds_of(config, model).by_name()
             key = run_key(model, classifier.description, thresholds, config)
             _resume(journal, key, found, paths, config, observer)
-            earlier = load_earlier(paths.images, paths.run, key, observer) if config.update else None
-            job = _Job(found, model, classifier, config, paths, key, thresholds, earlier, command)
+            # What a run has begun to replace may be of two runs; that one's journal has every row.
+            updates = config.update and not half_published
+            earlier = load_earlier(paths.images, paths.run, key, observer) if updates else None
+            job = _Job(found, input_sha256, model, classifier, config, paths, key, thresholds, earlier, command)
             return _run(job, journal, observer, clock)
         finally:
             classifier.close()
@@ -101,6 +112,7 @@ class _Job:
     """Everything that is settled before the first image is read."""
 
     found: ScanResult
+    input_sha256: str
     model: ModelFile
     classifier: Classifier
     config: ClassifyConfig
@@ -132,27 +144,17 @@ def _check_stdout_will_do(config: ClassifyConfig) -> None:
 def _open_classifier(found: ScanResult, model: ModelFile, config: ClassifyConfig, observer: Observer) -> Classifier:
     if config.jpeg_decoder == "gpu":
         observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
-    classifier: Classifier
     if config.engine == "ray":
         try:
             from bloodcell_batch.ray_cluster import RayClassifier  # noqa: PLC0415 - Ray is an extra
         except ModuleNotFoundError as error:
             hint = "Install it: pip install 'bloodcell-batch[ray]'."
             raise BackendError(f"--engine ray needs the package {error.name}.", hint=hint) from error
-        classifier = RayClassifier(found.root, found.files, model, config, observer)
-    else:
-        choice = open_backend(model, config.backend, backend_options(config))
-        for refusal in choice.refused:
-            observer.warn(refusal)
-        classifier = LocalClassifier(choice, found.root, model, config)
-    observer.note(
-        f"model {model.header.name} ({model.sha256[:12]}) on {classifier.description}",
-        model_sha256=model.sha256,
-        input_sha256=input_digest(found),
-        backend=classifier.name,
-        skipped=list(classifier.skipped),
-    )
-    return classifier
+        return RayClassifier(found.root, found.files, model, config, observer)
+    choice = open_backend(model, config.backend, backend_options(config))
+    for refusal in choice.refused:
+        observer.warn(refusal)
+    return LocalClassifier(choice, found.root, model, config)
 
 
 def _resume(
@@ -189,7 +191,7 @@ def _run(job: _Job, journal: Journal, observer: Observer, clock: "_Clock") -> Ru
         observer.note(f"{job.earlier.kept:,} files have not changed since the earlier result", kept=job.earlier.kept)
     clock.lap("classify")
 
-    matches = across.matches()
+    matches = across.matches(found.files)
     slides = tally.differentials(matches)
     clock.lap("cross-slide")
     if not tally.counts.balanced():
@@ -201,6 +203,7 @@ def _run(job: _Job, journal: Journal, observer: Observer, clock: "_Clock") -> Ru
         job.paths,
         slides,
         matches,
+        job.model.sha256,
         lambda: run_record(
             RunFacts(
                 command=job.command,
@@ -212,6 +215,7 @@ def _run(job: _Job, journal: Journal, observer: Observer, clock: "_Clock") -> Ru
                 backend_description=classifier.description,
                 backends_skipped=classifier.skipped,
                 scan=found,
+                input_sha256=job.input_sha256,
                 counts=tally.counts,
                 failures=failures,
                 resumed=journal.resumed,

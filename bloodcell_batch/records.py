@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -72,7 +74,7 @@ class ScanResult:
     """
 
     root: str
-    files: tuple[ImageFile, ...]
+    files: Sequence[ImageFile]
     ignored: tuple[IgnoredFile, ...]
     unreadable_folders: tuple[str, ...]
     listing_sha256: str = ""
@@ -102,10 +104,13 @@ class Quality:
         return self.contrast < BLANK_CONTRAST
 
 
+PIXEL_DIGEST_BYTES = 16
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What decoding learned about a file. `sha256` is of the file's bytes (hex); `phash` is 32 bytes, row-major;
-    `pixel_digest` is 16 bytes that identify the full-size decoded RGB image whatever the file format."""
+    `pixel_digest` identifies the full-size decoded RGB image whatever the file format."""
 
     sha256: str
     phash: bytes

@@ -34,6 +34,7 @@ class RunFacts:
     backend_description: str
     backends_skipped: Sequence[str]
     scan: ScanResult
+    input_sha256: str
     counts: RunCounts
     failures: Sequence[Rejection]
     resumed: int
@@ -53,7 +54,7 @@ def run_record(facts: RunFacts) -> str:
         "started": facts.started.isoformat(),
         "finished": datetime.now(UTC).isoformat(),
         "input": printable(facts.scan.root),
-        "input_sha256": input_digest(facts.scan),
+        "input_sha256": facts.input_sha256,
         "config": facts.config.model_dump(mode="json"),
         "key": facts.key,
         **_shard(facts.config.shard, facts.scan.listing_sha256),

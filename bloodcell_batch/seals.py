@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+RESULTS = "results_id"
 TABLES = "tables_sha256"
 RECORD = "record_sha256"
 
@@ -21,17 +22,32 @@ def file_sha256(path: Path | str) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def sealed(record: str, tables: Mapping[str, Path]) -> str:
+def sealed(record: str, results_id: str, tables: Mapping[str, Path]) -> str:
     """A run record with the digests of `tables` (`images`, `slides`) and of itself, in place of earlier ones.
 
     Args:
         record: the run record, JSON.
+        results_id: of the image table.
         tables: what each table is called in the record, and the file that holds it.
     """
-    document = json.loads(record) | {TABLES: {name: file_sha256(path) for name, path in tables.items()}}
+    digests = {name: file_sha256(path) for name, path in tables.items()}
+    document = json.loads(record) | {RESULTS: results_id, TABLES: digests}
     document.pop(RECORD, None)
     document[RECORD] = record_digest(document)
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def broken_seal(record: Mapping[str, Any], images: Path) -> str:
+    """What was changed after a run record and its image table were sealed, in words.
+
+    Empty if nothing was, or where there is no digest to compare with: `verify` tells of that.
+    """
+    own, of_table = record.get(RECORD), (record.get(TABLES) or {}).get("images")
+    if own is not None and own != record_digest(record):
+        return f"The run record of {images} was changed after it was written"
+    if of_table is not None and of_table != file_sha256(images):
+        return f"{images} was changed after it was written: it has another SHA-256 than its run record says"
+    return ""
 
 
 def record_digest(document: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 
+from bloodcell_batch.file_list import FileList
 from bloodcell_batch.records import ScanResult
 
 
@@ -38,7 +39,7 @@ def share_of(found: ScanResult, shard: Shard) -> ScanResult:
     """What a shard has to do of what was found. Unreadable folders are every shard's: who knows their slides?"""
     return replace(
         found,
-        files=tuple(file for file in found.files if shard.owns(file.slide_id)),
+        files=FileList(file for file in found.files if shard.owns(file.slide_id)),
         ignored=tuple(file for file in found.ignored if shard.owns(file.path)),
         listing_sha256=_listing_sha256(found),
     )

@@ -7,7 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.perceptual_hash import HASH_BYTES
 from bloodcell_batch.records import (
+    PIXEL_DIGEST_BYTES,
     ImageFacts,
     ImageFile,
     KnownImage,
@@ -92,9 +94,16 @@ def _facts(row: dict[str, Any]) -> ImageFacts | None:
         return None
     return ImageFacts(
         sha256=row["sha256"],
-        phash=bytes.fromhex(row["phash"]),
+        phash=_digest(row, "phash", HASH_BYTES),
         width=row["width"],
         height=row["height"],
         quality=Quality(row["brightness"], row["contrast"], row["sharpness"]),
-        pixel_digest=bytes.fromhex(row["pixel_hash"]),
+        pixel_digest=_digest(row, "pixel_hash", PIXEL_DIGEST_BYTES),
     )
+
+
+def _digest(row: dict[str, Any], column: str, length: int) -> bytes:
+    digest = bytes.fromhex(row[column] or "")
+    if len(digest) != length:
+        raise ValueError(f"{row['path']!r} has the {column} {row[column]!r}, which is not of {length} bytes")
+    return digest

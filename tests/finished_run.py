@@ -23,7 +23,10 @@ from bloodcell_batch.records import (
     Rejection,
     Status,
 )
+from bloodcell_batch.results_id import results_id
+from bloodcell_batch.seals import sealed
 from bloodcell_batch.stages.tally import SlideTally
+from bloodcell_batch.table_files import read_table
 from bloodcell_batch.tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
 from bloodcell_batch.workbook import write_results_workbook
 
@@ -84,13 +87,15 @@ def write_run(root: Path, outcomes: tuple[Outcome, ...], out: Path) -> Path:
         "versions": {"python": "3"},
     }
     text = json.dumps(record)
-    out.with_name(f"{out.stem}.run.json").write_text(text, encoding="utf-8")
     batches: list[pa.RecordBatch] = [to_batch(outcomes, IMAGE_COLUMNS, IMAGE_SCHEMA)]
     if out.suffix == ".xlsx":
         slides = to_batch(tally.differentials(), SLIDE_COLUMNS, SLIDE_SCHEMA)
         write_results_workbook(out, slides, IMAGE_SCHEMA, batches, text)
     else:
         OUTPUT_FORMATS[out.suffix](out, IMAGE_SCHEMA, batches)
+    out.with_name(f"{out.stem}.run.json").write_text(
+        sealed(text, results_id(read_table(out, IMAGE_SCHEMA), model.sha256), {"images": out}), encoding="utf-8"
+    )
     return out
 
 

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture, encode
 
 from bloodcell_batch import classification, publishing
 from bloodcell_batch import journal as journals
 from bloodcell_batch.config import ClassifyConfig
-from bloodcell_batch.errors import OutputError
+from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.pipeline import RunResult, classify_slides
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, LoadedImage, Rejection, RunCounts
@@ -224,6 +225,35 @@ class TestUpdate:
         run(tmp_path / "out", update=True, dedup="exact")
         assert len(decoded) == 25
         assert tables(tmp_path / "out") == tables(tmp_path / "whole")
+
+    def test_an_update_killed_while_publishing_is_repeated(
+        self, run: Run, slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run(tmp_path / "out")
+        (slides / "s0" / "new.jpg").write_bytes(encode(draw_picture(78)))
+        real = Path.replace
+
+        def replace(path: Path, target: Path) -> Path:
+            if path.name == "final-r.parquet":  # the record is the new run's already, the table still the old one's
+                raise Killed
+            return real(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", replace)
+            with pytest.raises(Killed):
+                run(tmp_path / "out", update=True)
+        (slides / "s1" / "0.jpg").write_bytes(encode(draw_picture(77)))  # the journal holds as far as here only
+        run(tmp_path / "out", update=True)
+        run(tmp_path / "whole")
+        assert tables(tmp_path / "out") == tables(tmp_path / "whole")
+
+    def test_rows_that_were_changed_are_not_kept(self, run: Run, tmp_path: Path) -> None:
+        run(tmp_path / "out")
+        table = tmp_path / "out" / "r.parquet"
+        pq.write_table(pq.read_table(table), table, compression="none")
+        with pytest.raises(InputError, match="was changed after it was written") as caught:
+            run(tmp_path / "out", update=True)
+        assert "--overwrite" in caught.value.hint
 
     def test_an_interrupted_update_goes_on(self, run: Run, slides: Path, tmp_path: Path) -> None:
         run(tmp_path / "out")

@@ -16,6 +16,7 @@ from bloodcell_batch.config import NOT_IN_THE_ROWS, ClassifyConfig, MergeConfig
 from bloodcell_batch.errors import BloodcellBatchError, InputError, OutputError, UsageError
 from bloodcell_batch.merge import merge_shards
 from bloodcell_batch.pipeline import classify_slides
+from bloodcell_batch.seals import sealed
 
 COUNT = 3
 
@@ -61,7 +62,7 @@ def change_record(table: Path, change: Callable[[dict[str, Any]], object]) -> No
     path = table.with_name(f"{table.stem}.run.json")
     record = json.loads(path.read_text(encoding="utf-8"))
     change(record)
-    path.write_text(json.dumps(record), encoding="utf-8")
+    path.write_text(sealed(json.dumps(record), record["results_id"], {"images": table}), encoding="utf-8")
 
 
 def refusal(tables: list[Path], out: Path) -> BloodcellBatchError:
@@ -194,7 +195,12 @@ class TestRefusals:
     def test_rows_in_another_order(self, copies: list[Path], tmp_path: Path) -> None:
         table = pq.read_table(copies[0])
         pq.write_table(table.take(list(range(table.num_rows))[::-1]), copies[0])
+        change_record(copies[0], dict)
         assert "does not fit the files beside it" in refusal(copies, tmp_path / "m.parquet").message
+
+    def test_a_table_that_was_changed(self, copies: list[Path], tmp_path: Path) -> None:
+        pq.write_table(pq.read_table(copies[0]), copies[0], compression="none")
+        assert "was changed after it was written" in refusal(copies, tmp_path / "m.parquet").message
 
     def test_a_slide_of_another_shard(self, copies: list[Path], tmp_path: Path) -> None:
         for name in ("shard-0.parquet", "shard-0.slides.parquet", "shard-0.shard.parquet", "shard-0.run.json"):

@@ -50,6 +50,13 @@ def test_a_row_that_no_run_writes_is_refused() -> None:
         list(outcomes_of(batch))
 
 
+@pytest.mark.parametrize("facts", [{"phash": b"short"}, {"pixel_digest": bytes(17)}])
+def test_a_hash_of_another_length_is_refused(facts: dict[str, bytes]) -> None:
+    cell = _cell(facts=dataclasses.replace(FACTS, **facts))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"'s/a\.jpg' has the (phash|pixel_hash) .* which is not of (32|16) bytes"):
+        list(outcomes_of(to_batch([cell], IMAGE_COLUMNS, IMAGE_SCHEMA)))
+
+
 def test_a_known_image_is_the_file_of_today_with_the_facts_of_then() -> None:
     today = ImageFile("s/a.jpg", "s", 1234, 100)
     known = as_known(_cell(), today)

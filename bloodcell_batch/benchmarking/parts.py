@@ -126,7 +126,7 @@ def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
             with open_journal(journal_folder(paths), str(paths.images)) as journal:
                 for row in rows:
                     journal.append(row)
-                publish(journal, paths, (), (), lambda: "{}")
+                publish(journal, paths, (), (), "", lambda: "{}")
             return len(rows)
 
         return Part(WRITE, best_rate(job, config))

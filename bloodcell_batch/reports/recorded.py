@@ -73,6 +73,7 @@ class RecordedRun(_Part):
     versions: dict[str, str] = {}
     reviews: list[RecordedReview] = []
     pseudonymised: bool = False
+    results_id: str = ""
     tables_sha256: dict[str, str] | None = None
     record_sha256: str | None = None
 

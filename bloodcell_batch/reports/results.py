@@ -1,7 +1,5 @@
 """The results of a `classify` run, read back for everything that is done with them afterwards."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,11 +14,12 @@ from bloodcell_batch.labels import CLASS_NAMES
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
 from bloodcell_batch.reports.pseudonyms import Pseudonyms
 from bloodcell_batch.reports.recorded import count_mismatch, read_record
+from bloodcell_batch.results_id import results_id
 from bloodcell_batch.stages.tally import duplicate_alerts, slide_differential
 from bloodcell_batch.table_files import read_table
 from bloodcell_batch.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
 
-_ID_LENGTH = 16
+_UNCHANGED = "The table was changed, or the two files are of different runs. Use them as they were written."
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +151,10 @@ def load_results(path: Path) -> Results:
     except ValueError as error:
         raise InputError(f"{path} is no result table: {error}.", hint="Give it as `classify` wrote it.") from error
     _check_counts(path, rows, record)
-    model = str(record.get("model", {}).get("sha256", ""))
-    return Results(path, images, record, _identity(images, model), rows)
+    identity = results_id(images, str(record.get("model", {}).get("sha256", "")))
+    if record.get("results_id", identity) != identity:
+        raise InputError(f"{path} does not have the rows that its run record was written for.", hint=_UNCHANGED)
+    return Results(path, images, record, identity, rows)
 
 
 def _rows(images: pa.Table) -> Iterator[ResultRow]:
@@ -183,15 +184,5 @@ def _check_counts(path: Path, rows: tuple[ResultRow, ...], record: Mapping[str, 
     if wrong:
         raise InputError(
             f"{path} {wrong}.",
-            hint="The table was changed, or the two files are of different runs. Use them as `classify` wrote them.",
+            hint=_UNCHANGED,
         )
-
-
-def _identity(images: pa.Table, model_sha256: str) -> str:
-    digest = hashlib.sha256(model_sha256.encode())
-    for values in zip(*(images.column(name).to_pylist() for name in _IDENTITY), strict=True):
-        digest.update(json.dumps(values, ensure_ascii=True).encode())
-    return digest.hexdigest()[:_ID_LENGTH]
-
-
-_IDENTITY = ("path", "slide_id", "status", "label", "confidence", "sha256")

@@ -13,6 +13,7 @@ from bloodcell_batch.publishing import publish
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.reports.results import ResultRow, Results
 from bloodcell_batch.reports.slide_table import Additions, slide_table
+from bloodcell_batch.results_id import results_id
 from bloodcell_batch.seals import sealed
 from bloodcell_batch.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
 from bloodcell_batch.workbook import write_results_workbook
@@ -49,6 +50,7 @@ def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: Mappi
 def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferential], record: Mapping[str, Any]) -> None:
     """Write an image table, its slide table and its run record as `classify` would; OutputError if that fails."""
     slide_rows = slide_table(slides, Additions())
+    identity = results_id(images, str(record.get("model", {}).get("sha256", "")))
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     record_path, *slide_path, image_path = output_paths_of(out)
     written: dict[str, Path] = {}
@@ -69,7 +71,7 @@ def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferentia
     else:
         batches = images.to_batches()
         table("images", image_path, lambda p: write_results_workbook(p, slide_rows, images.schema, batches, text))
-    writers[record_path] = lambda path: path.write_text(sealed(text, written), encoding="utf-8")
+    writers[record_path] = lambda path: path.write_text(sealed(text, identity, written), encoding="utf-8")
     publish(writers)
 
 

@@ -12,6 +12,7 @@ from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.preprocessing import UndecodableImageError
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, LoadedImage, Outcome, Prediction, Rejection
+from bloodcell_batch.seals import broken_seal
 from bloodcell_batch.stored_rows import as_known, outcomes_of
 from bloodcell_batch.table_files import read_table
 from bloodcell_batch.tables import IMAGE_SCHEMA, VERIFIED_FIELDS, printable
@@ -68,7 +69,7 @@ def load_earlier(
 
     Raises:
         UsageError: the results go to stdout.
-        InputError: there is something that is no result of ours, or a person has reviewed it.
+        InputError: there is something that is no result of ours, or it was reviewed or changed since.
     """
     if images is None or record is None:
         raise UsageError("--update needs a file.", hint="Give --out the name of an earlier result.")
@@ -76,10 +77,14 @@ def load_earlier(
         return None
     hint = "Use --overwrite to classify everything anew, or another --out."
     try:
-        earlier = json.loads(record.read_text(encoding="utf-8"))["key"]
+        document = json.loads(record.read_text(encoding="utf-8"))
+        earlier = document["key"]
+        broken = broken_seal(document, images)
         changed = [name for name, value in key.items() if earlier.get(name) != value]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{images} can't be updated: {record} is no run record of this version.", hint=hint) from error
+    if broken:
+        raise InputError(f"{broken}: its rows can't be kept.", hint=hint)
     if changed:
         was, now = earlier.get(changed[0]), key[changed[0]]
         observer.warn(f"everything is classified anew: {changed[0]} was {was} and now is {now}")

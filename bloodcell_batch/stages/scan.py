@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bloodcell_batch.errors import InputError
+from bloodcell_batch.file_list import FileList
 from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.records import IgnoredFile, ImageFile, ScanResult
 from bloodcell_batch.remote import RemoteFolder
@@ -61,7 +62,7 @@ def _scan_url(url: str, rule: SlideRule) -> ScanResult:
 def _result(root: str, files: list[ImageFile], ignored: list[IgnoredFile], unreadable: list[str]) -> ScanResult:
     files.sort(key=table_order)
     ignored.sort(key=lambda file: file.path)
-    return ScanResult(root, tuple(files), tuple(ignored), tuple(sorted(unreadable)))
+    return ScanResult(root, FileList(files), tuple(ignored), tuple(sorted(unreadable)))
 
 
 def table_order(file: ImageFile) -> tuple[str, bool, str]:
@@ -126,10 +127,11 @@ def _why_ignored(path: str) -> str:
 
 
 def _image_file(path: str, entry: os.DirEntry[str], rule: SlideRule) -> ImageFile:
+    slide = rule(path)
     try:
         status = persistently(entry.stat)
     except OSError:
         # A dangling link or a file that vanished: decode reports it, so that it has a row.
-        return ImageFile(path, rule(path), size_bytes=0, mtime_ns=0)
+        return ImageFile(path, slide, size_bytes=0, mtime_ns=0)
     regular = stat.S_ISREG(status.st_mode)
-    return ImageFile(path, rule(path), status.st_size, status.st_mtime_ns, regular)
+    return ImageFile(path, slide, status.st_size, status.st_mtime_ns, regular)

@@ -23,6 +23,7 @@ from bloodcell_batch.formats import (
 from bloodcell_batch.journal import Journal, writing
 from bloodcell_batch.publishing import check_new, sync
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential
+from bloodcell_batch.results_id import ResultsId
 from bloodcell_batch.seals import sealed
 from bloodcell_batch.tables import (
     IMAGE_SCHEMA,
@@ -88,11 +89,13 @@ def publish(
     paths: OutputPaths,
     slides: Sequence[SlideDifferential],
     matches: Sequence[CrossSlideMatch],
+    model_sha256: str,
     run_record: Callable[[], str],
 ) -> None:
     """Write the tables and the run record in the journal's folder, then rename them all.
 
-    Pictures that appear in two slides are marked for review here, when every slide is known.
+    Pictures that appear in two slides are marked for review here, when every slide is known. The record gets its
+    digests here, too.
 
     Raises:
         OutputError: they can't be written; the journal has every row.
@@ -100,7 +103,8 @@ def publish(
     journal.flush()
     partners = {printable(m.path): m.other_path for m in matches}
     partners |= {printable(m.other_path): m.path for m in matches}
-    batches = (mark_for_review(batch, partners) for batch in journal.batches())
+    identity = ResultsId(model_sha256)
+    batches = identity.passing(mark_for_review(batch, partners) for batch in journal.batches())
     if paths.images is None:
         _publish_to_stdout(batches, paths)
         return
@@ -116,7 +120,7 @@ def publish(
         else:
             write_results_workbook(image_table, slide_rows, IMAGE_SCHEMA, batches, text)
         tables = dict(zip(("images", "slides"), [image_table, *slide_table], strict=False))
-        record.write_text(sealed(text, tables), encoding="utf-8")
+        record.write_text(sealed(text, str(identity), tables), encoding="utf-8")
         for path in fresh:
             sync(path)
         with journal.publishing():

@@ -1,5 +1,7 @@
+import json
 from pathlib import Path
 
+import openpyxl
 import pyarrow.parquet as pq
 import pytest
 from finished_run import SLIDES, Run
@@ -33,8 +35,28 @@ class TestLoad:
             assert slide.alerts[0].startswith("many_unclassified: 12% of 50 cells")
 
     def test_a_changed_table_is_refused(self, run: Run, tmp_path: Path) -> None:
+        path = run.copy(tmp_path / "r.csv")
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(",lymphocyte,", ",neutrophil,", 1), encoding="utf-8")
+        with pytest.raises(InputError, match=r"r\.csv does not have the rows that its run record") as caught:
+            load_results(path)
+        assert "as they were written" in caught.value.hint
+
+    def test_a_table_that_a_spreadsheet_saved_again_is_the_same(self, run: Run, tmp_path: Path) -> None:
+        path = run.copy(tmp_path / "r.xlsx")
+        before = load_results(path)
+        workbook = openpyxl.load_workbook(path)
+        workbook["Cells"].column_dimensions["A"].width = 70
+        workbook.save(path)
+        assert load_results(path).results_id == before.results_id
+
+    def test_rows_that_do_not_add_up_are_refused_also_without_an_identity(self, run: Run, tmp_path: Path) -> None:
         path = run.copy(tmp_path / "r.parquet")
         pq.write_table(pq.read_table(path).slice(1), path)
+        record = path.with_name("r.run.json")
+        document = json.loads(record.read_text(encoding="utf-8"))
+        del document["results_id"]
+        record.write_text(json.dumps(document), encoding="utf-8")
         with pytest.raises(InputError, match="run record says"):
             load_results(path)
 

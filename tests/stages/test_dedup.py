@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,7 +37,8 @@ def _hash(*bits: int, base: int = 0) -> bytes:
 def _image(path: str, phash: bytes, digest: str = "", *, blank: bool = False) -> DecodedImage:
     slide = path.rpartition("/")[0]
     quality = Quality(100.0, 0.5 if blank else 40.0, 10.0)
-    facts = ImageFacts("00" * 32, phash, 96, 96, quality, pixel_digest=(digest or path).encode())
+    pixels = hashlib.blake2b((digest or path).encode(), digest_size=16).digest()
+    facts = ImageFacts("00" * 32, phash, 96, 96, quality, pixel_digest=pixels)
     return DecodedImage(ImageFile(path, slide, 1000, 0), facts, PIXELS)
 
 
@@ -46,7 +48,7 @@ def _run(
     outcomes = list(DuplicateFilter(mode, distance)(images))
     across = CrossSlideSearch(mode, distance)
     list(across(map(_predicted, outcomes)))
-    return outcomes, across.matches()
+    return outcomes, across.matches([outcome.file for outcome in outcomes])
 
 
 def _predicted(outcome: Candidate | Rejection) -> Outcome:

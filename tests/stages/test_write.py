@@ -62,7 +62,7 @@ def _publish(
     with _open(paths) as journal:
         for outcome in outcomes:
             journal.append(outcome)
-        publish(journal, paths, slides, matches, lambda: '{"run": 1}\n')
+        publish(journal, paths, slides, matches, "", lambda: '{"run": 1}\n')
     return paths
 
 
@@ -240,7 +240,7 @@ class TestPublish:
             paths = output_paths(out, "excel")
             with _open(paths) as journal:
                 journal.append(_cell("=A1/a.jpg"))
-                publish(journal, paths, [_slide("=A1")], [], lambda: "{}")
+                publish(journal, paths, [_slide("=A1")], [], "", lambda: "{}")
         texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("r.csv", "r.slides.csv")]
         for text in [*texts, capsys.readouterr().out]:
             assert text.startswith(EXCEL_MARK)
@@ -256,7 +256,7 @@ class TestPublish:
         with _open(paths) as journal:
             journal.append(_cell("s/a.jpg"))
             journal.append(_failure("s/ü.jpg"))
-            publish(journal, paths, [_slide("s")], [], lambda: "never shown")
+            publish(journal, paths, [_slide("s")], [], "", lambda: "never shown")
         text = capsys.readouterr().out
         assert "never shown" not in text
         rows = list(csv.DictReader(io.StringIO(text)))
@@ -299,7 +299,7 @@ class TestFailure:
         with _open(paths) as journal:
             journal.append(_cell("s/b.jpg"))
             with pytest.raises(RuntimeError, match="no record"):
-                publish(journal, paths, [], [], broken)
+                publish(journal, paths, [], [], "", broken)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
     def test_a_file_in_the_place_of_the_journal(self, tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ class TestLock:
             with pytest.raises(LockedError, match="Another run is writing") as caught, _open(paths):
                 pytest.fail("two runs at once")
             assert caught.value.exit_code == ExitCode.LOCKED
-            publish(journal, paths, [], [], lambda: "{}")
+            publish(journal, paths, [], [], "", lambda: "{}")
         assert _names(tmp_path) == ["r.csv", "r.run.json", "r.slides.csv"]
 
     def test_a_lock_of_another_holder_is_respected(self, tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ class TestLock:
         with _open(paths) as one:
             _publish(tmp_path / "b.csv", [_cell("s/b.jpg")])
             one.append(_cell("s/a.jpg"))
-            publish(one, paths, [], [], lambda: "{}")
+            publish(one, paths, [], [], "", lambda: "{}")
         assert [row["path"] for row in _rows(tmp_path / "a.csv")] == ["s/a.jpg"]
         assert [row["path"] for row in _rows(tmp_path / "b.csv")] == ["s/b.jpg"]
 

@@ -23,7 +23,9 @@ from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.reports.review_import import import_review
 from bloodcell_batch.reports.shared_results import write_shared
 from bloodcell_batch.results_config import PseudonymizeConfig, ReviewImportConfig, VerifyConfig
+from bloodcell_batch.results_id import results_id
 from bloodcell_batch.seals import file_sha256, sealed
+from bloodcell_batch.table_files import read_table
 from bloodcell_batch.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from bloodcell_batch.verification.verify import Verification, verify_run
 
@@ -113,7 +115,9 @@ def seal_again(table: Path) -> None:
     """What somebody does who knows the seal."""
     record = record_of(table)
     tables = {"images": table, "slides": slides_of(table)}
-    record.write_text(sealed(record.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    text = record.read_text(encoding="utf-8")
+    identity = results_id(read_table(table, IMAGE_SCHEMA), json.loads(text)["model"]["sha256"])
+    record.write_text(sealed(text, identity, tables), encoding="utf-8")
 
 
 def texts(found: Verification) -> str:
