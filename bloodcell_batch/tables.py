@@ -1,7 +1,9 @@
 """The published tables: every column is declared here once, with its type, its meaning and where its value is from."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
 from typing import Generic, TypeVar
 
 import pyarrow as pa
@@ -139,6 +141,25 @@ def to_batch(rows: Sequence[Row], columns: Sequence[Column[Row]], schema: pa.Sch
     """Rows as an Arrow record batch of exactly `schema`."""
     arrays = [pa.array([column.value(row) for row in rows], type=column.type) for column in columns]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def spare_pandas() -> None:
+    """Keep Arrow from importing pandas, which it looks for once, before it converts the first list.
+
+    For programs, which need no pandas: it takes 0.3 s and 50 MB of every run.
+    """
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(f"no {fullname} for now", name=fullname)
 
 
 def mark_for_review(batch: pa.RecordBatch, partners: Mapping[str, str]) -> pa.RecordBatch:

@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -191,3 +193,17 @@ class TestMarkForReview:
 )
 def test_printable(text: str, expected: str) -> None:
     assert printable(text) == expected
+
+
+def test_arrow_does_without_pandas_and_nobody_else_has_to() -> None:
+    code = """
+import sys
+from bloodcell_batch.tables import spare_pandas
+spare_pandas()
+import pyarrow
+assert pyarrow.array(["a", None]).to_pylist() == ["a", None]
+assert "pandas" not in sys.modules
+import pandas
+assert pandas.DataFrame({"a": [1]}).a.sum() == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)  # a process in which pyarrow has not looked yet

@@ -1,8 +1,10 @@
 """`classify`: slide folders in, tables out."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +23,10 @@ from bloodcell_batch.commands.summary import conclude
 from bloodcell_batch.config import ClassifyConfig, resolve
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.formats import STDOUT, format_names
+
+if TYPE_CHECKING:
+    from bloodcell_batch.pipeline import RunResult
+    from bloodcell_batch.progress import Observer
 
 _Config = ClassifyConfig
 
@@ -97,10 +103,17 @@ def classify(
             raise UsageError("--json-summary and --out - both need stdout.", hint="Give --out the name of a file.")
         from bloodcell_batch.audit_log import AuditObserver  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.console import make_observer  # noqa: PLC0415
-        from bloodcell_batch.pipeline import classify_slides  # noqa: PLC0415
         from bloodcell_batch.stages.write import output_paths  # noqa: PLC0415
 
         line.begin(settings, writes=output_paths(out, settings.csv_dialect).all())
         observer = AuditObserver(make_observer(quiet=quiet, log_format=log_format, progress=progress), line)
-        result = classify_slides(folder, out, settings, observer, command=sys.argv)
+        result = _run(folder, out, settings, observer)
         conclude(result, out, observer, settings.allow_failed, as_json=json_summary)
+
+
+def _run(folder: str, out: str, settings: ClassifyConfig, observer: Observer) -> RunResult:
+    from bloodcell_batch.pipeline import classify_slides  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.tables import spare_pandas  # noqa: PLC0415
+
+    spare_pandas()
+    return classify_slides(folder, out, settings, observer, command=sys.argv)
