@@ -98,7 +98,7 @@ def _record(row: ResultRow, results_id: str, scope: ReviewScope) -> dict[str, st
 def _write_csv(out: Path, records: Records, _pictures: Pictures, _results: Results) -> None:
     stream = io.StringIO(newline="")
     stream.write(EXCEL_MARK)
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream)  # ends lines with CR and LF, so that it quotes a name with either of them
     writer.writerow(COLUMNS)
     writer.writerows([neutralised(record[name]) for name in COLUMNS] for record in records)
     publish({out: text_writer(stream.getvalue())})

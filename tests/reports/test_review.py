@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -9,13 +10,14 @@ from pathlib import Path
 import openpyxl
 import pytest
 from browser import Browser
-from finished_run import Run
+from finished_run import Run, write_run
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli import app
 from bloodcell_batch.labels import CLASS_NAMES, LEUKOCYTES, VERIFIED_LABELS
+from bloodcell_batch.records import Prediction
 from bloodcell_batch.reports.agreement import agreement
 from bloodcell_batch.reports.results import load_results
 
@@ -149,6 +151,19 @@ class TestRoundTrip:
         path.write_bytes(path.read_bytes().replace(b"A. Reviewer", b"B. Second"))
         call("import", tmp_path / "r.verified.csv", path)
         assert (tmp_path / "r.verified2.csv").is_file()
+
+    def test_a_name_with_a_carriage_return(self, run: Run, tmp_path: Path) -> None:
+        odd = next(outcome for outcome in run.outcomes if isinstance(outcome, Prediction))
+        renamed = dataclasses.replace(odd, file=dataclasses.replace(odd.file, path="007/a\rb.jpg"))
+        outcomes = tuple(renamed if outcome is odd else outcome for outcome in run.outcomes)
+        table = write_run(run.images, outcomes, tmp_path / "r.csv")
+        call("export", table, "--cells", "all", "--out", tmp_path / "review.csv")
+        rows = read(tmp_path / "review.csv")
+        assert renamed.file.path in {row["path"] for row in rows}
+        write(tmp_path / "review.csv", [row | {"verified_label": "ig", "verified_by": "A"} for row in rows])
+        call("import", table, tmp_path / "review.csv", "--out", tmp_path / "v.csv")
+        verified = {row.file: row.verified_label for row in load_results(tmp_path / "v.csv").rows}
+        assert verified[renamed.file.path] == "ig"
 
     def test_a_workbook_filled_in(self, run: Run, tmp_path: Path) -> None:
         path = tmp_path / "review.xlsx"
