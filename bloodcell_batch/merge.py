@@ -161,18 +161,20 @@ def _read(path: Path) -> ShardResults:
 def _record_of(path: Path) -> ShardRecord:
     name = path.with_name(f"{path.stem}.run.json")
     try:
-        data = name.read_bytes()
-        record = ShardRecord.model_validate_json(data)
+        document = json.loads(name.read_bytes())
+        record = ShardRecord.model_validate(document)
     except OSError as error:
         raise InputError(f"Can't read the run record {name}: {error.strerror}.", hint=_TOGETHER) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise InputError(f"{name} is no run record: {where}: {first['msg']}.", hint=_TOGETHER) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name} is no run record: {error}.", hint=_TOGETHER) from error
     if record.bloodcell_batch != __version__:
         hint = "Use the version that classified them, or classify all shards anew."
         raise InputError(f"{path} was made by version {record.bloodcell_batch}, this is {__version__}.", hint=hint)
-    broken = broken_seal(json.loads(data), path)
+    broken = broken_seal(document, path)
     if broken:
         raise InputError(f"{broken}.", hint=_TOGETHER)
     return record

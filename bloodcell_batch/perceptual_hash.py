@@ -73,11 +73,6 @@ def _to_levels(grey: Floats) -> Floats:
     return grey
 
 
-def perceptual_hash(thumbnail: NDArray[np.uint8]) -> bytes:
-    """Hash of a `grey_thumbnail`; see `perceptual_hashes`."""
-    return perceptual_hashes(thumbnail[None])[0]
-
-
 def perceptual_hashes(thumbnails: NDArray[np.uint8]) -> list[bytes]:
     """Hashes of grey thumbnails (N, 64, 64), each the same whatever the others are.
 

@@ -101,7 +101,18 @@ def _classify(
             # What a run has begun to replace may be of two runs; that one's journal has every row.
             updates = config.update and not half_published
             earlier = load_earlier(paths.images, paths.run, key, observer) if updates else None
-            job = _Job(found, input_sha256, model, classifier, config, paths, key, thresholds, earlier, command)
+            job = _Job(
+                found=found,
+                input_sha256=input_sha256,
+                model=model,
+                classifier=classifier,
+                config=config,
+                paths=paths,
+                key=key,
+                thresholds=thresholds,
+                earlier=earlier,
+                command=command,
+            )
             return _run(job, journal, observer, clock)
         finally:
             classifier.close()

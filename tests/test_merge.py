@@ -192,6 +192,11 @@ class TestRefusals:
         (copies[1].parent / name).unlink()
         assert name in refusal(copies, tmp_path / "m.parquet").message
 
+    @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000])
+    def test_a_record_that_is_none(self, copies: list[Path], tmp_path: Path, content: str) -> None:
+        copies[0].with_name("shard-0.run.json").write_text(content, encoding="utf-8")
+        assert "shard-0.run.json is no run record" in refusal(copies, tmp_path / "m.parquet").message
+
     def test_rows_in_another_order(self, copies: list[Path], tmp_path: Path) -> None:
         table = pq.read_table(copies[0])
         pq.write_table(table.take(list(range(table.num_rows))[::-1]), copies[0])

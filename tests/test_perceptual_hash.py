@@ -7,11 +7,11 @@ import pytest
 from conftest import Picture, draw_picture
 from PIL import Image
 
-from bloodcell_batch.perceptual_hash import HASH_BITS, HASH_BYTES, grey_thumbnail, perceptual_hash
+from bloodcell_batch.perceptual_hash import HASH_BITS, HASH_BYTES, grey_thumbnail, perceptual_hashes
 
 
 def _hash(image: Image.Image) -> bytes:
-    return perceptual_hash(grey_thumbnail(image))
+    return perceptual_hashes(grey_thumbnail(image)[None])[0]
 
 
 def _gap(one: bytes, other: bytes) -> int:

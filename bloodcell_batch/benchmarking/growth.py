@@ -50,7 +50,7 @@ class GrownRun:
 def measure_growth(
     folder: Path | None, config: BenchmarkConfig, model: ModelFile, observer: Observer
 ) -> Iterator[GrownRun]:
-    """One run for each of `config.growth`.
+    """One run for each of `config.growth`, the smallest first.
 
     Drawn pictures are all distinct and the search for duplicates is on. The images under `folder` are used again and
     again until there are enough, with the search off.
@@ -70,7 +70,7 @@ def measure_growth(
         found = scan(source)
         if not found.files:
             raise InputError(f"No images under {source}.", hint="Leave DIR out to measure on drawn images.")
-        for count in config.growth:
+        for count in sorted(set(config.growth)):
             slides, out = Path(name) / f"slides-{count}", Path(name) / f"results-{count}.parquet"
             link_as_slides(found.root, islice(cycle(found.files), count), slides)
             observer.note(f"measuring classify on {count:,} files, then --update")

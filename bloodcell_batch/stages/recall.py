@@ -81,7 +81,7 @@ def load_earlier(
         earlier = document["key"]
         broken = broken_seal(document, images)
         changed = [name for name, value in key.items() if earlier.get(name) != value]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{images} can't be updated: {record} is no run record of this version.", hint=hint) from error
     if broken:
         raise InputError(f"{broken}: its rows can't be kept.", hint=hint)

@@ -103,11 +103,12 @@ def publish(
     journal.flush()
     partners = {printable(m.path): m.other_path for m in matches}
     partners |= {printable(m.other_path): m.path for m in matches}
-    identity = ResultsId(model_sha256)
-    batches = identity.passing(mark_for_review(batch, partners) for batch in journal.batches())
+    batches = (mark_for_review(batch, partners) for batch in journal.batches())
     if paths.images is None:
         _publish_to_stdout(batches, paths)
         return
+    identity = ResultsId(model_sha256)
+    batches = identity.passing(batches)
     write = write_excel_csv if paths.csv_dialect == "excel" else OUTPUT_FORMATS[paths.suffix]
     slide_rows = to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)
     with writing(paths.images):

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.formats import ONE_FILE
 from bloodcell_batch.model_file import DEFAULT_MODEL, open_model
 from bloodcell_batch.records import Status
 from bloodcell_batch.reports.recorded import RecordedRun
-from bloodcell_batch.seals import RECORD, TABLES, file_sha256, listing_digest, record_digest
+from bloodcell_batch.results_id import results_id
+from bloodcell_batch.seals import RECORD, RESULTS, TABLES, file_sha256, listing_digest, record_digest
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.slides import slide_table_path
 from bloodcell_batch.verification.table import Seen
@@ -35,6 +38,14 @@ def check_seal(table: Path, document: Mapping[str, Any], findings: Findings) -> 
             findings.add(
                 str(path), "was changed after the run: its bytes have another SHA-256 than the run record says"
             )
+
+
+def check_identity(images: pa.Table, record: RecordedRun, findings: Findings) -> None:
+    """Compare the identity in the run record with that of the rows and the model."""
+    if not record.results_id:
+        findings.add(_PLACE, f"{RESULTS} is missing")
+    elif record.results_id != results_id(images, record.model.sha256):
+        findings.add(_PLACE, f"{RESULTS} is not of the rows in the table and the model")
 
 
 def check_record(record: RecordedRun, seen: Seen, findings: Findings) -> None:

@@ -8,7 +8,6 @@ from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.reports.recorded import RecordedRun, read_record
 from bloodcell_batch.results_config import VerifyConfig
-from bloodcell_batch.results_id import results_id
 from bloodcell_batch.slide_rules import SlideRule, by_parent, by_top
 from bloodcell_batch.stages.interpret import Thresholds
 from bloodcell_batch.table_files import read_table
@@ -16,7 +15,7 @@ from bloodcell_batch.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
 from bloodcell_batch.verification.audit import check_audit_log
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.images import check_images
-from bloodcell_batch.verification.record import check_model, check_record, check_seal
+from bloodcell_batch.verification.record import check_identity, check_model, check_record, check_seal
 from bloodcell_batch.verification.rows import Rules
 from bloodcell_batch.verification.slides import check_slides
 from bloodcell_batch.verification.table import check_table
@@ -94,8 +93,7 @@ def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verific
     if record.pseudonymised and config.images is not None:
         hint = "Verify the results that they were made from."
         raise UsageError(f"{table} has pseudonyms: its rows don't name the files in {config.images}.", hint=hint)
-    if record.results_id != results_id(images, record.model.sha256):
-        findings.add(str(table), "its rows and its model are not those of the results_id in the run record")
+    check_identity(images, record, findings)
     seen = check_table(images, _rules(record), record, findings)
     slides = check_slides(table, seen, record, findings)
     check_record(record, seen, findings)

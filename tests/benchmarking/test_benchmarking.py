@@ -86,7 +86,7 @@ def test_without_the_plain_script_there_is_no_ratio() -> None:
 
 def test_more_images_are_measured_and_told(tmp_path: Path) -> None:
     draw_slides(tmp_path, 12, (96, 80))
-    config = QUICK.model_copy(update={"growth": (5, 30)})
+    config = QUICK.model_copy(update={"growth": (30, 5, 30)})
     few, many = measure_growth(tmp_path, config, open_model(), NullObserver())
     assert (few.files, many.files, few.dedup) == (5, 30, "off")
     assert few.images_per_second > 0

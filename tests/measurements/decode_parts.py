@@ -22,7 +22,7 @@ import torch
 import torchvision.io
 from PIL import Image
 
-from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hash
+from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hashes
 from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.stages.decode import make_decoder, measure_quality, pixel_digest
@@ -50,7 +50,7 @@ def parts(paths: Sequence[Path]) -> Iterator[Part]:
     yield "grey thumbnail", grey_thumbnail, images
     yield "* grey thumbnail (Pillow)", _pillow_thumbnail, images
     thumbnails = [grey_thumbnail(image) for image in images]
-    yield "hash of the thumbnail", perceptual_hash, thumbnails
+    yield "hash of the thumbnail", lambda thumbnail: perceptual_hashes(thumbnail[None]), thumbnails
     yield "* hash (imagehash)", lambda image: imagehash.phash(image, hash_size=16), images
     yield "quality of the thumbnail", lambda thumbnail: measure_quality(thumbnail[None]), thumbnails
     yield "network input", lambda picture: resize_to_input(picture, preprocessing), pictures

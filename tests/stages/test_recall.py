@@ -128,11 +128,17 @@ class TestLoadEarlier:
         assert load_earlier(table, record, KEY, observer) is None
         assert observer.warnings == ["everything is classified anew: model was cd and now is ab"]
 
-    @pytest.mark.parametrize("content", [{}, [], {"key": 3}, {"key": None}])
+    @pytest.mark.parametrize("content", [{}, [], {"key": 3}, {"key": None}, {"key": KEY, "tables_sha256": [3]}])
     def test_a_foreign_record_is_an_error(self, run: Run, tmp_path: Path, content: object) -> None:
         table = run.copy(tmp_path / "r.csv")
         with pytest.raises(InputError, match="can't be updated"):
             load_earlier(table, self._record(table, content), KEY, NullObserver())
+
+    def test_a_record_nested_without_end_is_an_error(self, run: Run, tmp_path: Path) -> None:
+        table = run.copy(tmp_path / "r.csv")
+        (tmp_path / "deep.run.json").write_text("[" * 100_000, encoding="utf-8")
+        with pytest.raises(InputError, match="can't be updated"):
+            load_earlier(table, tmp_path / "deep.run.json", KEY, NullObserver())
 
     def test_a_review_is_not_lost(self, run: Run, tmp_path: Path) -> None:
         import pyarrow as pa  # noqa: PLC0415 - of this case only

@@ -263,10 +263,11 @@ def test_the_run_record(results: Path, keys: tuple[str, ...], value: object) -> 
 def test_a_record_without_seal_is_not_verified(results: Path) -> None:
     path = record_of(results)
     record = json.loads(path.read_text(encoding="utf-8"))
-    del record["record_sha256"], record["tables_sha256"]
+    del record["record_sha256"], record["tables_sha256"], record["results_id"]
     path.write_text(json.dumps(record), encoding="utf-8")
     said = texts(check(results))
     assert "record_sha256 is missing" in said
+    assert "results_id is missing" in said
     assert "no digest of the table results.slides.parquet" in said
 
 
