@@ -108,7 +108,7 @@ def publish(
         _publish_to_stdout(batches, paths)
         return
     identity = ResultsId(model_sha256)
-    batches = identity.passing(batches)
+    rows = identity.passing(batches)
     write = write_excel_csv if paths.csv_dialect == "excel" else OUTPUT_FORMATS[paths.suffix]
     slide_rows = to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)
     with writing(paths.images):
@@ -117,9 +117,9 @@ def publish(
         text = run_record()
         if slide_table:
             write(slide_table[0], SLIDE_SCHEMA, iter([slide_rows]))
-            write(image_table, IMAGE_SCHEMA, batches)
+            write(image_table, IMAGE_SCHEMA, rows)
         else:
-            write_results_workbook(image_table, slide_rows, IMAGE_SCHEMA, batches, text)
+            write_results_workbook(image_table, slide_rows, IMAGE_SCHEMA, rows, text)
         tables = dict(zip(("images", "slides"), [image_table, *slide_table], strict=False))
         record.write_text(sealed(text, str(identity), tables), encoding="utf-8")
         for path in fresh:
