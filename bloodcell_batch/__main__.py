@@ -1,5 +1,5 @@
 """`python -m bloodcell_batch`."""
 
-from bloodcell_batch.cli import main
+from bloodcell_batch.cli.app import main
 
 main()

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.cell_classes import CLASS_NAMES
 
 if TYPE_CHECKING:
     from browser import Browser

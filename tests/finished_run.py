@@ -9,10 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 from conftest import draw_picture, encode
 
-from bloodcell_batch.differential import DENOMINATOR
-from bloodcell_batch.formats import OUTPUT_FORMATS
-from bloodcell_batch.labels import CLASS_NAMES, RESEARCH_USE_ONLY
-from bloodcell_batch.model_file import open_model
+from bloodcell_batch.cell_classes import CLASS_NAMES, RESEARCH_USE_ONLY
+from bloodcell_batch.differential.arithmetic import DENOMINATOR
+from bloodcell_batch.integrity.digests import sealed
+from bloodcell_batch.integrity.results_id import results_id
+from bloodcell_batch.model.file import open_model
 from bloodcell_batch.records import (
     ImageFacts,
     ImageFile,
@@ -23,12 +24,11 @@ from bloodcell_batch.records import (
     Rejection,
     Status,
 )
-from bloodcell_batch.results_id import results_id
-from bloodcell_batch.seals import sealed
+from bloodcell_batch.results.formats import OUTPUT_FORMATS
+from bloodcell_batch.results.table_reading import read_table
+from bloodcell_batch.results.tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
+from bloodcell_batch.results.workbook import write_results_workbook
 from bloodcell_batch.stages.tally import SlideTally
-from bloodcell_batch.table_files import read_table
-from bloodcell_batch.tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
-from bloodcell_batch.workbook import write_results_workbook
 
 QUALITY = Quality(120.0, 30.0, 90.0)
 MIX = {"neutrophil": 24, "lymphocyte": 12, "monocyte": 3, "eosinophil": 2, "basophil": 1, "ig": 2}

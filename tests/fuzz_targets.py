@@ -17,21 +17,21 @@ import pyarrow.parquet as pq
 from mutations import mutate, mutate_png, mutate_safetensors, mutate_zip
 from PIL import Image
 
-from bloodcell_batch.audit_log import append, check_chain
-from bloodcell_batch.config import ClassifyConfig, EvaluateConfig, resolve
+from bloodcell_batch.config.config import ClassifyConfig, EvaluateConfig, resolve
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.results import ReviewImportConfig, VerifyConfig
+from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.errors import BloodcellBatchError
-from bloodcell_batch.model_file import ModelHeader, OutlierRule, default_classes, open_model, save_model
-from bloodcell_batch.outlier import load_outlier_score
-from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, UndecodableImageError, decode_rgb
+from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing, UndecodableImageError, decode_rgb
+from bloodcell_batch.integrity.audit_log import append, check_chain
+from bloodcell_batch.model.file import ModelHeader, OutlierRule, default_classes, open_model, save_model
+from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.progress import NullObserver
-from bloodcell_batch.recipe import TrainConfig
-from bloodcell_batch.reports.manual_counts import load_manual_counts
-from bloodcell_batch.reports.reference_ranges import load_reference_ranges
-from bloodcell_batch.reports.results import load_results
-from bloodcell_batch.reports.review_import import import_review
-from bloodcell_batch.results_config import ReviewImportConfig, VerifyConfig
-from bloodcell_batch.slide_rules import by_manifest
-from bloodcell_batch.training.sources import open_source
+from bloodcell_batch.reports.concordance.manual_counts import load_manual_counts
+from bloodcell_batch.reports.review.importing import import_review
+from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.slides.rules import by_manifest
+from bloodcell_batch.training.data.sources import open_source
 from bloodcell_batch.verification.verify import verify
 
 EXPECTED = (BloodcellBatchError, UndecodableImageError)
@@ -246,7 +246,7 @@ def make_seeds(folder: Path) -> None:
     from finished_run import Run, make_run  # noqa: PLC0415 - needs seconds that a fuzzer's children don't have
     from typer.testing import CliRunner  # noqa: PLC0415
 
-    from bloodcell_batch.cli import app  # noqa: PLC0415
+    from bloodcell_batch.cli.app import app  # noqa: PLC0415
 
     run = make_run(folder / "run")
     small = run.outcomes[:30]

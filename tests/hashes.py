@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bloodcell_batch.hamming import BIT_ORDER
+from bloodcell_batch.images.hamming import BIT_ORDER
 
 
 def random_hashes(seed: int, count: int) -> list[bytes]:

@@ -11,13 +11,13 @@ from conftest import draw_picture, encode
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from bloodcell_batch import pipeline
 from bloodcell_batch.backends.contract import Outputs
-from bloodcell_batch.backends.ladder import Choice
-from bloodcell_batch.config import ClassifyConfig
-from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.model_file import ModelFile, open_model
-from bloodcell_batch.outlier import load_outlier_score
+from bloodcell_batch.backends.selection import Choice
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.model.file import ModelFile, open_model
+from bloodcell_batch.model.outlier_score import load_outlier_score
+from bloodcell_batch.runs import pipeline
 
 QUICK = ClassifyConfig(batch_size=4, workers=0)
 """Few images make several batches, and the last one is not full."""

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from conftest import Picture, draw_picture
 
-from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.model_file import ModelFile, ModelHeader, OutlierRule, default_classes, save_model
-from bloodcell_batch.outlier import OutlierScore
-from bloodcell_batch.preprocessing import Preprocessing
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.images.preprocessing import Preprocessing
+from bloodcell_batch.model.file import ModelFile, ModelHeader, OutlierRule, default_classes, save_model
+from bloodcell_batch.model.outlier_score import OutlierScore
 
 SIDE = 32
 
@@ -17,7 +17,7 @@ def make_small_model(folder: Path) -> ModelFile:
     """`m.safetensors` in the folder, for pictures of 32 pixels."""
     import torch  # noqa: PLC0415 - takes seconds
 
-    from bloodcell_batch.network import create_network  # noqa: PLC0415 - imports torch
+    from bloodcell_batch.model.network import create_network  # noqa: PLC0415 - imports torch
 
     torch.manual_seed(0)
     network = create_network("test_efficientnet")

@@ -10,9 +10,9 @@ import pytest
 from conftest import PROJECT
 from PIL import Image
 
-from bloodcell_batch.config import ClassifyConfig
-from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.pipeline import classify_slides
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.runs.pipeline import classify_slides
 
 EXAMPLES = PROJECT / "examples"
 

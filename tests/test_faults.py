@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture, encode
 
-from bloodcell_batch import classification, pipeline
-from bloodcell_batch import journal as journals
-from bloodcell_batch.backends.ladder import Choice, open_backend
-from bloodcell_batch.config import ClassifyConfig
+from bloodcell_batch.backends.selection import Choice, open_backend
+from bloodcell_batch.config.config import ClassifyConfig
 from bloodcell_batch.errors import BackendError, ExitCode, LockedError, OutputError
-from bloodcell_batch.pipeline import RunResult, classify_slides
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, LoadedImage, Reason, Rejection, RunCounts, Status
+from bloodcell_batch.results import journal as journals
+from bloodcell_batch.runs import local as classification
+from bloodcell_batch.runs import pipeline
+from bloodcell_batch.runs.pipeline import RunResult, classify_slides
 from bloodcell_batch.stages.decode import Loader, make_loader
 
 SETTINGS = {"batch_size": 2, "workers": 2}

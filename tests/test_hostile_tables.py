@@ -16,15 +16,15 @@ import pytest
 import xlsxwriter
 from conftest import draw_picture, encode
 
-from bloodcell_batch.config import ClassifyConfig, resolve
+from bloodcell_batch.config.config import ClassifyConfig, resolve
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.errors import InputError, UsageError
-from bloodcell_batch.paths import leads_out
+from bloodcell_batch.files.paths import leads_out
 from bloodcell_batch.progress import NullObserver
-from bloodcell_batch.recipe import TrainConfig
-from bloodcell_batch.reports.reference_ranges import load_reference_ranges
-from bloodcell_batch.slide_rules import by_manifest
-from bloodcell_batch.table_files import read_parquet, read_records
-from bloodcell_batch.training.sources import open_source
+from bloodcell_batch.results.table_reading import read_parquet, read_records
+from bloodcell_batch.slides.rules import by_manifest
+from bloodcell_batch.training.data.sources import open_source
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture, encode
 
-from bloodcell_batch import classification, publishing
-from bloodcell_batch import journal as journals
-from bloodcell_batch.config import ClassifyConfig
+from bloodcell_batch.config.config import ClassifyConfig
 from bloodcell_batch.errors import InputError, OutputError
-from bloodcell_batch.pipeline import RunResult, classify_slides
+from bloodcell_batch.files import publishing
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, LoadedImage, Rejection, RunCounts
+from bloodcell_batch.results import journal as journals
+from bloodcell_batch.runs import local as classification
+from bloodcell_batch.runs.pipeline import RunResult, classify_slides
 from bloodcell_batch.stages import write
 from bloodcell_batch.stages.decode import Loader, make_loader
 

@@ -9,13 +9,13 @@ import pytest
 from conftest import PROJECT
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli import app
-from bloodcell_batch.config import resolve
+from bloodcell_batch.cli.app import app
+from bloodcell_batch.config.config import resolve
+from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import ExitCode
-from bloodcell_batch.formats import OUTPUT_FORMATS
-from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
-from bloodcell_batch.recipe import TrainConfig
-from bloodcell_batch.tables import IMAGE_COLUMNS
+from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
+from bloodcell_batch.results.formats import OUTPUT_FORMATS
+from bloodcell_batch.results.tables import IMAGE_COLUMNS
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from conftest import draw_picture, encode
 
-from bloodcell_batch.config import ClassifyConfig
-from bloodcell_batch.pipeline import classify_slides
+from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.runs.pipeline import classify_slides
 
 TRAINING_ONLY = {"torch", "torchvision", "timm", "lightning", "torchmetrics", "matplotlib", "jinja2", "tensorboard"}
 PULLED_IN = {"pandas"}  # by pyarrow, where it is installed
 CLASSIFY = """
 import sys
-from bloodcell_batch.cli import app
+from bloodcell_batch.cli.app import app
 try:
     app()
 except SystemExit as end:
@@ -33,6 +33,6 @@ def test_a_second_classify_imports_only_what_runs(tmp_path: Path) -> None:
     run = subprocess.run([*command, "--backend", "openvino"], check=True, capture_output=True, text=True)
     loaded = run.stdout.split()
     assert second.read_bytes() == first.read_bytes()
-    assert {"openvino", "pyarrow", "simplejpeg", "bloodcell_batch.pipeline"} <= set(loaded)
+    assert {"openvino", "pyarrow", "simplejpeg", "bloodcell_batch.runs.pipeline"} <= set(loaded)
     assert not {name for name in loaded if name.partition(".")[0] in TRAINING_ONLY | PULLED_IN}
     assert not {name for name in loaded if name.startswith("bloodcell_batch.training")}

@@ -13,10 +13,10 @@ from torch import Tensor
 from bloodcell_batch.backends.canary import canary_images, disagreement
 from bloodcell_batch.backends.contract import BackendOptions, Outputs
 from bloodcell_batch.backends.device_batches import DeviceBatches
+from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.errors import BackendError
-from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.model_file import ModelFile
-from bloodcell_batch.network import InferenceModule, load_inference_module
+from bloodcell_batch.model.file import ModelFile
+from bloodcell_batch.model.network import InferenceModule, load_inference_module
 
 _log = logging.getLogger(__name__)
 

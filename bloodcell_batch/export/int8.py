@@ -13,18 +13,18 @@ from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.backends.openvino.backend import OpenVinoBackend, open_int8
 from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, int8_place
 from bloodcell_batch.backends.openvino.networks import Network, convert, serialised
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.config.export import ExportOpenVinoConfig
 from bloodcell_batch.errors import BackendError, UsageError
-from bloodcell_batch.export.cells import Cells, load_cells
-from bloodcell_batch.export.formats import publish_network
+from bloodcell_batch.export.calibration_images import Cells, load_cells
+from bloodcell_batch.export.floating_point import publish_network
 from bloodcell_batch.export.parity import Parity, reference_outputs
 from bloodcell_batch.export.quiet import quiet
-from bloodcell_batch.export.record import export_record
-from bloodcell_batch.export_config import ExportOpenVinoConfig
-from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.model_file import ModelFile, open_model
-from bloodcell_batch.outlier import load_outlier_score
+from bloodcell_batch.export.sidecar import export_record
+from bloodcell_batch.files.publishing import check_new
+from bloodcell_batch.model.file import ModelFile, open_model
+from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.publishing import check_new
 from bloodcell_batch.records import Prediction, RawPrediction
 from bloodcell_batch.stages.interpret import Thresholds, decide
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.errors import BackendError, UsageError
 from bloodcell_batch.export.quiet import quiet
-from bloodcell_batch.model_file import ModelFile
-from bloodcell_batch.network import load_inference_module
+from bloodcell_batch.model.file import ModelFile
+from bloodcell_batch.model.network import load_inference_module
 
 INPUT, OUTPUTS = "images", ("probabilities", "features")
 _OPSET = 20

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.errors import BackendError
-from bloodcell_batch.export.sample import Sample
-from bloodcell_batch.model_file import ModelFile
-from bloodcell_batch.network import load_inference_module
+from bloodcell_batch.export.parity_images import Sample
+from bloodcell_batch.model.file import ModelFile
+from bloodcell_batch.model.network import load_inference_module
 
 _BATCH = 32
 _LEAST_AGREEMENT = 0.9995

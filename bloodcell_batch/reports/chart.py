@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from bloodcell_batch.labels import LEUKOCYTES
+from bloodcell_batch.cell_classes import LEUKOCYTES
 from bloodcell_batch.records import SlideDifferential
-from bloodcell_batch.reports.pages import TITLES
 from bloodcell_batch.reports.slide_table import Additions
+from bloodcell_batch.reports.templates import TITLES
 
 _LEFT, _WIDTH, _ROW, _TOP = 150.0, 370.0, 30.0, 8.0
 _ORDER = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "ig")

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from bloodcell_batch import __version__
-from bloodcell_batch.labels import RESEARCH_USE_ONLY
-from bloodcell_batch.publishing import check_new, publish, text_writer
+from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
+from bloodcell_batch.config.results import FhirConfig
+from bloodcell_batch.differential.reference_ranges import NRBC_KEY
+from bloodcell_batch.files.publishing import check_new, publish, text_writer
 from bloodcell_batch.records import SlideDifferential
-from bloodcell_batch.reports.pseudonyms import load_pseudonyms
-from bloodcell_batch.reports.reference_ranges import NRBC_KEY
-from bloodcell_batch.reports.results import Results, load_results
-from bloodcell_batch.results_config import FhirConfig
+from bloodcell_batch.results.finished import Results, load_results
+from bloodcell_batch.results.pseudonyms import load_pseudonyms
 
 PANEL = ("69738-3", "Differential panel, method unspecified - Blood")
 LOINC: dict[str, tuple[str, str]] = {

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from bloodcell_batch.labels import LEUKOCYTES
+from bloodcell_batch.cell_classes import LEUKOCYTES
+from bloodcell_batch.differential.error_adjustment import LABEL, AdjustedShare
+from bloodcell_batch.differential.reference_ranges import NRBC_KEY, Position, ReferenceRanges
 from bloodcell_batch.records import SlideDifferential
-from bloodcell_batch.reports.error_adjustment import LABEL, AdjustedShare
-from bloodcell_batch.reports.reference_ranges import NRBC_KEY, Position, ReferenceRanges
-from bloodcell_batch.tables import SLIDE_COLUMNS, Column, Value, schema_of, to_batch
+from bloodcell_batch.results.tables import SLIDE_COLUMNS, Column, Value, schema_of, to_batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from bloodcell_batch.cpus import available_cpus
-from bloodcell_batch.paths import leads_out
-from bloodcell_batch.preprocessing import DecodeLimits, UndecodableImageError, decode_rgb
+from bloodcell_batch.files.paths import leads_out
+from bloodcell_batch.images.preprocessing import DecodeLimits, UndecodableImageError, decode_rgb
+from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.reports.results import ResultRow, Results
+from bloodcell_batch.results.finished import ResultRow, Results
 
 _QUALITY = 72
 _AT_A_TIME = 512

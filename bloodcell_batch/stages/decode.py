@@ -10,16 +10,17 @@ import xxhash
 from numpy.typing import NDArray
 from PIL import Image
 
-from bloodcell_batch.ahead import ahead
-from bloodcell_batch.blocks import blocks_of
-from bloodcell_batch.perceptual_hash import grey_thumbnail, perceptual_hashes
-from bloodcell_batch.preprocessing import (
+from bloodcell_batch.files.storage import Fetch, open_fetch
+from bloodcell_batch.images.perceptual_hash import grey_thumbnail, perceptual_hashes
+from bloodcell_batch.images.preprocessing import (
     DecodeLimits,
     Preprocessing,
     UndecodableImageError,
     decode_rgb,
     resize_to_input,
 )
+from bloodcell_batch.parallel.ahead import ahead
+from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import (
     DecodedImage,
     ImageFacts,
@@ -31,7 +32,6 @@ from bloodcell_batch.records import (
     Rejection,
     Status,
 )
-from bloodcell_batch.storage import Fetch, open_fetch
 
 Outcome = TypeVar("Outcome")
 _DESCRIBED = 16  # images at a time: their thumbnails as float64 fit into a processor's own cache

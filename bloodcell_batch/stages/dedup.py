@@ -7,9 +7,9 @@ from itertools import groupby
 
 import numpy as np
 
-from bloodcell_batch.blocks import blocks_of
-from bloodcell_batch.hamming import as_words, distances, pairs_within
-from bloodcell_batch.hash_index import HashIndex
+from bloodcell_batch.images.hamming import as_words, distances, pairs_within
+from bloodcell_batch.images.hash_index import HashIndex
+from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import (
     PIXEL_DIGEST_BYTES,
     CrossSlideMatch,

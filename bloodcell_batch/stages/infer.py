@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Backend
+from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.errors import BackendError
-from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.outlier import OutlierScore
+from bloodcell_batch.model.outlier_score import OutlierScore
 from bloodcell_batch.records import DecodedImage, Outcome, RawPrediction
 
 _SUM_TOLERANCE = 1e-2

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.records import Outcome, Prediction, RawPrediction, Reason, Status
 
 

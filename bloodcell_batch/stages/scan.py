@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.file_list import FileList
-from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
+from bloodcell_batch.files.remote import RemoteFolder
+from bloodcell_batch.files.storage import is_url, persistently
+from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.records import IgnoredFile, ImageFile, ScanResult
-from bloodcell_batch.remote import RemoteFolder
-from bloodcell_batch.slide_rules import SlideRule, by_parent
-from bloodcell_batch.storage import is_url, persistently
+from bloodcell_batch.slides.file_list import FileList
+from bloodcell_batch.slides.rules import SlideRule, by_parent
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from bloodcell_batch.differential import adequacy, leukocyte_shares, nrbc_per_100_wbc
-from bloodcell_batch.labels import LEUKOCYTES, NRBC, PLATELET
+from bloodcell_batch.cell_classes import LEUKOCYTES, NRBC, PLATELET
+from bloodcell_batch.differential.arithmetic import adequacy, leukocyte_shares, nrbc_per_100_wbc
 from bloodcell_batch.records import (
     CrossSlideMatch,
     Outcome,

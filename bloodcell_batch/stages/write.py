@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bloodcell_batch.config import CsvDialect
+from bloodcell_batch.config.config import CsvDialect
 from bloodcell_batch.errors import OutputError
-from bloodcell_batch.formats import (
+from bloodcell_batch.files.publishing import check_new, sync
+from bloodcell_batch.integrity.digests import sealed
+from bloodcell_batch.integrity.results_id import ResultsId
+from bloodcell_batch.records import CrossSlideMatch, SlideDifferential
+from bloodcell_batch.results.formats import (
     ONE_FILE,
     OUTPUT_FORMATS,
     STDOUT,
@@ -20,12 +24,8 @@ from bloodcell_batch.formats import (
     write_excel_csv,
     write_excel_csv_text,
 )
-from bloodcell_batch.journal import Journal, writing
-from bloodcell_batch.publishing import check_new, sync
-from bloodcell_batch.records import CrossSlideMatch, SlideDifferential
-from bloodcell_batch.results_id import ResultsId
-from bloodcell_batch.seals import sealed
-from bloodcell_batch.tables import (
+from bloodcell_batch.results.journal import Journal, writing
+from bloodcell_batch.results.tables import (
     IMAGE_SCHEMA,
     SLIDE_COLUMNS,
     SLIDE_SCHEMA,
@@ -33,7 +33,7 @@ from bloodcell_batch.tables import (
     printable,
     to_batch,
 )
-from bloodcell_batch.workbook import write_results_workbook
+from bloodcell_batch.results.workbook import write_results_workbook
 
 
 @dataclass(frozen=True, slots=True)

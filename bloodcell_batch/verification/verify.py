@@ -4,21 +4,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bloodcell_batch.config.results import VerifyConfig
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.reports.recorded import RecordedRun, read_record
-from bloodcell_batch.results_config import VerifyConfig
-from bloodcell_batch.slide_rules import SlideRule, by_parent, by_top
+from bloodcell_batch.results.recorded_run import RecordedRun, read_record
+from bloodcell_batch.results.table_reading import read_table
+from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
+from bloodcell_batch.slides.rules import SlideRule, by_parent, by_top
 from bloodcell_batch.stages.interpret import Thresholds
-from bloodcell_batch.table_files import read_table
-from bloodcell_batch.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
-from bloodcell_batch.verification.audit import check_audit_log
+from bloodcell_batch.verification.audit_log_checks import check_audit_log
 from bloodcell_batch.verification.findings import Findings
-from bloodcell_batch.verification.images import check_images
-from bloodcell_batch.verification.record import check_identity, check_model, check_record, check_seal
-from bloodcell_batch.verification.rows import Rules
-from bloodcell_batch.verification.slides import check_slides
-from bloodcell_batch.verification.table import check_table
+from bloodcell_batch.verification.image_checks import check_images
+from bloodcell_batch.verification.record_checks import check_identity, check_model, check_record, check_seal
+from bloodcell_batch.verification.row_checks import Rules
+from bloodcell_batch.verification.slide_checks import check_slides
+from bloodcell_batch.verification.table_checks import check_table
 
 # The other rules need a file, or a regular expression that is not ours to run on what a record says.
 _SLIDE_RULES: dict[object, SlideRule] = {"parent": by_parent, "top": by_top}

@@ -7,12 +7,13 @@ import pytest
 from conftest import draw_picture
 from numpy.typing import NDArray
 
-from bloodcell_batch.backends import AUTO_LADDER, BACKENDS, Rung, ladder
+from bloodcell_batch.backends import AUTO_LADDER, BACKENDS, Rung
+from bloodcell_batch.backends import selection as ladder
 from bloodcell_batch.backends.contract import Backend, BackendOptions, padded
+from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.errors import BackendError, UsageError
-from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.model_file import ModelFile, open_model
-from bloodcell_batch.network import load_inference_module
+from bloodcell_batch.model.file import ModelFile, open_model
+from bloodcell_batch.model.network import load_inference_module
 
 GOLDEN = 37  # more than two internal batches, and no multiple of any
 

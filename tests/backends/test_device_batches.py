@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from bloodcell_batch.backends import pytorch
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.device_batches import DeviceBatches
-from bloodcell_batch.backends.processes import ProcessesBackend
+from bloodcell_batch.backends.multi_gpu import ProcessesBackend
 from bloodcell_batch.errors import BackendError
-from bloodcell_batch.model_file import ModelFile, open_model
-from bloodcell_batch.network import create_network, with_folded_batch_norms
+from bloodcell_batch.model.file import ModelFile, open_model
+from bloodcell_batch.model.network import create_network, with_folded_batch_norms
 
 SHAPE = (8, 8, 3)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from small_model import SIDE, make_small_model, small_pictures
 
-from bloodcell_batch.backends import ladder
+from bloodcell_batch.backends import selection as ladder
 from bloodcell_batch.backends.canary import canary_images
 from bloodcell_batch.backends.contract import BackendOptions, Outputs
 from bloodcell_batch.backends.openvino.backend import infer_with
@@ -21,7 +21,7 @@ from bloodcell_batch.backends.openvino.cache import cache_folder, recall, store
 from bloodcell_batch.backends.openvino.int8 import find_int8, int8_place, record_path
 from bloodcell_batch.backends.openvino.networks import convert
 from bloodcell_batch.errors import BackendError
-from bloodcell_batch.model_file import ModelFile, open_model
+from bloodcell_batch.model.file import ModelFile, open_model
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,14 @@ import pytest
 from small_model import make_small_model, small_pictures
 from typer.testing import CliRunner
 
-from bloodcell_batch.backends import Rung, ladder
+from bloodcell_batch.backends import Rung
+from bloodcell_batch.backends import selection as ladder
 from bloodcell_batch.backends.contract import BackendOptions
-from bloodcell_batch.cli import app
+from bloodcell_batch.cli.app import app
+from bloodcell_batch.config.export import ExportTrtConfig
 from bloodcell_batch.errors import BackendError
-from bloodcell_batch.export.formats import Checked, checked_onnx
-from bloodcell_batch.export_config import ExportTrtConfig
-from bloodcell_batch.model_file import ModelFile, open_model
+from bloodcell_batch.export.floating_point import Checked, checked_onnx
+from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.progress import NullObserver
 
 pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
@@ -72,13 +73,13 @@ def checked(model: ModelFile) -> Checked:
 
 @pytest.fixture
 def exported_once(stand_in: pytest.MonkeyPatch, checked: Checked) -> pytest.MonkeyPatch:
-    stand_in.setattr("bloodcell_batch.export.trt.checked_onnx", lambda *_: checked)
+    stand_in.setattr("bloodcell_batch.export.tensorrt.checked_onnx", lambda *_: checked)
     return stand_in
 
 
 @pytest.fixture
 def plan(model: ModelFile, tmp_path: Path, exported_once: pytest.MonkeyPatch) -> Path:
-    from bloodcell_batch.export.trt import export_trt  # noqa: PLC0415
+    from bloodcell_batch.export.tensorrt import export_trt  # noqa: PLC0415
 
     path = tmp_path / "m.plan"
     exported_once.delenv("FAULT", raising=False)
@@ -228,7 +229,7 @@ def test_nothing_is_published_if_the_build_fails(
 ) -> None:
     import tensorrt  # noqa: PLC0415, F401 - the fault is set in the module that is loaded
 
-    from bloodcell_batch.export.trt import export_trt  # noqa: PLC0415
+    from bloodcell_batch.export.tensorrt import export_trt  # noqa: PLC0415
 
     exported_once.setattr("tensorrt.FAULT", fault)
     with pytest.raises(BackendError) as caught:
@@ -240,7 +241,7 @@ def test_nothing_is_published_if_the_build_fails(
 def test_a_slow_plan_is_published_with_a_warning(
     model: ModelFile, tmp_path: Path, exported_once: pytest.MonkeyPatch
 ) -> None:
-    from bloodcell_batch.export import trt  # noqa: PLC0415
+    from bloodcell_batch.export import tensorrt as trt  # noqa: PLC0415
 
     rates = iter((90.0, 100.0))
     exported_once.setattr(trt, "_rate", lambda *_: next(rates))
@@ -282,7 +283,7 @@ def test_a_plan_that_was_asked_for_is_not_left_aside_in_silence(model: ModelFile
 
 
 def test_the_default_model_has_its_plan_in_the_cache() -> None:
-    from bloodcell_batch.export.trt import usual_place  # noqa: PLC0415
+    from bloodcell_batch.export.tensorrt import usual_place  # noqa: PLC0415
 
     model = open_model()
     assert usual_place(model).name == f"{model.sha256}.plan"
@@ -310,7 +311,7 @@ def test_every_name_of_tensorrt_exists_in_the_real_bindings(release: str, tmp_pa
     if made.returncode != 0:
         pytest.skip("no C compiler here")
     folder = Path(__file__).parents[2] / "bloodcell_batch" / "backends" / "tensorrt"
-    files = [*(str(path) for path in sorted(folder.glob("*.py"))), str(folder.parents[1] / "export" / "trt.py")]
+    files = [*(str(path) for path in sorted(folder.glob("*.py"))), str(folder.parents[1] / "export" / "tensorrt.py")]
     environment = {"LD_LIBRARY_PATH": str(shims), "PYTHONPATH": str(site)}
     command = [str(python), str(CHECK / "api_check.py"), *files]
     checked = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

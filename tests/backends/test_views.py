@@ -3,9 +3,9 @@ import pytest
 from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import BackendOptions, Outputs
-from bloodcell_batch.backends.ladder import open_backend
+from bloodcell_batch.backends.selection import open_backend
 from bloodcell_batch.backends.views import VIEWS, ViewsBackend
-from bloodcell_batch.model_file import open_model
+from bloodcell_batch.model.file import open_model
 
 
 class CornerBackend:

@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from small_model import SIDE, make_small_model, small_pictures
 from typer.testing import CliRunner
 
-from bloodcell_batch.backends import ladder
+from bloodcell_batch.backends import selection as ladder
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.openvino.backend import OpenVinoBackend, open_int8
 from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, record_path
-from bloodcell_batch.cli import app
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cli.app import app
+from bloodcell_batch.config.export import ExportOpenVinoConfig
 from bloodcell_batch.errors import BackendError, InputError, UsageError
-from bloodcell_batch.export import cells as choosing
+from bloodcell_batch.export import calibration_images as choosing
 from bloodcell_batch.export import int8 as exporting
-from bloodcell_batch.export.cells import Cells, load_cells
+from bloodcell_batch.export.calibration_images import Cells, load_cells
 from bloodcell_batch.export.int8 import compare, quantised, require_accuracy
 from bloodcell_batch.export.parity import reference_outputs
-from bloodcell_batch.export_config import ExportOpenVinoConfig
-from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.model_file import ModelFile, open_model, save_model
+from bloodcell_batch.model.file import ModelFile, open_model, save_model
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality
 

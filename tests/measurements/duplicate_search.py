@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.hamming import as_words, pairs_within
+from bloodcell_batch.images.hamming import as_words, pairs_within
 from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality, Rejection
 from bloodcell_batch.stages.dedup import DuplicateFilter
 

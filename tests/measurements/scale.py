@@ -16,7 +16,7 @@ from pathlib import Path
 
 from classify_child import Done, classify, link_many, record
 
-from bloodcell_batch.benchmarking.pictures import draw_slides
+from bloodcell_batch.benchmark.drawn_images import draw_slides
 
 _PER_SLIDE = 400
 _TINY, _TINY_PICTURES = (48, 48), 200

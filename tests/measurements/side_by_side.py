@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from bloodcell_batch.backends.contract import BackendOptions
-from bloodcell_batch.backends.ladder import open_backend
-from bloodcell_batch.cpus import available_cpus
-from bloodcell_batch.model_file import open_model
-from bloodcell_batch.preprocessing import DecodeLimits
+from bloodcell_batch.backends.selection import open_backend
+from bloodcell_batch.images.preprocessing import DecodeLimits
+from bloodcell_batch.model.file import open_model
+from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.stages.decode import make_decoder
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from classify_child import classify, tables
 
-from bloodcell_batch.config import ClassifyConfig
-from bloodcell_batch.pipeline import classify_slides
+from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.runs.pipeline import classify_slides
 
 _GROWTH = 1.02
 _WARM_UP = 10

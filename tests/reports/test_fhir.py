@@ -6,8 +6,8 @@ import pytest
 from finished_run import Run, write_run
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli import app
-from bloodcell_batch.labels import LEUKOCYTES, RESEARCH_USE_ONLY
+from bloodcell_batch.cell_classes import LEUKOCYTES, RESEARCH_USE_ONLY
+from bloodcell_batch.cli.app import app
 from bloodcell_batch.records import ImageFile, Outcome, Reason, Rejection, Status
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from conftest import draw_picture, encode
 from finished_run import Run
 
-from bloodcell_batch.reports.results import load_results
+from bloodcell_batch.integrity.digests import file_sha256
 from bloodcell_batch.reports.thumbnails import NoThumbnail, Thumbnail, make_thumbnails
-from bloodcell_batch.seals import file_sha256
+from bloodcell_batch.results.finished import load_results
 
 
 def test_only_the_files_that_were_classified_are_shown(run: Run, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from bloodcell_batch.perceptual_hash import grey_thumbnail
-from bloodcell_batch.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
+from bloodcell_batch.images.perceptual_hash import grey_thumbnail
+from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
 from bloodcell_batch.records import DecodedImage, ImageFile, Quality, Reason, Rejection, Status
 from bloodcell_batch.stages.decode import decode_ahead, make_decoder, measure_quality
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hashes import gap_between, planted
 
-from bloodcell_batch.blocks import blocks_of
+from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import (
     CrossSlideMatch,
     DecodedImage,

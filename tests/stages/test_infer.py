@@ -6,9 +6,9 @@ import pytest
 from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Outputs
+from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.errors import BackendError, ExitCode
-from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.outlier import OutlierScore
+from bloodcell_batch.model.outlier_score import OutlierScore
 from bloodcell_batch.records import (
     DecodedImage,
     ImageFacts,

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.records import (
     BLANK_CONTRAST,
     ImageFacts,

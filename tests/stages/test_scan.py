@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.preprocessing import IMAGE_SUFFIXES
+from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.records import ImageFile, ScanResult
-from bloodcell_batch.slide_rules import by_regex, by_top
+from bloodcell_batch.slides.rules import by_regex, by_top
 from bloodcell_batch.stages.scan import scan
 
 

@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from bloodcell_batch.differential import leukocyte_shares
-from bloodcell_batch.labels import CLASS_NAMES, LEUKOCYTES
+from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES
+from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.records import (
     CrossSlideMatch,
     ImageFacts,

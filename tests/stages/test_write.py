@@ -13,12 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
-from bloodcell_batch import journal as journals
-from bloodcell_batch.differential import leukocyte_shares
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import ExitCode, LockedError, OutputError, UsageError
-from bloodcell_batch.formats import EXCEL_MARK, ONE_FILE, OUTPUT_FORMATS
-from bloodcell_batch.journal import Journal, open_journal
-from bloodcell_batch.labels import CLASS_NAMES
+from bloodcell_batch.integrity.digests import file_sha256, record_digest
 from bloodcell_batch.records import (
     CrossSlideMatch,
     ImageFacts,
@@ -31,9 +29,11 @@ from bloodcell_batch.records import (
     SlideDifferential,
     Status,
 )
-from bloodcell_batch.seals import file_sha256, record_digest
+from bloodcell_batch.results import journal as journals
+from bloodcell_batch.results.formats import EXCEL_MARK, ONE_FILE, OUTPUT_FORMATS
+from bloodcell_batch.results.journal import Journal, open_journal
+from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from bloodcell_batch.stages.write import OutputPaths, check_writable, journal_folder, output_paths, publish
-from bloodcell_batch.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 
 FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.5, 30.25, 99.0), bytes(16))
 

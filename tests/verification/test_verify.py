@@ -14,19 +14,19 @@ import pytest
 from conftest import draw_picture, encode
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli import app
-from bloodcell_batch.config import ClassifyConfig
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cli.app import app
+from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.results import PseudonymizeConfig, ReviewImportConfig, VerifyConfig
 from bloodcell_batch.errors import ExitCode
-from bloodcell_batch.labels import CLASS_NAMES
-from bloodcell_batch.pipeline import classify_slides
+from bloodcell_batch.integrity.digests import file_sha256, sealed
+from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.progress import NullObserver
-from bloodcell_batch.reports.review_import import import_review
-from bloodcell_batch.reports.shared_results import write_shared
-from bloodcell_batch.results_config import PseudonymizeConfig, ReviewImportConfig, VerifyConfig
-from bloodcell_batch.results_id import results_id
-from bloodcell_batch.seals import file_sha256, sealed
-from bloodcell_batch.table_files import read_table
-from bloodcell_batch.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
+from bloodcell_batch.reports.review.importing import import_review
+from bloodcell_batch.results.sharing import write_shared
+from bloodcell_batch.results.table_reading import read_table
+from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
+from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.verification.verify import Verification, verify_run
 
 STATUSES = ("classified", "unclassified", "exact_duplicate", "near_duplicate", "failed")

@@ -7,7 +7,7 @@
 import sys
 
 from bloodcell_batch.backends.contract import Backend, BackendOptions
-from bloodcell_batch.model_file import ModelFile
+from bloodcell_batch.model.file import ModelFile
 
 # OpenVINO (and NNCF) report each use to a statistics service on the internet without asking, as long as this package
 # can be imported. What runs in a laboratory stays there.

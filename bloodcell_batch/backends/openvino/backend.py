@@ -12,10 +12,10 @@ from bloodcell_batch.backends.contract import BackendOptions, Outputs, padded
 from bloodcell_batch.backends.openvino.compiled import compiled
 from bloodcell_batch.backends.openvino.int8 import load_int8, require_canary
 from bloodcell_batch.backends.openvino.networks import Network, converted
-from bloodcell_batch.config import Precision
-from bloodcell_batch.cpus import available_cpus
+from bloodcell_batch.config.config import Precision
 from bloodcell_batch.errors import BackendError
-from bloodcell_batch.model_file import ModelFile
+from bloodcell_batch.model.file import ModelFile
+from bloodcell_batch.parallel.cpus import available_cpus
 
 _BATCH = 16  # fixed at compilation; measured fastest on two cores, and small batches keep every core busy
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from bloodcell_batch.publishing import written_whole
+from bloodcell_batch.files.publishing import written_whole
 
 _log = logging.getLogger(__name__)
 _DIGEST_BYTES = 32

@@ -11,7 +11,7 @@ import numpy as np
 import openvino
 
 from bloodcell_batch.backends.openvino.cache import recall, store
-from bloodcell_batch.model_file import ModelFile
+from bloodcell_batch.model.file import ModelFile
 
 _EXAMPLES = 16
 _LENGTH = struct.Struct("<Q")
@@ -72,7 +72,7 @@ def converted(model: ModelFile) -> Network:
 def _convert_from_pytorch(model: ModelFile) -> openvino.Model:
     import torch  # noqa: PLC0415 - only the first run of a model needs it
 
-    from bloodcell_batch.network import load_inference_module  # noqa: PLC0415 - imports torch
+    from bloodcell_batch.model.network import load_inference_module  # noqa: PLC0415 - imports torch
 
     side = model.header.preprocessing.input_size
     example = torch.zeros((_EXAMPLES, side, side, 3), dtype=torch.uint8)

@@ -10,7 +10,7 @@ from pathlib import Path
 import platformdirs
 
 from bloodcell_batch.backends.contract import Backend, BackendOptions
-from bloodcell_batch.model_file import ModelFile
+from bloodcell_batch.model.file import ModelFile
 
 INSTALL = "pip install 'bloodcell-batch[tensorrt]'"
 

@@ -14,7 +14,7 @@ from bloodcell_batch.backends.tensorrt.probe import probe
 from bloodcell_batch.backends.tensorrt.runtime import Plan
 from bloodcell_batch.backends.tensorrt.sidecar import Sidecar, read_sidecar, this_machine
 from bloodcell_batch.errors import BackendError
-from bloodcell_batch.model_file import ModelFile
+from bloodcell_batch.model.file import ModelFile
 
 _REBUILD = "Make the plan anew on this machine with bloodcell-batch export-trt, or leave --backend out."
 

@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bloodcell_batch.backends.driver import driver_cuda_version
+from bloodcell_batch.backends.cuda_driver import driver_cuda_version
 from bloodcell_batch.errors import BackendError
-from bloodcell_batch.model_file import ModelFile
-from bloodcell_batch.preprocessing import Preprocessing
+from bloodcell_batch.images.preprocessing import Preprocessing
+from bloodcell_batch.model.file import ModelFile
 
 
 class _Frozen(BaseModel):

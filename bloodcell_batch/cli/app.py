@@ -1,0 +1,85 @@
+"""The `bloodcell-batch` program."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from bloodcell_batch import __version__
+from bloodcell_batch.cli.commands.benchmark import benchmark
+from bloodcell_batch.cli.commands.classify import classify
+from bloodcell_batch.cli.commands.compare import compare
+from bloodcell_batch.cli.commands.concordance import concordance
+from bloodcell_batch.cli.commands.differential import differential
+from bloodcell_batch.cli.commands.doctor import doctor
+from bloodcell_batch.cli.commands.evaluate import evaluate
+from bloodcell_batch.cli.commands.export import export_onnx, export_openvino, export_trt
+from bloodcell_batch.cli.commands.export_fhir import export_fhir
+from bloodcell_batch.cli.commands.merge import merge
+from bloodcell_batch.cli.commands.model_card import model_card
+from bloodcell_batch.cli.commands.pseudonymize import pseudonymize
+from bloodcell_batch.cli.commands.report import report
+from bloodcell_batch.cli.commands.review import review
+from bloodcell_batch.cli.commands.train import train
+from bloodcell_batch.cli.commands.tune import tune
+from bloodcell_batch.cli.commands.verify import verify
+
+app = typer.Typer(
+    name="bloodcell-batch",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def program(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=lambda on: _print_version(on=on), is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Preclassify folders of peripheral-blood-smear cell images and count differentials, one folder per slide.
+
+    For Research Use Only. Not for use in diagnostic procedures.
+    """
+
+
+def _print_version(*, on: bool) -> None:
+    if on:
+        typer.echo(f"bloodcell-batch {__version__}")
+        raise typer.Exit
+
+
+app.command()(classify)
+app.command()(merge)
+app.command()(differential)
+app.command()(report)
+app.add_typer(review, name="review")
+app.command()(concordance)
+app.command("export-fhir")(export_fhir)
+app.command()(pseudonymize)
+app.command()(verify)
+app.command()(train)
+app.command()(evaluate)
+app.command()(compare)
+app.command()(tune)
+app.command("export-trt")(export_trt)
+app.command("export-onnx")(export_onnx)
+app.command("export-openvino")(export_openvino)
+app.command("model-card")(model_card)
+app.command()(doctor)
+app.command()(benchmark)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # Arrow's own allocator keeps what Parquet's writer has freed: some 50 MB in a run on 100,000 images.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    app()
+
+
+if __name__ == "__main__":
+    main()

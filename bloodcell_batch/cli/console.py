@@ -1,0 +1,299 @@
+"""Everything that is shown to a person: live progress on a terminal, plain lines or JSON lines elsewhere.
+
+The only file that imports rich. Talk goes to stderr, data to stdout.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from bloodcell_batch.cell_classes import CELL_CLASSES, RESEARCH_USE_ONLY, Role
+from bloodcell_batch.errors import BloodcellBatchError
+from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.records import RunCounts, SlideDifferential, Status
+from bloodcell_batch.results.tables import printable
+
+PLAIN_INTERVAL_S = 10.0
+_MAX_SLIDES_SHOWN = 40
+_FEW_LEUKOCYTES = 100
+_WIDE = 110  # columns that the bar and all counts need
+
+
+def make_observer(*, quiet: bool, log_format: str, progress: str = "auto") -> Observer:
+    """The observer for this process: JSON lines, live progress on a terminal, plain lines otherwise.
+
+    `progress` "rich", "plain" or "none" takes the place of asking whether there is a terminal.
+    """
+    if log_format == "json":
+        return JsonObserver(quiet=quiet)
+    if quiet:
+        return QuietObserver()
+    if progress == "none":
+        return PlainObserver(lines=False)
+    if progress == "rich" or (progress == "auto" and sys.stderr.isatty()):
+        return LiveObserver(Console(stderr=True, force_terminal=True if progress == "rich" else None))
+    return PlainObserver()
+
+
+def report_error(error: BloodcellBatchError, log_format: str) -> None:
+    """One error on stderr: what and where, then what to do."""
+    if log_format == "json":
+        _json_line("error", error.message, {"hint": error.hint, "exit_code": int(error.exit_code)})
+        return
+    sys.stderr.write(f"error: {one_line(error.message)}\n")
+    if error.hint:
+        sys.stderr.write(f"       {one_line(error.hint)}\n")
+
+
+def write_text(text: str) -> None:
+    """Data for the user: to stdout, as it is."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+class QuietObserver(NullObserver):
+    """Warnings only."""
+
+    def warn(self, text: str, **fields: object) -> None:
+        """See `Observer.warn`."""
+        sys.stderr.write(f"warning: {one_line(text)}\n")
+
+
+class PlainObserver(QuietObserver):
+    """A line at the start, one every `PLAIN_INTERVAL_S` seconds (neither without `lines`), and a summary: for logs and
+    schedulers."""
+
+    def __init__(self, *, lines: bool = True) -> None:
+        self._lines = lines
+        self._task, self._total, self._done = "", 0, 0
+        self._counts: RunCounts | None = None
+        self._began = self._last = time.monotonic()
+
+    def note(self, text: str, **fields: object) -> None:
+        """See `Observer.note`."""
+        sys.stderr.write(f"{one_line(text)}\n")
+
+    def started(self, task: str, total: int) -> None:
+        """See `Observer.started`."""
+        self._task, self._total, self._done, self._counts = task, total, 0, None
+        self._began = self._last = time.monotonic()
+        if self._lines:
+            self.note(f"{task}: {total:,} to do")
+
+    def advanced(self, done: int, counts: RunCounts | None = None) -> None:
+        """See `Observer.advanced`."""
+        self._done, self._counts = done, counts
+        if self._lines and time.monotonic() - self._last >= PLAIN_INTERVAL_S:
+            self._last = time.monotonic()
+            self.note(self._line())
+
+    def finished(self) -> None:
+        """See `Observer.finished`."""
+        self.note(self._line())
+
+    def slides(self, slides: Sequence[SlideDifferential]) -> None:
+        """See `Observer.slides`."""
+        for slide in slides[:_MAX_SLIDES_SHOWN]:
+            shares = ", ".join(
+                f"{name} {share.percent:.1f}%" for name, share in slide.shares.items() if share.percent is not None
+            )
+            text = f"slide {slide.slide_id}: {slide.wbc_counted} leukocytes ({slide.adequacy})"
+            self.note(f"{text}; {shares}" if shares else text)
+            for alert in slide.alerts:
+                self.warn(f"slide {slide.slide_id}: {alert}")
+        if len(slides) > _MAX_SLIDES_SHOWN:
+            self.note(f"and {len(slides) - _MAX_SLIDES_SHOWN} more slides in the slide table")
+
+    def _line(self) -> str:
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        rate = self._done / seconds
+        left = f", {(self._total - self._done) / rate:.0f} s left" if 0 < self._done < self._total else ""
+        line = f"{self._task}: {self._done:,}/{self._total:,}, {rate:,.0f}/s{left}"
+        return f"{line}; {describe_counts(self._counts)}" if self._counts else line
+
+
+class JsonObserver(NullObserver):
+    """One JSON object a line, each with `time`, `event` and `text`."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._task, self._total = "", 0
+        self._last = 0.0
+        self._state: dict[str, object] = {}
+
+    def note(self, text: str, **fields: object) -> None:
+        """See `Observer.note`."""
+        if not self._quiet:
+            _json_line("note", text, fields)
+
+    def warn(self, text: str, **fields: object) -> None:
+        """See `Observer.warn`."""
+        _json_line("warning", text, fields)
+
+    def started(self, task: str, total: int) -> None:
+        """See `Observer.started`."""
+        self._task, self._total, self._last = task, total, time.monotonic()
+        self._state = {"done": 0}
+        self.note(task, total=total)
+
+    def advanced(self, done: int, counts: RunCounts | None = None) -> None:
+        """See `Observer.advanced`."""
+        statuses = {status.value: counts.by_status[status] for status in Status} if counts else {}
+        self._state = {"done": done, **statuses}
+        if time.monotonic() - self._last >= PLAIN_INTERVAL_S:
+            self._last = time.monotonic()
+            self.note(self._task, total=self._total, **self._state)
+
+    def finished(self) -> None:
+        """See `Observer.finished`."""
+        self.note(f"{self._task}: finished", total=self._total, **self._state)
+
+    def slides(self, slides: Sequence[SlideDifferential]) -> None:
+        """See `Observer.slides`."""
+        for slide in slides:
+            percents = {f"{name}_percent": share.percent for name, share in slide.shares.items()}
+            self.note("slide", slide_id=slide.slide_id, wbc_counted=slide.wbc_counted, **percents)
+            for alert in slide.alerts:
+                self.warn(alert, slide_id=slide.slide_id)
+
+
+class LiveObserver(NullObserver):
+    """A live bar with rate, time left and outcomes so far, then a table of slides."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._last = self._began = 0.0
+        self._latest: tuple[int, RunCounts | None] = (0, None)
+
+    def note(self, text: str, **fields: object) -> None:
+        """See `Observer.note`."""
+        self._console.print(escape(one_line(text)), style="dim", highlight=False)
+
+    def warn(self, text: str, **fields: object) -> None:
+        """See `Observer.warn`."""
+        self._console.print(f"[yellow]warning:[/] {escape(one_line(text))}", highlight=False)
+
+    def started(self, task: str, total: int) -> None:
+        """See `Observer.started`."""
+        bar = [BarColumn()] if self._console.width >= _WIDE else []
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            *bar,
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[outcomes]}"),
+            console=self._console,
+            transient=False,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task(task, total=total, rate="", outcomes="")
+        self._began, self._last = time.monotonic(), 0.0
+
+    def advanced(self, done: int, counts: RunCounts | None = None) -> None:
+        """See `Observer.advanced`."""
+        self._latest = (done, counts)
+        # Ten updates a second are all that a person sees; more would only cost time.
+        if time.monotonic() - self._last >= 0.1:
+            self._update(done, counts)
+
+    def finished(self) -> None:
+        """See `Observer.finished`."""
+        if self._progress is not None:
+            self._update(*self._latest)
+            self._progress.stop()
+        self._progress = None
+
+    def slides(self, slides: Sequence[SlideDifferential]) -> None:
+        """See `Observer.slides`."""
+        self._console.print(slide_table(slides[:_MAX_SLIDES_SHOWN]))
+        if len(slides) > _MAX_SLIDES_SHOWN:
+            self.note(f"and {len(slides) - _MAX_SLIDES_SHOWN} more slides in the slide table")
+        for slide in slides:
+            for alert in slide.alerts:
+                self.warn(f"slide {slide.slide_id}: {alert}")
+        self._console.print(f"Preclassification. {RESEARCH_USE_ONLY}", style="dim italic")
+
+    def _update(self, done: int, counts: RunCounts | None) -> None:
+        if self._progress is None or self._task is None:
+            return
+        self._last = time.monotonic()
+        rate = done / max(self._last - self._began, 1e-9)
+        outcomes = ""
+        if counts and self._console.width >= _WIDE:
+            outcomes = describe_counts(counts)
+        elif counts:
+            outcomes = (
+                f"{counts.by_status[Status.UNCLASSIFIED]:,} unclassified, {counts.by_status[Status.FAILED]:,} failed"
+            )
+        self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}/s", outcomes=outcomes)
+
+
+def describe_counts(counts: RunCounts) -> str:
+    """Outcome counts in one line."""
+    parts = [
+        f"{counts.by_status[Status.CLASSIFIED]:,} classified",
+        f"{counts.by_status[Status.UNCLASSIFIED]:,} unclassified",
+        f"{counts.duplicates:,} duplicates",
+        f"{counts.by_status[Status.FAILED]:,} failed",
+    ]
+    return ", ".join(parts)
+
+
+def slide_table(slides: Sequence[SlideDifferential]) -> Table:
+    """One line per slide: leukocytes counted, percentages, nucleated red cells, platelet images, what was left out."""
+    table = Table(
+        title="Differential count (% of leukocytes)",
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("slide", overflow="fold", min_width=10)
+    leukocytes = [cell for cell in CELL_CLASSES if cell.role is Role.LEUKOCYTE]
+    for title in ("WBC", *(cell.short for cell in leukocytes), "nRBC\n/100", "PLT", "uncl", "dupl", "fail"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for slide in slides:
+        percents = [slide.shares[cell.name].percent for cell in leukocytes]
+        nrbc = "-" if slide.nrbc_per_100_wbc is None else f"{slide.nrbc_per_100_wbc:.1f}"
+        # Fewer than 100 leukocytes are too few for percentages, so they stand out.
+        few = slide.wbc_counted < _FEW_LEUKOCYTES
+        table.add_row(
+            escape(one_line(slide.slide_id)),
+            f"[yellow]{slide.wbc_counted}[/]" if few else str(slide.wbc_counted),
+            *("-" if percent is None else f"{percent:.1f}" for percent in percents),
+            nrbc,
+            str(slide.platelet_images),
+            str(slide.unclassified),
+            str(slide.duplicates),
+            f"[red]{slide.failed}[/]" if slide.failed else "0",
+        )
+    return table
+
+
+def one_line(text: str) -> str:
+    """Text that can't move the cursor, change colours or forge a line: names of files may hold any character."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in printable(text))
+
+
+def _json_line(event: str, text: str, fields: dict[str, object]) -> None:
+    line = {"time": datetime.now(UTC).isoformat(), "event": event, "text": printable(text), **fields}
+    sys.stderr.write(json.dumps(line, default=str) + "\n")

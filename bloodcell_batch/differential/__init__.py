@@ -1,0 +1,1 @@
+"""Clinical arithmetic of counts."""

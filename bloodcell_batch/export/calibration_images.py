@@ -1,0 +1,118 @@
+"""Real images for int8: some to calibrate with, others to compare on, which the model was never trained on."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.config.export import ExportOpenVinoConfig
+from bloodcell_batch.errors import InputError
+from bloodcell_batch.export.parity_images import evenly
+from bloodcell_batch.images.preprocessing import DecodeLimits
+from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile
+from bloodcell_batch.parallel.cpus import available_cpus
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.records import DecodedImage, ImageFile
+from bloodcell_batch.stages.decode import decode_ahead, make_decoder
+from bloodcell_batch.stages.scan import scan
+from bloodcell_batch.training.data.labelled import short_digest
+from bloodcell_batch.training.data.sources import open_source
+
+LEAST_COMPARED = 500
+"""Fewer images can't show a loss of a tenth of a percent."""
+_WINDOW = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Images with their class as an index into `CLASS_NAMES`, or None where the folder does not tell."""
+
+    images: tuple[DecodedImage, ...]
+    labels: NDArray[np.int64] | None
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Network inputs (N, S, S, 3)."""
+        return np.stack([image.pixels for image in self.images])
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    file: ImageFile
+    label: int | None
+
+
+def load_cells(model: ModelFile, folder: Path, config: ExportOpenVinoConfig, observer: Observer) -> tuple[Cells, Cells]:
+    """Images to calibrate with and images to compare on, chosen in the same way on every run.
+
+    Calibration takes images that the model was trained on where the folder has enough of them, else others. Copies of
+    one file are used once.
+
+    Raises:
+        InputError: too few images that the model was not trained on.
+    """
+    root, files = _list(folder, observer)
+    trained, fresh = _by_training(model, root, files)
+    if len(trained) >= config.calibration_images:
+        calibration = evenly(trained, config.calibration_images)
+    else:
+        calibration = evenly(fresh, config.calibration_images)
+        used = {entry.file.path for entry in calibration}
+        fresh = [entry for entry in fresh if entry.file.path not in used]
+    compared = _decoded(model, root, evenly(fresh, config.max_images), observer)
+    if len(compared.images) < LEAST_COMPARED:
+        text = f"{len(compared.images):,} images under {folder} can be compared; int8 needs {LEAST_COMPARED}"
+        hint = f"Besides {config.calibration_images} for calibration, only images that the model was not trained on "
+        raise InputError(f"Only {text}.", hint=hint + "count; --max-images limits them, too.")
+    return _decoded(model, root, calibration, observer), compared
+
+
+def _list(folder: Path, observer: Observer) -> tuple[str, list[_File]]:
+    """The images of a folder, with labels if it has folders named after classes; then only these."""
+    found = scan(folder)
+    if not any((folder / name).is_dir() for name in CLASS_NAMES):
+        observer.note(f"{folder} has no folders named after classes: int8 is compared with float32, not with the truth")
+        return found.root, [_File(file, None) for file in found.files]
+    return found.root, [_File(entry.file, entry.label) for entry in open_source(folder, {}, observer).entries]
+
+
+def _by_training(model: ModelFile, root: str, files: Sequence[_File]) -> tuple[list[_File], list[_File]]:
+    """The images that the model was trained on, and the others; the first of equal files, no unreadable ones."""
+    seen = {int(digest) for digest in model.load_tensors(SEEN_PREFIX).get("train", ())}
+    unique = dict(_with_digests(root, files))
+    trained = [entry for digest, entry in unique.items() if digest in seen]
+    return trained, [entry for digest, entry in unique.items() if digest not in seen]
+
+
+def _with_digests(root: str, files: Sequence[_File]) -> Iterator[tuple[int, _File]]:
+    known = set()
+    for entry in files:
+        try:
+            digest = short_digest(hashlib.sha256(Path(root, entry.file.path).read_bytes()).hexdigest())
+        except OSError:
+            continue  # the decoder would reject it as well
+        if digest not in known:
+            known.add(digest)
+            yield digest, entry
+
+
+def _decoded(model: ModelFile, root: str, files: Sequence[_File], observer: Observer) -> Cells:
+    decoder = make_decoder(root, model.header.preprocessing, DecodeLimits())
+    kept: list[DecodedImage] = []
+    labels: list[int | None] = []
+    observer.started("reading images", len(files))
+    decoded = decode_ahead([entry.file for entry in files], decoder, available_cpus(), _WINDOW)
+    for done, (entry, outcome) in enumerate(zip(files, decoded, strict=True), start=1):
+        if isinstance(outcome, DecodedImage):
+            kept.append(outcome)
+            labels.append(entry.label)
+        else:
+            observer.warn(f"left out {outcome.file.path}: {outcome.reason} ({outcome.detail})")
+        observer.advanced(done)
+    observer.finished()
+    known = [label for label in labels if label is not None]
+    return Cells(tuple(kept), np.array(known, dtype=np.int64) if len(known) == len(kept) else None)

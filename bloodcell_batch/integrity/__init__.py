@@ -1,0 +1,1 @@
+"""Digests of files and results, and the audit log that chains them."""

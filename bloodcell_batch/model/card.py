@@ -1,0 +1,73 @@
+"""The model card: what a model file says of itself, as Markdown."""
+
+from bloodcell_batch.cell_classes import CELL_CLASSES, RESEARCH_USE_ONLY
+from bloodcell_batch.model.file import ModelFile
+
+_FIGURES = """\
+The test images were used for nothing else. The figures are PyTorch's in float32; `bloodcell-batch evaluate DATA` prints
+those of the backend in use, which differ by a few images where it computes in bfloat16."""
+
+_LIMITS = """\
+- Single-cell images with the cell near the centre; a whole field of view is not a cell.
+- Eight classes. Blasts, atypical lymphocytes, plasma cells and smudge cells are none of them: the outlier score flags
+  a part of such cells, not all. Band and segmented neutrophils are one class, as are the stages of immature
+  granulocytes.
+- One laboratory, one scanner and one stain in the training data. Expect lower accuracy on other laboratories' images
+  and check it with `bloodcell-batch evaluate` on your own labelled cells first.
+- The data name neither patients nor slides, so the test images can come from the same patients as the training
+  images: the figures are optimistic.
+- Percentages describe the images in the folder. Whether these are a fair sample of the smear depends on what cropped
+  them."""
+
+
+def model_card(model: ModelFile) -> str:
+    """Render the card. Every figure comes from the model file's header."""
+    header, training = model.header, model.header.training
+    metrics, recipe = header.metrics, training.get("recipe", {})
+    split = training.get("split", {})
+    images = training.get("images", {})
+    rows = [
+        f"| {cell.name} | {cell.role.value} | {images.get(cell.name, '?')} | {_share(figures, 'precision')} "
+        f"| {_share(figures, 'recall')} | {_share(figures, 'f1')} |"
+        for cell in CELL_CLASSES
+        for figures in [metrics.get("per_class", {}).get(cell.name, {})]
+    ]
+    sections = [
+        f"# {header.name}",
+        f"**{RESEARCH_USE_ONLY}** Preclassification of single-cell images from peripheral-blood smears.",
+        (
+            f"- SHA-256: `{model.sha256}`\n- Network: {header.architecture}, "
+            f"{header.preprocessing.input_size}x{header.preprocessing.input_size} RGB\n"
+            f"- Licence: {header.licence}\n- Training data: {header.attribution}"
+        ),
+        "## Training",
+        (
+            f"{split.get('train', '?')} training, {split.get('validation', '?')} validation (choice of the epoch, "
+            f"calibration) and {split.get('test', '?')} test images, stratified, duplicates kept together, seed "
+            f"{recipe.get('seed', '?')}. {recipe.get('epochs', '?')} epochs, best: {training.get('best_epoch', '?')}. "
+            f"Started from {recipe.get('init_weights') or ('timm weights' if recipe.get('pretrained') else 'scratch')}."
+        ),
+        "## Figures on the test images",
+        _FIGURES,
+        (
+            f"| accuracy | balanced accuracy | macro F1 | ECE | left for review | accuracy of the rest |\n"
+            f"|---|---|---|---|---|---|\n| {_share(metrics, 'accuracy')} | {_share(metrics, 'balanced_accuracy')} "
+            f"| {_share(metrics, 'macro_f1')} | {_share(metrics, 'ece')} | {_share(metrics, 'review_share')} "
+            f"| {_share(metrics, 'selective_accuracy')} |"
+        ),
+        "| class | role | images | precision | recall | F1 |\n|---|---|---|---|---|---|\n" + "\n".join(rows),
+        "## Decisions",
+        (
+            f"Temperature {header.temperature:.3f}. A cell is left unclassified when its top probability is below "
+            f"{header.review_threshold:.3f} or its outlier score above {header.outlier.threshold:.2f} "
+            f"({header.outlier.description})."
+        ),
+        "## Limits",
+        _LIMITS,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _share(figures: dict[str, float], key: str) -> str:
+    value = figures.get(key)
+    return "?" if value is None or value != value else f"{value:.2%}"  # noqa: PLR0124 - NaN is its own opposite

@@ -1,0 +1,1 @@
+"""Threads, processors and blocks of work."""

@@ -1,0 +1,1 @@
+"""Results against another method's counts."""

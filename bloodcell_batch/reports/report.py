@@ -1,0 +1,119 @@
+"""`report`: one HTML file about a run, for reading on a screen and on paper."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.config.results import ReportConfig
+from bloodcell_batch.differential.error_adjustment import LABEL
+from bloodcell_batch.files.publishing import check_new, publish, text_writer
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.records import SlideDifferential, Status
+from bloodcell_batch.reports.chart import Chart, chart_of
+from bloodcell_batch.reports.differential import load_additions
+from bloodcell_batch.reports.slide_table import Additions, range_position
+from bloodcell_batch.reports.templates import provenance, render
+from bloodcell_batch.reports.thumbnails import images_folder, make_thumbnails, uris, warn_of_gaps
+from bloodcell_batch.results.finished import ResultRow, load_results
+from bloodcell_batch.results.pseudonyms import load_pseudonyms
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Cells of one class, least certain first, as far as they are shown."""
+
+    label: str
+    shown: tuple[ResultRow, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlidePage:
+    """Everything that the report shows of one slide."""
+
+    number: int
+    slide: SlideDifferential
+    chart: Chart | None
+    positions: dict[str, str]
+    queue: tuple[ResultRow, ...]
+    queued: int
+    galleries: tuple[Gallery, ...]
+    duplicates: tuple[tuple[ResultRow, ResultRow | None], ...]
+    failed: tuple[ResultRow, ...]
+    verified: int
+    reached: bool | None
+
+    def rows(self) -> list[ResultRow]:
+        """All rows that need a thumbnail."""
+        pairs = [row for pair in self.duplicates for row in pair if row]
+        return [*self.queue, *(row for gallery in self.galleries for row in gallery.shown), *pairs]
+
+
+def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Observer) -> int:
+    """Write the report of the results in `table` to `out`.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        BloodcellBatchError: nothing was written; the text says what to do.
+    """
+    check_new(out, overwrite=config.overwrite)
+    names = load_pseudonyms(config.pseudonymize, out)
+    results = load_results(table).pseudonymised(names)
+    additions = load_additions(results, config.min_wbc, config.reference_ranges, config.model, adjust=config.adjust)
+    pages = [
+        slide_page(number, slide, results.by_slide[slide.slide_id], additions, config)
+        for number, slide in enumerate(results.slides, start=1)
+    ]
+    folder = images_folder(results, config.images, observer)
+    thumbnails = make_thumbnails((row for page in pages for row in page.rows()), folder, config.thumbnail)
+    if folder is not None:
+        warn_of_gaps(thumbnails, observer)
+    page = render(
+        "report.html.j2",
+        pages=pages,
+        facts=provenance(results),
+        counts=results.record.get("counts", {}),
+        model=results.record.get("model", {}),
+        additions=additions,
+        adjusted_label=LABEL,
+        thumbnails=uris(thumbnails),
+        side=config.thumbnail,
+        pseudonymised=names is not None,
+    )
+    publish({out: text_writer(page)})
+    return out.stat().st_size
+
+
+def slide_page(
+    number: int, slide: SlideDifferential, rows: list[ResultRow], additions: Additions, config: ReportConfig
+) -> SlidePage:
+    """Choose and sort what is shown of a slide."""
+    by_path = {row.path: row for row in rows}
+    queue = sorted((row for row in rows if row.review and not row.verified_label), key=_certainty)
+    galleries = []
+    for name in CLASS_NAMES:
+        cells = sorted((row for row in rows if row.final_label == name), key=_certainty)
+        if cells:
+            galleries.append(Gallery(name, tuple(cells[: config.gallery]), len(cells)))
+    duplicates = [row for row in rows if row.duplicate_of]
+    ranges = additions.ranges
+    positions = {name: range_position(slide, name, ranges) for name in ranges.ranges} if ranges else {}
+    return SlidePage(
+        number=number,
+        slide=slide,
+        chart=chart_of(slide, additions),
+        positions={name: found.value for name, found in positions.items() if found},
+        queue=tuple(queue[: config.queue]),
+        queued=len(queue),
+        galleries=tuple(galleries),
+        duplicates=tuple((row, by_path.get(row.duplicate_of)) for row in duplicates),
+        failed=tuple(row for row in rows if row.status is Status.FAILED),
+        verified=sum(bool(row.verified_label) for row in rows),
+        reached=None if additions.min_wbc is None else slide.wbc_counted >= additions.min_wbc,
+    )
+
+
+def _certainty(row: ResultRow) -> tuple[float, str]:
+    return (row.confidence if row.confidence is not None else -1.0, row.path)

@@ -1,0 +1,1 @@
+"""A person verifies cells, and what they say is counted."""

@@ -1,0 +1,142 @@
+"""`review export`: the cells that a person should look at, as a page, a workbook or a CSV file to fill in."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from bloodcell_batch.cell_classes import CLASS_NAMES, VERIFIED_LABELS
+from bloodcell_batch.config.results import ReviewExportConfig, ReviewScope
+from bloodcell_batch.errors import InputError, UsageError
+from bloodcell_batch.files.publishing import check_new, publish, text_writer
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.records import Status
+from bloodcell_batch.reports.review.workbook import write_review_workbook
+from bloodcell_batch.reports.templates import render
+from bloodcell_batch.reports.thumbnails import (
+    NoThumbnail,
+    Thumbnail,
+    images_folder,
+    make_thumbnails,
+    uris,
+    warn_of_gaps,
+)
+from bloodcell_batch.results.finished import ResultRow, Results, load_results
+from bloodcell_batch.results.formats import EXCEL_MARK, neutralised
+from bloodcell_batch.results.pseudonyms import load_pseudonyms
+
+COLUMNS = (
+    *("results_id", "cells", "path", "slide_id", "preclassification", "suggestion", "confidence", "review_reason"),
+    *("sha256", "verified_label", "verified_by"),
+)
+UNCLASSIFIED = "unclassified"
+SHEET = "Review"
+_KEYS = {label: str((number + 1) % 10) for number, label in enumerate(VERIFIED_LABELS)}
+
+Records = Sequence[Mapping[str, str]]
+Pictures = Mapping[str, Thumbnail | NoThumbnail]
+
+
+def export_review(table: Path, out: Path, config: ReviewExportConfig, observer: Observer) -> int:
+    """Write the review file of the results in `table` to `out` and return the number of cells in it.
+
+    Raises:
+        BloodcellBatchError: nothing was written; the text says what to do.
+    """
+    write = REVIEW_FORMATS.get(out.suffix.lower())
+    if write is None:
+        hint = f"Use {' or '.join(f'NAME{suffix}' for suffix in REVIEW_FORMATS)}."
+        raise UsageError(f"--out {out} is no review format.", hint=hint)
+    check_new(out, overwrite=config.overwrite)
+    results = load_results(table).pseudonymised(load_pseudonyms(config.pseudonymize, out))
+    rows = sorted(
+        cells_for_review(results, config.cells), key=lambda row: (row.slide_id, row.confidence or 0, row.path)
+    )
+    if not rows:
+        raise InputError(f"{table} has no cells for review.", hint="--cells all exports every cell.")
+    pictures: Pictures = {}
+    if out.suffix.lower() != ".csv":
+        folder = images_folder(results, config.images, observer)
+        kind = "png" if out.suffix.lower() == ".xlsx" else "webp"
+        pictures = make_thumbnails(rows, folder, config.thumbnail, kind)
+        if folder is not None:
+            warn_of_gaps(dict(pictures), observer)
+    records = [_record(row, results.results_id, config.cells) for row in rows]
+    found = {
+        record["path"]: pictures.get(row.file, NoThumbnail.MISSING) for record, row in zip(records, rows, strict=True)
+    }
+    write(out, records, found, results)
+    return len(rows)
+
+
+def cells_for_review(results: Results, scope: ReviewScope) -> list[ResultRow]:
+    """The cells of a scope, by what the program said, whatever was verified since."""
+    chosen: dict[ReviewScope, Callable[[ResultRow], bool]] = {
+        "flagged": lambda row: row.review,
+        "unclassified": lambda row: row.status is Status.UNCLASSIFIED,
+        "all": lambda row: row.is_cell,
+    }
+    return [row for row in results.rows if row.is_cell and chosen[scope](row)]
+
+
+def _record(row: ResultRow, results_id: str, scope: ReviewScope) -> dict[str, str]:
+    return {
+        "results_id": results_id,
+        "cells": scope,
+        "path": row.path,
+        "slide_id": row.slide_id,
+        "preclassification": row.label or UNCLASSIFIED,
+        "suggestion": row.top_class,
+        "confidence": "" if row.confidence is None else f"{row.confidence:.3f}",
+        "review_reason": row.review_reason,
+        "sha256": row.digest,
+        "verified_label": row.verified_label,
+        "verified_by": row.verified_by,
+    }
+
+
+def _write_csv(out: Path, records: Records, _pictures: Pictures, _results: Results) -> None:
+    stream = io.StringIO(newline="")
+    stream.write(EXCEL_MARK)
+    writer = csv.writer(stream)  # ends lines with CR and LF, so that it quotes a name with either of them
+    writer.writerow(COLUMNS)
+    writer.writerows([neutralised(record[name]) for name in COLUMNS] for record in records)
+    publish({out: text_writer(stream.getvalue())})
+
+
+def _write_workbook(out: Path, records: Records, pictures: Pictures, _results: Results) -> None:
+    images = {path: found for path, found in pictures.items() if isinstance(found, Thumbnail)}
+    publish({out: lambda fresh: write_review_workbook(fresh, SHEET, COLUMNS, records, images, VERIFIED_LABELS)})
+
+
+def _write_page(out: Path, records: Records, pictures: Pictures, results: Results) -> None:
+    images = uris(dict(pictures))
+    cells = [
+        {
+            **record,
+            "image": images.get(record["path"], ""),
+            # What goes into the CSV file as it is; the page adds what the person says.
+            "csv": [neutralised(record[name]) for name in COLUMNS[:-2]],
+        }
+        for record in records
+    ]
+    page = render(
+        "review.html.j2",
+        data={
+            "cells": cells,
+            "columns": COLUMNS,
+            "labels": [{"name": name, "key": _KEYS[name], "counted": name in CLASS_NAMES} for name in VERIFIED_LABELS],
+            "mark": EXCEL_MARK,
+            "unclassified": UNCLASSIFIED,
+        },
+        results_id=results.results_id,
+        model=results.record.get("model", {}),
+    )
+    publish({out: text_writer(page)})
+
+
+REVIEW_FORMATS: dict[str, Callable[[Path, Records, Pictures, Results], None]] = {
+    ".html": _write_page,
+    ".xlsx": _write_workbook,
+    ".csv": _write_csv,
+}

@@ -1,0 +1,51 @@
+"""HTML pages from the templates in `assets/`: one file each, with style, script and pictures inside."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+
+from bloodcell_batch import __version__
+from bloodcell_batch.cell_classes import CELL_CLASSES, RESEARCH_USE_ONLY
+from bloodcell_batch.results.finished import Results
+
+TITLES = {cell.name: cell.title for cell in CELL_CLASSES}
+SHORT = {cell.name: cell.short for cell in CELL_CLASSES}
+
+
+def render(template: str, **values: object) -> str:
+    """Fill a template; every text is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bloodcell_batch", "assets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = lambda value, digits=1: "-" if value is None else f"{value:.{digits}f}"
+    return environment.get_template(template).render(
+        notice=RESEARCH_USE_ONLY, version=__version__, titles=TITLES, short=SHORT, **values
+    )
+
+
+def provenance(results: Results) -> list[tuple[str, str]]:
+    """What made the numbers, for people; no path of the machine it ran on."""
+    record = results.record
+    model, backend = record.get("model", {}), record.get("backend", {})
+    counts, limits = record.get("counts", {}), record.get("thresholds", {})
+    facts: list[tuple[str, Any]] = [
+        ("Results", results.results_id),
+        ("Classified", f"{record.get('started', '?')} to {record.get('finished', '?')}"),
+        ("Page written", datetime.now(UTC).isoformat(timespec="seconds")),
+        ("Program", f"bloodcell-batch {record.get('bloodcell_batch', '?')}; this page: {__version__}"),
+        ("Model", f"{model.get('name', '?')} ({model.get('architecture', '?')}), SHA-256 {model.get('sha256', '?')}"),
+        ("Backend", backend.get("description", "?")),
+        ("Files", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())),
+        ("Left for review", ", ".join(f"{name} {value:g}" for name, value in limits.items())),
+        ("Denominator", record.get("denominator", "?")),
+        ("Versions", ", ".join(f"{name} {value}" for name, value in record.get("versions", {}).items())),
+    ]
+    for review in results.reviews:
+        people = ", ".join(review.get("verified_by", []))
+        facts.append(("Review", f"{review.get('imported', '?')}: {review.get('cells', '?')} cells by {people}"))
+    return [(name, str(value)) for name, value in facts]

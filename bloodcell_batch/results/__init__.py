@@ -1,0 +1,1 @@
+"""The files of a run: columns, formats, journal, run record."""

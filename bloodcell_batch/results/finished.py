@@ -1,0 +1,188 @@
+"""The results of a `classify` run, read back for everything that is done with them afterwards."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.errors import InputError
+from bloodcell_batch.integrity.results_id import results_id
+from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
+from bloodcell_batch.results.pseudonyms import Pseudonyms
+from bloodcell_batch.results.recorded_run import count_mismatch, read_record
+from bloodcell_batch.results.table_reading import read_table
+from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
+from bloodcell_batch.stages.tally import duplicate_alerts, slide_differential
+
+_UNCHANGED = "The table was changed, or the two files are of different runs. Use them as they were written."
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One image file of a run. `file` is its path under the scanned folder; `path` is the name to show, which is a
+    pseudonym where one was asked for."""
+
+    file: str
+    path: str
+    slide_id: str
+    status: Status
+    reason: str
+    label: str
+    confidence: float | None
+    review: bool
+    review_reason: str
+    probabilities: tuple[float, ...]
+    duplicate_of: str
+    duplicate_distance: int | None
+    sha256: str
+    digest: str
+    verified_label: str
+    verified_by: str
+
+    @property
+    def is_cell(self) -> bool:
+        """True for what was classified or left unclassified: neither a duplicate nor a failed file."""
+        return self.status in {Status.CLASSIFIED, Status.UNCLASSIFIED}
+
+    @property
+    def final_label(self) -> str:
+        """The class that is counted: a person's where there is one, else the program's; empty for none."""
+        label = self.verified_label or self.label
+        return label if label in CLASS_NAMES else ""
+
+    @property
+    def final_status(self) -> Status:
+        """The status that goes with `final_label`."""
+        if not self.is_cell:
+            return self.status
+        return Status.CLASSIFIED if self.final_label else Status.UNCLASSIFIED
+
+    @property
+    def top_class(self) -> str:
+        """The most probable class, also of a cell that stayed unclassified; empty without probabilities."""
+        return CLASS_NAMES[self.probabilities.index(max(self.probabilities))] if self.probabilities else ""
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run's image table, its run record, and the identity of both.
+
+    `results_id` depends on the rows and the model, not on the format or the name of the file, nor on a review.
+    """
+
+    path: Path
+    images: pa.Table
+    record: dict[str, Any]
+    results_id: str
+    rows: tuple[ResultRow, ...]
+
+    @cached_property
+    def slides(self) -> tuple[SlideDifferential, ...]:
+        """The differentials, counted anew from the rows; verified labels take the place of the program's."""
+        alerts = duplicate_alerts(self._matches())
+        statuses: dict[str, Counter[Status]] = {}
+        labels: dict[str, Counter[str]] = {}
+        for row in self.rows:
+            statuses.setdefault(row.slide_id, Counter())[row.final_status] += 1
+            labels.setdefault(row.slide_id, Counter())[row.final_label] += bool(row.final_label)
+        return tuple(
+            slide_differential(slide, statuses[slide], labels[slide], alerts.get(slide, ()))
+            for slide in sorted(statuses)
+        )
+
+    @cached_property
+    def by_slide(self) -> dict[str, list[ResultRow]]:
+        """Rows of every slide, both in table order."""
+        found: dict[str, list[ResultRow]] = {}
+        for row in self.rows:
+            found.setdefault(row.slide_id, []).append(row)
+        return found
+
+    @property
+    def reviews(self) -> list[dict[str, Any]]:
+        """The reviews that were imported so far, oldest first, as the run record tells them."""
+        return list(self.record.get("reviews", []))
+
+    def pseudonymised(self, names: Pseudonyms | None) -> "Results":
+        """The same results with pseudonyms for slides, paths, hashes and reviewers; unchanged without a key."""
+        if names is None:
+            return self
+        rows = tuple(
+            replace(
+                row,
+                path=names.path(row.slide_id, row.file),
+                slide_id=names.slide(row.slide_id),
+                duplicate_of=names.path(row.slide_id, row.duplicate_of) if row.duplicate_of else "",
+                digest=names.digest(row.sha256) if row.sha256 else "",
+                verified_by=names.person(row.verified_by) if row.verified_by else "",
+            )
+            for row in self.rows
+        )
+        reviews = [
+            review | {"verified_by": [names.person(person) for person in review.get("verified_by", [])]}
+            for review in self.reviews
+        ]
+        return replace(self, rows=rows, record=self.record | {"reviews": reviews})
+
+    def _matches(self) -> list[CrossSlideMatch]:
+        by_file = {row.file: row for row in self.rows}
+        pairs = [
+            (by_file.get(match["paths"][0]), by_file.get(match["paths"][1]), match["distance"])
+            for match in self.record.get("cross_slide_duplicates", [])
+        ]
+        return [CrossSlideMatch(a.path, a.slide_id, b.path, b.slide_id, d) for a, b, d in pairs if a and b]
+
+
+def load_results(path: Path) -> Results:
+    """Read a result table and the run record beside it.
+
+    Raises:
+        InputError: one of them is missing or unreadable, or they are not of the same run.
+    """
+    images = read_table(path, IMAGE_SCHEMA, VERIFIED_FIELDS)
+    record = read_record(path)
+    try:
+        rows = tuple(_rows(images))
+    except ValueError as error:
+        raise InputError(f"{path} is no result table: {error}.", hint="Give it as `classify` wrote it.") from error
+    _check_counts(path, rows, record)
+    identity = results_id(images, str(record.get("model", {}).get("sha256", "")))
+    if record.get("results_id", identity) != identity:
+        raise InputError(f"{path} does not have the rows that its run record was written for.", hint=_UNCHANGED)
+    return Results(path, images, record, identity, rows)
+
+
+def _rows(images: pa.Table) -> Iterator[ResultRow]:
+    for values in images.to_pylist():
+        shares = tuple(values[f"p_{name}"] for name in CLASS_NAMES)
+        text = {name: values.get(name) or "" for name in _TEXTS}
+        yield ResultRow(
+            file=text["path"],
+            status=Status(values["status"]),
+            confidence=values["confidence"],
+            review=bool(values["review"]),
+            probabilities=() if None in shares else shares,
+            duplicate_distance=values["duplicate_distance"],
+            digest=text["sha256"],
+            **text,
+        )
+
+
+_TEXTS = (
+    *("path", "slide_id", "reason", "label", "review_reason", "duplicate_of", "sha256"),
+    *("verified_label", "verified_by"),
+)
+
+
+def _check_counts(path: Path, rows: tuple[ResultRow, ...], record: Mapping[str, Any]) -> None:
+    wrong = count_mismatch(Counter(row.status for row in rows), record.get("counts", {}))
+    if wrong:
+        raise InputError(
+            f"{path} {wrong}.",
+            hint=_UNCHANGED,
+        )

@@ -1,0 +1,136 @@
+"""Output formats: the table here is the only list of them; file names, help and errors read it.
+
+pyarrow is imported where it is used, so that `--help` can read the table without it.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from bloodcell_batch.config.config import CsvDialect
+from bloodcell_batch.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STDOUT = "-"
+EXCEL_MARK = "\ufeff"
+"""First character of an Excel CSV: tells Excel, and us, that the file is UTF-8 with neutralised texts."""
+
+# What a spreadsheet would evaluate, turn into a number or a date, or (the apostrophe itself) not give back.
+_EVALUATED = tuple("=+-@\t\r\n'")
+_CONVERTED = re.compile(
+    r"\s*([\d.,:/%$€\s+-]*\d[\d.,:/%$€\s+-]*(e[+-]?\d+)?\s*(am|pm)?|true|false"
+    r"|(\d+[-/. ]*)?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[-/. ]*\d*([-/. ,]+\d+)?)\s*",
+    re.IGNORECASE,
+)
+
+
+def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Parquet with zstd, one row group a batch."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - see the module's docstring
+
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def write_csv(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Plain UTF-8 CSV with LF line ends, for pipes."""
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        write_csv_text(handle, schema, batches)
+
+
+def write_csv_text(handle: TextIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """CSV to an open text stream: nulls are empty, booleans `true`/`false`, numbers in their shortest form."""
+    _write_csv(handle, schema, batches, str)
+
+
+def write_excel_csv(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """CSV that a spreadsheet opens without changing or running anything: see `write_excel_csv_text`."""
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        write_excel_csv_text(handle, schema, batches)
+
+
+def write_excel_csv_text(handle: TextIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """CSV with a byte-order mark, in which texts that a spreadsheet would change start with an apostrophe."""
+    handle.write(EXCEL_MARK)
+    _write_csv(handle, schema, batches, neutralised)
+
+
+def neutralised(text: str) -> str:
+    """`text` with an apostrophe before it if a spreadsheet would evaluate or convert it (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(_EVALUATED) or _CONVERTED.fullmatch(text) else text
+
+
+def restored(text: str) -> str:
+    """The text that `neutralised` was given."""
+    rest = text[1:]
+    return rest if text.startswith("'") and neutralised(rest) == text else text
+
+
+def _write_csv(
+    handle: TextIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch], guard: Callable[[str], str]
+) -> None:
+    plain = csv.writer(handle, lineterminator="\n")
+    quoting = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow(schema.names)
+    for batch in batches:
+        columns = [
+            [guard(value) if isinstance(value, str) else _text(value) for value in column.to_pylist()]
+            for column in batch.columns
+        ]
+        for row in zip(*columns, strict=True):
+            # The csv module leaves a lone carriage return unquoted, and then refuses to read it back.
+            (quoting if any("\r" in text for text in row) else plain).writerow(row)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def write_xlsx(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """One table as a workbook with one sheet."""
+    from bloodcell_batch.results.workbook import Sheet, write_workbook  # noqa: PLC0415 - see the module's docstring
+
+    write_workbook(path, [Sheet("Table", schema, batches)])
+
+
+OUTPUT_FORMATS: dict[str, Callable[[Path, pa.Schema, Iterable[pa.RecordBatch]], None]] = {
+    ".parquet": write_parquet,
+    ".csv": write_csv,
+    ".xlsx": write_xlsx,
+}
+ONE_FILE = frozenset({".xlsx"})
+"""Formats in which a run's tables and facts are the sheets of one file."""
+
+
+def format_names(stem: str = "NAME") -> str:
+    """The file names that `--out` takes, for help and errors."""
+    *others, last = (f"{stem}{suffix}" for suffix in OUTPUT_FORMATS)
+    return f"{', '.join(others)} or {last}"
+
+
+def output_suffix(out: str, csv_dialect: CsvDialect = "plain") -> str:
+    """The format of an output path: a key of `OUTPUT_FORMATS`, or `STDOUT`.
+
+    Raises:
+        UsageError: the path ends in no known suffix, or a CSV dialect is given for another format.
+    """
+    suffix = STDOUT if out == STDOUT else Path(out).suffix.lower()
+    if suffix != STDOUT and suffix not in OUTPUT_FORMATS:
+        found = f"ends in {suffix!r}" if suffix else "has no suffix"
+        raise UsageError(
+            f"--out {out} {found}, which is no output format.", hint=f"Use {format_names()}, or - for CSV on stdout."
+        )
+    if csv_dialect != "plain" and suffix not in {".csv", STDOUT}:
+        raise UsageError(f"--csv-dialect {csv_dialect} has no meaning for {out}.", hint="Use it with NAME.csv or -.")
+    return suffix

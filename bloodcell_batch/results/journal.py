@@ -1,0 +1,226 @@
+"""The journal of a run: finished rows in Parquet parts beside the output, so that an interrupted run can go on."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+from filelock import FileLock, Timeout
+
+from bloodcell_batch.errors import LockedError, OutputError
+from bloodcell_batch.files.publishing import written_whole
+from bloodcell_batch.records import ImageFile, Outcome, Rejection
+from bloodcell_batch.results.stored_rows import DETAIL, outcomes_of
+from bloodcell_batch.results.tables import IMAGE_COLUMNS, IMAGE_SCHEMA, to_batch
+
+ROWS_PER_PART = 8192
+"""Most rows of a journal part, and rows of a row group of the published table."""
+
+_PART_INTERVAL_S = 2.0
+_KEY = "key.json"
+_PUBLISHING = "publishing"
+_FILE_KEY = "file_key"
+_SCHEMA = pa.schema([*IMAGE_SCHEMA, pa.field(DETAIL, pa.string()), pa.field(_FILE_KEY, pa.binary(8))])
+
+
+@contextmanager
+def open_journal(folder: Path | None, output: str) -> Iterator["Journal"]:
+    """The journal in `folder`, or in a temporary folder if None; locked until the block ends.
+
+    The folder is removed when the run was published or has no rows yet. Otherwise it stays, for the same command to
+    go on with.
+
+    Raises:
+        LockedError: another run is writing the same output, which `output` names.
+        OutputError: the folder can't be made.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as temporary:
+            yield Journal(Path(temporary))
+        return
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        hint = "Wait until it has finished, or choose another --out."
+        raise LockedError(f"Another run is writing {output}.", hint=hint) from error
+    journal = Journal(folder)
+    try:
+        yield journal
+    except BaseException:
+        # What is finished is kept whatever happened, unless the disk is what failed: the earlier parts are there.
+        with suppress(OutputError):
+            journal.flush()
+        raise
+    finally:
+        if not journal.worth_keeping:
+            # Still locked: a run that starts now must not lose the folder that it has just been given.
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def begun_publishing(folder: Path | None) -> bool:
+    """True when an interrupted run had begun to rename its tables: those that are there may be its own."""
+    return folder is not None and (folder / _PUBLISHING).exists()
+
+
+class Journal:
+    """Collects rows in parts, so that memory stays flat, and gives those of an interrupted run back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.resumed = 0
+        self._flushed = 0
+        self._rows: list[Outcome] = []
+        self._written = time.monotonic()
+        self._left_behind = sorted(folder.glob("part-*.parquet"))  # by an interrupted run; unused unless resumed
+        self._parts: list[Path] = []
+        self._published = False
+
+    @property
+    def worth_keeping(self) -> bool:
+        """True when there are rows that are not published yet."""
+        return bool(self._parts or self._left_behind) and not self._published
+
+    def resume(self, key: Mapping[str, str], files: Sequence[ImageFile]) -> str:
+        """Keep the rows of an interrupted run that hold for this one, and drop the others.
+
+        Rows hold when the run had the same `key`, and as long as their files are those of this run, in its order and
+        unchanged.
+
+        Args:
+            key: everything that the numbers depend on, by the name it has for people.
+            files: the files of this run.
+
+        Returns:
+            Why rows were dropped; empty if none were.
+        """
+        stale, self._left_behind = self._left_behind, []
+        why = self._why_other_run(key) if stale else ""
+        for part in [] if why else stale:
+            count, why = _check_part(part, self.resumed, files)
+            if why:
+                break
+            self._parts.append(part)
+            self.resumed = self._flushed = self.resumed + count
+        for part in stale[len(self._parts) :]:
+            part.unlink(missing_ok=True)
+        with writing(self.folder), written_whole(self.folder / _KEY) as partial:
+            partial.write_text(json.dumps(dict(key)), encoding="utf-8")
+        return why
+
+    def outcomes(self, files: Sequence[ImageFile]) -> Iterator[Outcome]:
+        """The rows that `resume` kept, for the `resumed` first of `files`."""
+        start = 0
+        for part in self._parts[:]:
+            for batch in pq.ParquetFile(part).iter_batches(batch_size=ROWS_PER_PART):
+                now = files[start : start + len(batch)]
+                for outcome, file in zip(outcomes_of(batch), now, strict=True):
+                    yield replace(outcome, file=file)
+                start += len(batch)
+
+    def append(self, outcome: Outcome) -> None:
+        """Add the row of one file; it is on the disk when some more have followed, or some seconds have passed."""
+        self._rows.append(outcome)
+        if len(self._rows) == ROWS_PER_PART or time.monotonic() - self._written > _PART_INTERVAL_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put all rows on the disk.
+
+        Raises:
+            OutputError: they can't be written. The parts before are whole.
+        """
+        self._written = time.monotonic()
+        if not self._rows:
+            return
+        part = self.folder / f"part-{self._flushed:09d}.parquet"
+        with writing(part), written_whole(part) as partial:
+            pq.write_table(_table_of(self._rows), partial, write_page_checksum=True)
+        if part not in self._parts:  # it is when an interruption came right here
+            self._parts.append(part)
+        self._flushed += len(self._rows)
+        self._rows.clear()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows with the columns of the image table, `ROWS_PER_PART` at a time however they were flushed."""
+        waiting: list[pa.RecordBatch] = []
+        rows = 0
+        for part in self._parts:
+            for batch in pq.ParquetFile(part).iter_batches(columns=IMAGE_SCHEMA.names):
+                waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=IMAGE_SCHEMA))
+                rows += len(batch)
+                while rows >= ROWS_PER_PART:
+                    joined = pa.concat_batches(waiting)
+                    yield joined.slice(0, ROWS_PER_PART)
+                    waiting, rows = [joined.slice(ROWS_PER_PART)], rows - ROWS_PER_PART
+        if rows:
+            yield pa.concat_batches(waiting)
+
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Mark that the body renames the tables: if it ends half-way, the next run may replace what is there."""
+        with written_whole(self.folder / _PUBLISHING) as partial:
+            partial.touch()
+        yield
+        self._published = True
+
+    def _why_other_run(self, key: Mapping[str, str]) -> str:
+        try:
+            earlier = json.loads((self.folder / _KEY).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return "its key is missing or damaged"
+        changed = [name for name, value in key.items() if earlier.get(name) != value]
+        return f"{changed[0]} was {earlier.get(changed[0])!r} and now is {key[changed[0]]!r}" if changed else ""
+
+
+@contextmanager
+def writing(what: Path | str) -> Iterator[None]:
+    """Turn what goes wrong with a disk into an `OutputError` that names `what`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # the reader of stdout has seen enough: no error of ours
+    except OSError as error:
+        hint = "Nothing was published. Free some space or choose another --out, then run the same command again."
+        raise OutputError(f"Can't write {what}: {error.strerror or error}.", hint=hint) from error
+
+
+def _table_of(rows: Sequence[Outcome]) -> pa.Table:
+    batch = to_batch(rows, IMAGE_COLUMNS, IMAGE_SCHEMA)
+    details = pa.array([row.detail if isinstance(row, Rejection) else None for row in rows], pa.string())
+    keys = pa.array([_file_key(row.file) for row in rows], pa.binary(8))
+    return pa.Table.from_arrays([*batch.columns, details, keys], schema=_SCHEMA)
+
+
+def _file_key(file: ImageFile) -> bytes:
+    """Identifies the file as the scan saw it: name, slide, size and time of change."""
+    text = "\0".join((file.path, file.slide_id, str(file.size_bytes), str(file.mtime_ns), str(file.is_regular)))
+    return xxhash.xxh3_64_digest(text.encode("utf-8", "surrogateescape"))
+
+
+def _check_part(part: Path, start: int, files: Sequence[ImageFile]) -> tuple[int, str]:
+    """Rows of the part and "", or 0 and why it does not hold for the files from `start` on."""
+    try:
+        table = pq.read_table(part, page_checksum_verification=True)
+        keys = table.column(_FILE_KEY).to_pylist()
+    except (OSError, KeyError, pa.ArrowException) as error:
+        return 0, f"{part.name} is damaged: {str(error).splitlines()[0]}"
+    if table.schema.names != _SCHEMA.names or part.name != f"part-{start:09d}.parquet":
+        return 0, f"{part.name} is not the part that should be there"
+    now = files[start : start + len(keys)]
+    for key, file in zip(keys, now, strict=False):
+        if key != _file_key(file):
+            return 0, f"from {file.path} on, files are new, gone or changed"
+    if len(now) < len(keys):
+        return 0, "files at the end are gone"
+    return len(keys), ""

@@ -1,0 +1,89 @@
+"""Writing results anew: after a review, with the verified labels beside the preclassification, or to share."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bloodcell_batch.files.publishing import publish
+from bloodcell_batch.integrity.digests import sealed
+from bloodcell_batch.integrity.results_id import results_id
+from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.reports.slide_table import Additions, slide_table
+from bloodcell_batch.results.finished import ResultRow, Results
+from bloodcell_batch.results.formats import ONE_FILE, OUTPUT_FORMATS, output_suffix
+from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
+from bloodcell_batch.results.workbook import write_results_workbook
+
+
+def output_paths_of(out: Path) -> tuple[Path, ...]:
+    """The files that `write_results` writes for `out`: run record, slide table (not for workbooks), image table.
+
+    Raises:
+        UsageError: unknown suffix.
+    """
+    suffix = output_suffix(str(out))
+    record, slides = out.with_name(f"{out.stem}.run.json"), out.with_name(f"{out.stem}.slides{out.suffix}")
+    return (record, out) if suffix in ONE_FILE else (record, slides, out)
+
+
+def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: Mapping[str, Any], out: Path) -> None:
+    """Write the tables and the run record with `review` added to its list of reviews.
+
+    Args:
+        original: the results that were reviewed, with their real names.
+        rows: the same rows with their verified labels.
+        review: what the run record says about this review.
+        out: the new image table.
+
+    Raises:
+        OutputError: they can't be written.
+    """
+    images = _images(original, rows, str(review["imported"]))
+    record = original.record | {"reviews": [*original.reviews, dict(review)]}
+    write_results(out, images, replace(original, rows=rows).slides, record)
+
+
+def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferential], record: Mapping[str, Any]) -> None:
+    """Write an image table, its slide table and its run record as `classify` would; OutputError if that fails."""
+    slide_rows = slide_table(slides, Additions())
+    identity = results_id(images, str(record.get("model", {}).get("sha256", "")))
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    record_path, *slide_path, image_path = output_paths_of(out)
+    written: dict[str, Path] = {}
+    writers: dict[Path, Callable[[Path], object]] = {}
+
+    def table(name: str, path: Path, write: Callable[[Path], object]) -> None:
+        def noted(fresh: Path) -> None:
+            write(fresh)
+            written[name] = fresh
+
+        writers[path] = noted
+
+    suffix = output_suffix(str(out))
+    if slide_path:
+        write = OUTPUT_FORMATS[suffix]
+        table("slides", slide_path[0], lambda path: write(path, slide_rows.schema, [slide_rows]))
+        table("images", image_path, lambda path: write(path, images.schema, images.to_batches()))
+    else:
+        batches = images.to_batches()
+        table("images", image_path, lambda p: write_results_workbook(p, slide_rows, images.schema, batches, text))
+    writers[record_path] = lambda path: path.write_text(sealed(text, identity, written), encoding="utf-8")
+    publish(writers)
+
+
+def _images(original: Results, rows: tuple[ResultRow, ...], now: str) -> pa.Table:
+    table = original.images
+    times = table.column("verified_at").to_pylist() if "verified_at" in table.schema.names else [None] * len(rows)
+    said = [(row.verified_label, row.verified_by) for row in rows]
+    before = [(row.verified_label, row.verified_by) for row in original.rows]
+    columns = [
+        [label or None for label, _ in said],
+        [by or None for _, by in said],
+        [time if new == old else now for time, new, old in zip(times, said, before, strict=True)],
+    ]
+    arrays = [*table.select(IMAGE_SCHEMA.names).columns, *(pa.array(column, pa.string()) for column in columns)]
+    return pa.Table.from_arrays(arrays, schema=REVIEWED_SCHEMA)

@@ -1,0 +1,69 @@
+"""`pseudonymize`: the tables and the run record of a run in a form that may leave the laboratory."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bloodcell_batch.config.results import PseudonymizeConfig
+from bloodcell_batch.files.publishing import check_new
+from bloodcell_batch.results.finished import Results, load_results
+from bloodcell_batch.results.pseudonyms import load_pseudonyms
+from bloodcell_batch.results.rewrite import output_paths_of, write_results
+
+# What is not listed stays here: command, input folder, options with paths, names of failed and ignored files.
+_KEPT = (
+    *("bloodcell_batch", "schema_version", "notice", "started", "finished", "thresholds", "denominator", "model"),
+    *("backend", "counts", "versions"),
+)
+_KEPT_OF_A_REVIEW = ("imported", "program", "version", "scope", "cells", "cells_left_open", "verified_by", "agreement")
+
+
+def write_shared(table: Path, out: Path, config: PseudonymizeConfig) -> int:
+    """Write the results in `table` with pseudonyms to `out` and return the number of rows.
+
+    Hashes of pictures are left out, as they could be matched with the images. Rows are sorted by pseudonym.
+
+    Raises:
+        BloodcellBatchError: nothing was written; the text says what to do.
+    """
+    check_new(*output_paths_of(out), overwrite=config.overwrite)
+    names = load_pseudonyms(config.key, out)
+    results = load_results(table)
+    hidden = results.pseudonymised(names)
+    path_of = {row.file: shown.path for row, shown in zip(results.rows, hidden.rows, strict=True)}
+    write_results(out, _images(hidden), hidden.slides, _record(hidden, path_of))
+    return len(hidden.rows)
+
+
+def _images(hidden: Results) -> pa.Table:
+    table = hidden.images
+    columns: dict[str, list[str | None]] = {
+        "path": [row.path for row in hidden.rows],
+        "slide_id": [row.slide_id for row in hidden.rows],
+        "duplicate_of": [row.duplicate_of or None for row in hidden.rows],
+        "sha256": [row.digest or None for row in hidden.rows],
+        "phash": [None] * len(hidden.rows),
+        "pixel_hash": [None] * len(hidden.rows),
+    }
+    if "verified_by" in table.schema.names:
+        columns["verified_by"] = [row.verified_by or None for row in hidden.rows]
+    for name, values in columns.items():
+        position = table.schema.get_field_index(name)
+        table = table.set_column(position, table.schema.field(name), pa.array(values, pa.string()))
+    return table.take(pc.sort_indices(table, [("slide_id", "ascending"), ("path", "ascending")]))
+
+
+def _record(hidden: Results, path_of: dict[str, str]) -> dict[str, Any]:
+    record = {name: hidden.record[name] for name in _KEPT if name in hidden.record}
+    matches = hidden.record.get("cross_slide_duplicates", [])
+    return record | {
+        "pseudonymised": True,
+        "cross_slide_duplicates": [
+            {"paths": [path_of[path] for path in match["paths"]], "distance": match["distance"]}
+            for match in matches
+            if all(path in path_of for path in match["paths"])
+        ],
+        "reviews": [{name: review[name] for name in _KEPT_OF_A_REVIEW if name in review} for review in hidden.reviews],
+    }

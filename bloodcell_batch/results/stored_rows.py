@@ -1,0 +1,109 @@
+"""Rows of the image table back to outcomes: the inverse of `tables.to_batch`, for journals and earlier results."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.images.perceptual_hash import HASH_BYTES
+from bloodcell_batch.records import (
+    PIXEL_DIGEST_BYTES,
+    ImageFacts,
+    ImageFile,
+    KnownImage,
+    Outcome,
+    Prediction,
+    Quality,
+    Reason,
+    Rejection,
+    Status,
+)
+from bloodcell_batch.results.tables import REVIEW_CROSS_SLIDE
+
+DETAIL = "detail"
+"""Optional column: the text that goes with the reason of a failed file."""
+
+
+def outcomes_of(batch: pa.RecordBatch) -> Iterator[Outcome]:
+    """The outcomes that `batch` was made of, as far as the table tells.
+
+    Numbers are rounded and paths are printable as the table shows them, modification times are 0, and the mark of a
+    cross-slide duplicate, which is set when all slides are known, is taken off again.
+
+    Args:
+        batch: rows with the columns of `IMAGE_SCHEMA`, and `DETAIL` where there is one.
+
+    Raises:
+        ValueError: a status, reason or hash that no run writes.
+    """
+    columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
+    names = list(columns)
+    shares = list(zip(*(columns[f"p_{name}"] for name in CLASS_NAMES), strict=True))
+    for values, probabilities in zip(zip(*columns.values(), strict=True), shares, strict=True):
+        yield _outcome(dict(zip(names, values, strict=True)), probabilities)
+
+
+def as_known(outcome: Outcome, file: ImageFile) -> KnownImage | Rejection:
+    """An earlier outcome for the stages before the network, with the file as it is found now.
+
+    A failure stays one. What was a duplicate is compared again.
+    """
+    if isinstance(outcome, Prediction):
+        return KnownImage(file, outcome.facts, replace(outcome, file=file))
+    if outcome.status is Status.FAILED or outcome.facts is None:
+        return replace(outcome, file=file)
+    return KnownImage(file, outcome.facts, None)
+
+
+def _outcome(row: dict[str, Any], shares: tuple[float | None, ...]) -> Outcome:
+    file = ImageFile(row["path"], row["slide_id"], row["size_bytes"], 0)
+    status = Status(row["status"])
+    reason = Reason(row["reason"]) if row["reason"] else None
+    facts = _facts(row)
+    if status in {Status.CLASSIFIED, Status.UNCLASSIFIED}:
+        probabilities = tuple(share for share in shares if share is not None)
+        if facts is None or len(probabilities) != len(CLASS_NAMES):
+            raise ValueError(f"{row['path']!r} is {status} but has no hash or no probabilities")
+        why = tuple(text for text in (row["review_reason"] or "").split("; ") if text not in {"", REVIEW_CROSS_SLIDE})
+        return Prediction(
+            file=file,
+            facts=facts,
+            status=status,
+            reason=reason,
+            label=row["label"] or "",
+            confidence=row["confidence"],
+            probabilities=probabilities,
+            outlier_score=row["outlier_score"],
+            review_reasons=why,
+        )
+    return Rejection(
+        file=file,
+        status=status,
+        reason=reason,
+        detail=row.get(DETAIL) or "",
+        facts=facts,
+        duplicate_of=row["duplicate_of"] or "",
+        duplicate_distance=row["duplicate_distance"],
+    )
+
+
+def _facts(row: dict[str, Any]) -> ImageFacts | None:
+    if row["sha256"] is None:
+        return None
+    return ImageFacts(
+        sha256=row["sha256"],
+        phash=_digest(row, "phash", HASH_BYTES),
+        width=row["width"],
+        height=row["height"],
+        quality=Quality(row["brightness"], row["contrast"], row["sharpness"]),
+        pixel_digest=_digest(row, "pixel_hash", PIXEL_DIGEST_BYTES),
+    )
+
+
+def _digest(row: dict[str, Any], column: str, length: int) -> bytes:
+    digest = bytes.fromhex(row[column] or "")
+    if len(digest) != length:
+        raise ValueError(f"{row['path']!r} has the {column} {row[column]!r}, which is not of {length} bytes")
+    return digest

@@ -1,0 +1,171 @@
+"""Reading our own tables back from every format that they are written in, with the types of their schema."""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from openpyxl.utils.escape import unescape
+from openpyxl.utils.exceptions import InvalidFileException
+
+from bloodcell_batch.errors import InputError
+from bloodcell_batch.files.archives import UNREADABLE_ZIP, check_workbook
+from bloodcell_batch.results.formats import EXCEL_MARK, restored
+
+CELLS_SHEET = "Cells"
+_LEAST_ROWS, _ROWS_A_BYTE = 100_000, 4  # a repeated value costs next to nothing: a few bytes can claim any number
+_MAX_ROWS, _MAX_COLUMNS = 1_048_576, 16_384  # of a sheet; a row may claim to stand anywhere
+_BOOLEANS = {"true": True, "false": False}
+
+
+def read_table(path: Path, schema: pa.Schema, optional: Iterable[pa.Field] = (), sheet: str = CELLS_SHEET) -> pa.Table:
+    """Read a table that this program wrote.
+
+    Args:
+        path: `.parquet`, `.csv` (plain or Excel's dialect) or `.xlsx`.
+        schema: the columns it must have.
+        optional: columns that it may have besides, taken where all of them are there.
+        sheet: name of the sheets, continued with a number, that hold the table in a workbook.
+
+    Raises:
+        InputError: missing, unreadable, another format, a missing column, or a value of the wrong type.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    hint = "Give the table that `bloodcell-batch classify --out` wrote."
+    if reader is None:
+        raise InputError(f"{path} is no table: its name ends in none of {', '.join(_READERS)}.", hint=hint)
+    try:
+        return reader(path, schema, tuple(optional), sheet)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}.", hint=hint) from error
+    except _UNREADABLE as error:
+        raise InputError(f"Can't read the table {path}: {error}.", hint=hint) from error
+
+
+def read_records(path: Path, sheet: str = "") -> list[dict[str, str]]:
+    """Rows of a CSV file or of a workbook's sheet (the first one if not named) as texts; empty cells are "".
+
+    Raises:
+        InputError: missing, unreadable or another format.
+    """
+    try:
+        if path.suffix.lower() == ".xlsx":
+            return [{name: _as_text(value) for name, value in row.items()} for row in _workbook_rows(path, sheet)]
+        return list(_csv_rows(path))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}.", hint="Check the name.") from error
+    except _UNREADABLE as error:
+        raise InputError(f"Can't read {path}: {error}.", hint="Save it as CSV (UTF-8) or XLSX again.") from error
+
+
+_UNREADABLE = (OSError, csv.Error, pa.ArrowException, InvalidFileException, *UNREADABLE_ZIP)
+
+
+def _read_parquet(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
+    table = read_parquet(path)
+    target = _target(table.schema.names, schema, optional)
+    return table.select(target.names).cast(target)
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """A Parquet file as a table, unless it says that it has more rows than it has room for or its texts are no UTF-8.
+
+    Raises:
+        ValueError, OSError, pyarrow.ArrowException: it can't be read.
+    """
+    with pq.ParquetFile(path) as file:
+        rows = file.metadata.num_rows
+        if rows > _LEAST_ROWS + _ROWS_A_BYTE * path.stat().st_size:
+            raise ValueError(f"it claims {rows:,} rows, too many for {path.stat().st_size:,} bytes")
+        table = file.read()
+    table.validate(full=True)  # texts that are no UTF-8 would fail only where they are looked at
+    return table
+
+
+def _read_csv(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
+    rows = list(_csv_rows(path))
+    names = list(rows[0]) if rows else schema.names
+    return _typed(rows, _target(names, schema, optional))
+
+
+def _read_workbook(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], sheet: str) -> pa.Table:
+    rows = list(_workbook_rows(path, sheet))
+    names = list(rows[0]) if rows else schema.names
+    return _typed(rows, _target(names, schema, optional))
+
+
+_READERS: dict[str, Callable[[Path, pa.Schema, tuple[pa.Field, ...], str], pa.Table]] = {
+    ".parquet": _read_parquet,
+    ".csv": _read_csv,
+    ".xlsx": _read_workbook,
+}
+
+
+def _target(names: Iterable[str], schema: pa.Schema, optional: tuple[pa.Field, ...]) -> pa.Schema:
+    found = set(names)
+    missing = [name for name in schema.names if name not in found]
+    if missing:
+        raise ValueError(f"it has no column {missing[0]!r}" + (f" and {len(missing) - 1} others" * (len(missing) > 1)))
+    more = optional if optional and all(field.name in found for field in optional) else ()
+    return pa.schema([*schema, *more], metadata=schema.metadata)
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as handle:
+        marked = handle.read(1) == EXCEL_MARK
+        if not marked:
+            handle.seek(0)
+        head = handle.readline()
+        handle.seek(len(EXCEL_MARK.encode()) if marked else 0)
+        # Spreadsheets of many countries save CSV with semicolons.
+        delimiter = ";" if head.count(";") > head.count(",") else ","
+        for row in csv.DictReader(handle, delimiter=delimiter, restval="", strict=True):
+            if None in row:
+                raise ValueError("a row has more values than the header has names")
+            yield {name: restored(value) for name, value in row.items()} if marked else row
+
+
+def _workbook_rows(path: Path, sheet: str) -> Iterator[dict[str, Any]]:
+    check_workbook(path)
+    # Opened here: openpyxl leaves a file open that it can't read.
+    with path.open("rb") as handle:
+        book = openpyxl.load_workbook(handle, read_only=True, data_only=True)
+        wanted = [name for name in book.sheetnames if name == sheet or name.startswith(f"{sheet} ")] if sheet else []
+        if sheet and not wanted:
+            raise ValueError(f"the workbook has no sheet {sheet!r}")
+        for name in wanted or book.sheetnames[:1]:
+            rows = book[name].iter_rows(max_row=_MAX_ROWS, max_col=_MAX_COLUMNS, values_only=True)
+            head = [str(cell) for cell in next(rows, ()) if cell is not None]
+            for row in rows:
+                values = [unescape(value) if isinstance(value, str) else value for value in row[: len(head)]]
+                if any(value is not None for value in values):
+                    yield dict(zip(head, [*values, *[None] * (len(head) - len(values))], strict=True))
+
+
+def _typed(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    columns = [pa.array([_value(row[f.name], f) for row in rows], type=f.type) for f in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _value(value: Any, field: pa.Field) -> object:  # noqa: ANN401 - whatever a spreadsheet cell holds
+    if value is None or value == "":
+        return None
+    try:
+        if pa.types.is_string(field.type):
+            return str(value)
+        if pa.types.is_boolean(field.type):
+            return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
+        if pa.types.is_integer(field.type):
+            return int(str(value).removesuffix(".0"))  # int(3.7) would be 3
+        return float(value)
+    except (ValueError, KeyError, OverflowError, TypeError) as error:
+        raise ValueError(f"{value!r} in column {field.name!r} is no {field.type}") from error
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,1 @@
+"""One run from folder to published files: here or on a cluster, whole or in shards."""

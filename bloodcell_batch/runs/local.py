@@ -1,0 +1,161 @@
+"""From image files to outcomes: decode, dedup, infer, interpret. The same on every machine that takes part in a run."""
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Protocol
+
+from threadpoolctl import threadpool_limits
+
+from bloodcell_batch.backends.contract import Backend, BackendOptions
+from bloodcell_batch.backends.selection import Choice
+from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.files.storage import open_fetch
+from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
+from bloodcell_batch.model.file import ModelFile
+from bloodcell_batch.model.outlier_score import load_outlier_score
+from bloodcell_batch.parallel.cpus import available_cpus
+from bloodcell_batch.records import ImageFile, KnownImage, LoadedImage, Outcome, Rejection
+from bloodcell_batch.results.journal import Journal
+from bloodcell_batch.results.stored_rows import as_known
+from bloodcell_batch.stages.decode import (
+    RgbDecoder,
+    as_decoder,
+    decode_ahead,
+    described,
+    make_loader,
+    read_file,
+)
+from bloodcell_batch.stages.dedup import DuplicateFilter
+from bloodcell_batch.stages.infer import infer
+from bloodcell_batch.stages.interpret import Thresholds, interpret
+from bloodcell_batch.stages.recall import EarlierRows, recall, unless_unchanged
+
+_MAX_WINDOW_AHEAD = 1024
+
+Outcomes = Generator[Outcome, None, None]
+"""When it is closed, the backend is at rest."""
+
+
+class Classifier(Protocol):
+    """Classifies the images of a run, wherever."""
+
+    @property
+    def name(self) -> str:
+        """Of the backend, as on the command line."""
+
+    @property
+    def description(self) -> str:
+        """Runtime, device and precision."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Why each better backend is not used."""
+
+    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Outcomes:
+        """The outcome of every file, in order; `files` are whole slides.
+
+        Those that the journal has are taken from there, and unchanged ones from `earlier`.
+        """
+
+    def close(self) -> None:
+        """Release what it holds; closing twice is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalClassifier:
+    """Classifies in this process, on the backend of `choice`."""
+
+    choice: Choice
+    root: str
+    model: ModelFile
+    config: ClassifyConfig
+
+    @property
+    def name(self) -> str:
+        """See `Classifier`."""
+        return self.choice.name
+
+    @property
+    def description(self) -> str:
+        """See `Classifier`."""
+        return self.choice.backend.description
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """See `Classifier`."""
+        return self.choice.skipped
+
+    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Outcomes:
+        """See `Classifier`."""
+        known = (as_known(outcome, outcome.file) for outcome in journal.outcomes(files))
+        rest = islice(files, journal.resumed, None)
+        return classify_files(rest, self.root, self.model, self.choice.backend, self.config, known, earlier)
+
+    def close(self) -> None:
+        """See `Classifier`."""
+        self.choice.backend.close()
+
+
+def classify_files(
+    files: Iterable[ImageFile],
+    root: str,
+    model: ModelFile,
+    backend: Backend,
+    config: ClassifyConfig,
+    known: Iterable[KnownImage | Rejection] = (),
+    earlier: EarlierRows | None = None,
+) -> Outcomes:
+    """The outcome of every file, in order; whole slides, as duplicates are looked for within each.
+
+    A row's numbers depend on its image, the model, the backend and the batch size, not on the files beside it.
+
+    Args:
+        files: image files under `root`, a folder or a URL.
+        root: see there.
+        model: model file.
+        backend: that runs it.
+        config: options.
+        known: what is known of the files before them.
+        earlier: what is known of some of them, if they have not changed.
+    """
+    workers = available_cpus() if config.workers is None else config.workers
+    window = config.batch_size + min(config.batch_size, _MAX_WINDOW_AHEAD) + workers
+    unique = DuplicateFilter(config.dedup, config.dedup_distance)
+    limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
+    load = make_loader(root, model.header.preprocessing, limits, _rgb_decoder(config))
+    either: Callable[[ImageFile], LoadedImage | KnownImage | Rejection] = load
+    if earlier is not None:
+        fetch = open_fetch(root)
+        files = earlier.passing(files)
+        either = unless_unchanged(load, lambda file: read_file(fetch, file, limits), earlier)
+    decoded = described(decode_ahead(files, either, workers, window, config.file_timeout))
+    fresh = recall(unique(chain(known, decoded)), as_decoder(load))
+    predicted = infer(fresh, backend, load_outlier_score(model), config.batch_size)
+    # The small matrix products of hash and outlier score gain nothing from threads of their own, which would only get
+    # in the way of those that decode: a tenth of the whole run.
+    with threadpool_limits(limits=1, user_api="blas"), closing(predicted):
+        yield from interpret(predicted, thresholds_of(config, model))
+
+
+def backend_options(config: ClassifyConfig, threads: int | None = None) -> BackendOptions:
+    """What a run asks of its backend; `threads` is all that there are if None."""
+    return BackendOptions(config.precision, config.batch_size, config.plan, views=config.views, threads=threads)
+
+
+def thresholds_of(config: ClassifyConfig, model: ModelFile) -> Thresholds:
+    """The thresholds of a run: those that were given, else the model's own."""
+    header = model.header
+    return Thresholds(
+        confidence=header.review_threshold if config.min_confidence is None else config.min_confidence,
+        outlier=header.outlier.threshold if config.outlier_threshold is None else config.outlier_threshold,
+    )
+
+
+def _rgb_decoder(config: ClassifyConfig) -> RgbDecoder:
+    if config.jpeg_decoder == "cpu":
+        return decode_rgb
+    from bloodcell_batch.images.gpu_jpeg import gpu_rgb_decoder  # noqa: PLC0415 - imports torch
+
+    return gpu_rgb_decoder()

@@ -1,0 +1,221 @@
+"""Merge: the tables of all shards become those of one run, as if it had never been split."""
+
+import heapq
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from bloodcell_batch import __version__
+from bloodcell_batch.config.config import NOT_IN_THE_ROWS, MergeConfig
+from bloodcell_batch.errors import ConservationError, InputError, OutputError
+from bloodcell_batch.integrity.digests import broken_seal, listing_digest
+from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.records import Outcome, Status
+from bloodcell_batch.results.journal import open_journal
+from bloodcell_batch.results.merged_record import ShardRecord, merged_record
+from bloodcell_batch.results.shard_file import completed, read_shard_file, shard_file_of
+from bloodcell_batch.results.stored_rows import outcomes_of
+from bloodcell_batch.results.table_reading import read_table
+from bloodcell_batch.results.tables import IMAGE_SCHEMA
+from bloodcell_batch.runs.pipeline import RunResult, record_outcomes
+from bloodcell_batch.slides.file_list import FileList
+from bloodcell_batch.slides.shards import Shard
+from bloodcell_batch.stages.dedup import CrossSlideSearch
+from bloodcell_batch.stages.scan import table_order
+from bloodcell_batch.stages.tally import SlideTally
+from bloodcell_batch.stages.write import OutputPaths, check_writable, journal_folder, output_paths, publish
+
+_TOGETHER = "Keep the files of a shard together and unchanged, as `classify --shard` wrote them."
+_AGAIN = "Classify all shards anew, with the same program, model, options and images."
+_ROWS_AT_A_TIME = 8192
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResults:
+    """The results of one shard: its image table, what the file beside it says, and its run record."""
+
+    path: Path
+    shard: Shard
+    images: pa.Table
+    rows: pa.Table
+    record: ShardRecord
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Its outcomes in table order.
+
+        Raises:
+            InputError: the files don't belong together, or a slide is another shard's.
+        """
+        batches = self.images.to_batches(max_chunksize=_ROWS_AT_A_TIME)
+        shown = (outcome for batch in batches for outcome in outcomes_of(batch))
+        try:
+            yield from completed(shown, self.rows, self.shard)
+        except ValueError as error:
+            raise InputError(f"{self.path} does not fit the files beside it: {error}.", hint=_TOGETHER) from error
+
+
+def merge_shards(
+    tables: Sequence[Path],
+    out: str,
+    config: MergeConfig | None = None,
+    observer: Observer | None = None,
+    command: Sequence[str] = (),
+) -> RunResult:
+    """Publish at `out` the tables that an undivided run would have published, byte for byte.
+
+    Args:
+        tables: the image tables of all shards, in any order and format; files beside a table that is named, too, are
+            passed over.
+        out: as for `classify_slides`.
+        config: options; the defaults if not given.
+        observer: told what happens.
+        command: the command line, for the run record.
+
+    Raises:
+        BloodcellBatchError: nothing was published; the text says what to do.
+    """
+    config, observer = config or MergeConfig(), observer or NullObserver()
+    paths = output_paths(out, config.csv_dialect)
+    check_writable(paths, overwrite=config.overwrite)
+    _check_apart(paths, tables)
+    shards = _in_order([_read(path) for path in _image_tables(tables)])
+    _check_alike(shards, observer)
+    settings = shards[0].record.config
+    across = CrossSlideSearch(settings["dedup"], settings["dedup_distance"])
+    tally = SlideTally(
+        sum(shard.record.counts["found"] for shard in shards), sum(shard.record.counts["ignored"] for shard in shards)
+    )
+    files = FileList()
+    merged = heapq.merge(*(shard.outcomes() for shard in shards), key=lambda outcome: table_order(outcome.file))
+    with open_journal(journal_folder(paths), out) as journal:
+        total = sum(shard.images.num_rows for shard in shards)
+        failures = record_outcomes(
+            across(tally(_noted(merged, files))), journal, tally.counts, observer, "merging", total
+        )
+        matches = across.matches(files)
+        slides = tally.differentials(matches)
+        if not tally.counts.balanced():
+            raise ConservationError(f"The counts don't add up: {tally.counts}.", hint=_TOGETHER)
+        records = {str(shard.path): shard.record for shard in shards}
+        digest = listing_digest(pair for shard in shards for pair in _listed(shard.images))
+        publish(
+            journal,
+            paths,
+            slides,
+            matches,
+            shards[0].record.model.sha256,
+            lambda: merged_record(records, command, digest, tally.counts, failures, matches),
+        )
+    seconds = sum(shard.record.timings_seconds["total"] for shard in shards)
+    return RunResult(tally.counts, slides, tuple(shards[0].record.unreadable_folders), seconds)
+
+
+def _noted(outcomes: Iterable[Outcome], files: FileList) -> Iterator[Outcome]:
+    for outcome in outcomes:
+        files.append(outcome.file)
+        yield outcome
+
+
+def _listed(images: pa.Table) -> Iterator[tuple[str, int]]:
+    return zip(images.column("path").to_pylist(), images.column("size_bytes").to_pylist(), strict=True)
+
+
+def _check_apart(paths: OutputPaths, tables: Sequence[Path]) -> None:
+    inputs = {table.resolve() for table in tables}
+    for path in paths.all():
+        if path.resolve() in inputs:
+            raise OutputError(f"{path} is one of the shards.", hint="Choose another name for --out.")
+
+
+def _image_tables(given: Sequence[Path]) -> list[Path]:
+    """Without the files beside the image tables, which `shard-*.parquet` in a shell names too."""
+    beside = {shard_file_of(path) for path in given}
+    beside |= {path.with_name(f"{path.stem}.slides{path.suffix}") for path in given}
+    return [path for path in given if path not in beside]
+
+
+def _read(path: Path) -> ShardResults:
+    images = read_table(path, IMAGE_SCHEMA)
+    record = _record_of(path)
+    if record.shard is None:
+        hint = "Give the tables that `classify --shard i/n` wrote, one for each i."
+        raise InputError(f"{path} is no shard: it was made without --shard.", hint=hint)
+    if record.reviews:
+        raise InputError(f"{path} has been reviewed already.", hint="Merge the shards first, then review the result.")
+    found = Counter(images.column("status").to_pylist())
+    for status in Status:
+        if record.counts[status] != found[status]:
+            rows = f"{found[status]} rows with the status {status}, its run record says {record.counts[status]}"
+            raise InputError(f"{path} has {rows}.", hint=_TOGETHER)
+    rows_beside = read_shard_file(shard_file_of(path), record.started)
+    return ShardResults(path, Shard(record.shard.index, record.shard.count), images, rows_beside, record)
+
+
+def _record_of(path: Path) -> ShardRecord:
+    name = path.with_name(f"{path.stem}.run.json")
+    try:
+        document = json.loads(name.read_bytes())
+        record = ShardRecord.model_validate(document)
+    except OSError as error:
+        raise InputError(f"Can't read the run record {name}: {error.strerror}.", hint=_TOGETHER) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"{name} is no run record: {where}: {first['msg']}.", hint=_TOGETHER) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name} is no run record: {error}.", hint=_TOGETHER) from error
+    if record.bloodcell_batch != __version__:
+        hint = "Use the version that classified them, or classify all shards anew."
+        raise InputError(f"{path} was made by version {record.bloodcell_batch}, this is {__version__}.", hint=hint)
+    broken = broken_seal(document, path)
+    if broken:
+        raise InputError(f"{broken}.", hint=_TOGETHER)
+    return record
+
+
+def _in_order(shards: Sequence[ShardResults]) -> list[ShardResults]:
+    """Every shard once, by index; InputError if they are not all there."""
+    count = shards[0].shard.count
+    by_index: dict[int, ShardResults] = {}
+    for one in shards:
+        if one.shard.count != count:
+            parts = f"{shards[0].path} is shard {shards[0].shard}, {one.path} is shard {one.shard}"
+            raise InputError(f"The shards are of different runs: {parts}.", hint=_AGAIN)
+        other = by_index.setdefault(one.shard.index, one)
+        if other is not one:
+            raise InputError(f"{other.path} and {one.path} are both shard {one.shard}.", hint="Give every shard once.")
+    missing = [str(Shard(index, count)) for index in range(count) if index not in by_index]
+    if missing:
+        named = ", ".join(missing[:_NAMED]) + (" and others" if len(missing) > _NAMED else "")
+        hint = "Run `classify --shard` for each of them, then merge all."
+        raise InputError(f"{len(missing)} of {count} shards are missing: {named}.", hint=hint)
+    return [by_index[index] for index in range(count)]
+
+
+def _check_alike(shards: Sequence[ShardResults], observer: Observer) -> None:
+    """Refuse shards that no single run could have made."""
+    first = shards[0]
+    expected = _identity(first.record)
+    for one in shards[1:]:
+        for what, value in _identity(one.record).items():
+            if value != expected.get(what):
+                differ = f"{expected.get(what)} in {first.path}, {value} in {one.path}"
+                raise InputError(f"The shards differ in {what}: {differ}.", hint=_AGAIN)
+    backends = sorted({shard.record.backend.name for shard in shards})
+    if len(backends) > 1:
+        observer.warn(f"the shards ran on different backends ({', '.join(backends)}): last digits may differ")
+
+
+def _identity(record: ShardRecord) -> dict[str, Any]:
+    """What all shards of one run have in common, by its name in an error."""
+    listing = record.shard.listing_sha256 if record.shard else ""
+    options = {f"the option {name}": value for name, value in record.config.items() if name not in NOT_IN_THE_ROWS}
+    limits = {f"the threshold of the {name}": value for name, value in record.thresholds.items()}
+    return {"the model": record.model.sha256, **options, **limits, "the files that they found": listing}

@@ -1,0 +1,1 @@
+"""Which files, which slide, which shard."""

@@ -1,0 +1,1 @@
+"""Many systems trained and measured on one split."""

@@ -1,0 +1,145 @@
+"""Labelled images in memory, or mapped into it: read once, on the same path as `classify`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell_batch.images.hamming import as_words, pairs_within
+from bloodcell_batch.images.preprocessing import Preprocessing
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.records import DecodedImage, Rejection
+from bloodcell_batch.stages.decode import decode_ahead, decoder_of
+from bloodcell_batch.training.data.image_cache import Decoded, cached_images, pixel_store
+from bloodcell_batch.training.data.sources import Source, open_source
+
+DUPLICATE_DISTANCE = 16
+_WINDOW = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImages:
+    """Decoded images with labels.
+
+    `pixels` uint8 (N, S, S, 3), `labels` int64 (N,) into `CLASS_NAMES`, `digests` uint64 (N,), the first 8 bytes of
+    each file's SHA-256, `groups` int64 (N,), equal for duplicates, `parts` int8 (N,), see `sources.FREE`.
+    """
+
+    paths: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    digests: NDArray[np.uint64]
+    groups: NDArray[np.int64]
+    parts: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, index: NDArray[np.int64]) -> "LabelledImages":
+        """The images at `index`, in its order."""
+        paths = tuple(self.paths[int(i)] for i in index)
+        return LabelledImages(
+            paths,
+            self.pixels[index],
+            self.labels[index],
+            self.digests[index],
+            self.groups[index],
+            self.parts[index],
+        )
+
+
+def load_labelled(
+    data: Path,
+    preprocessing: Preprocessing,
+    workers: int,
+    observer: Observer,
+    *,
+    only: frozenset[str] | None = None,
+    class_map: Mapping[str, str] | None = None,
+    cache: Path | None = None,
+) -> tuple[LabelledImages, tuple[Rejection, ...]]:
+    """Decode every labelled image of `data` once.
+
+    Args:
+        data: see `open_source`.
+        preprocessing: gives the size of `pixels`.
+        workers: decoding threads.
+        observer: told of progress and of what is left out.
+        only: read just these paths.
+        class_map: see `open_source`.
+        cache: folder that keeps the decoded images; another call with the same files finds them there.
+
+    Returns:
+        The images, and the files that could not be decoded.
+    """
+    source = open_source(data, class_map or {}, observer)
+    if only is not None:
+        source = Source(tuple(entry for entry in source.entries if entry.file.path in only), source.read)
+
+    def decode(store: NDArray[np.uint8]) -> Decoded:
+        return _decode(source, preprocessing, workers, observer, store)
+
+    files = [entry.file for entry in source.entries]
+    if cache is None:
+        shape = (len(files), preprocessing.input_size, preprocessing.input_size, 3)
+        decoded = decode(pixel_store(shape))
+    else:
+        decoded = cached_images(cache, files, preprocessing, decode, observer)
+    entries = {entry.file.path: entry for entry in source.entries}
+    kept = [entries[path] for path in decoded.paths]
+    images = LabelledImages(
+        paths=decoded.paths,
+        pixels=decoded.pixels,
+        labels=np.array([entry.label for entry in kept], dtype=np.int64),
+        digests=np.array([short_digest(sha256) for sha256 in decoded.sha256], dtype=np.uint64),
+        groups=decoded.groups,
+        parts=np.array([entry.part for entry in kept], dtype=np.int8),
+    )
+    return images, decoded.rejected
+
+
+def short_digest(sha256: str) -> int:
+    """The first 8 bytes of a hex SHA-256 as a number: enough to recognise a training image again."""
+    return int(sha256[:16], 16)
+
+
+def _decode(
+    source: Source, preprocessing: Preprocessing, workers: int, observer: Observer, store: NDArray[np.uint8]
+) -> Decoded:
+    kept: list[tuple[str, str, bytes]] = []
+    rejected: list[Rejection] = []
+    files = [entry.file for entry in source.entries]
+    decoder = decoder_of(source.read, preprocessing)
+    observer.started("reading images", len(files))
+    for done, outcome in enumerate(decode_ahead(files, decoder, workers, _WINDOW), start=1):
+        if isinstance(outcome, DecodedImage):
+            store[len(kept)] = outcome.pixels
+            kept.append((outcome.file.path, outcome.facts.sha256, outcome.facts.phash))
+        else:
+            rejected.append(outcome)
+        observer.advanced(done)
+    observer.finished()
+    return Decoded(
+        paths=tuple(path for path, _, _ in kept),
+        sha256=tuple(sha256 for _, sha256, _ in kept),
+        groups=_duplicate_groups([phash for _, _, phash in kept]),
+        rejected=tuple(rejected),
+        pixels=store[: len(kept)],
+    )
+
+
+def _duplicate_groups(hashes: list[bytes]) -> NDArray[np.int64]:
+    """Group number per image: near duplicates, and their near duplicates, share one."""
+    parent = list(range(len(hashes)))
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for i, j, _ in pairs_within(as_words(b"".join(hashes)), DUPLICATE_DISTANCE):
+        parent[find(j)] = find(i)
+    return np.array([find(i) for i in range(len(hashes))], dtype=np.int64)

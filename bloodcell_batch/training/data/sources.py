@@ -1,0 +1,214 @@
+"""Labelled images wherever they are: a folder per class, a manifest, or a MedMNIST file.
+
+Every source is a list of images with labels and a function that reads one of them. To add a kind of source, add a row
+to `SOURCES`.
+"""
+
+import csv
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.errors import InputError, UsageError
+from bloodcell_batch.files.archives import UNREADABLE_ZIP, check_arrays
+from bloodcell_batch.files.paths import leads_out
+from bloodcell_batch.images.preprocessing import DecodeLimits
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.records import ImageFile
+from bloodcell_batch.results.table_reading import read_parquet
+from bloodcell_batch.stages.decode import Reader, make_reader
+from bloodcell_batch.stages.scan import scan
+
+IGNORE = "ignore"
+"""In a class map: leave the images of this label out."""
+FREE, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
+"""Part that the data assign an image to; FREE images are split by us."""
+
+_PARTS = {"": FREE, "train": TRAIN, "training": TRAIN, "val": VALIDATION, "validation": VALIDATION, "test": TEST}
+_MEDMNIST_PARTS = {"train": TRAIN, "val": VALIDATION, "test": TEST}
+_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFile:
+    """An image, its class as an index into `CLASS_NAMES`, and the part that the data assign it to."""
+
+    file: ImageFile
+    label: int
+    part: int = FREE
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Labelled images that are not read yet."""
+
+    entries: tuple[LabelledFile, ...]
+    read: Reader
+
+
+def open_source(data: Path, class_map: Mapping[str, str], observer: Observer) -> Source:
+    """List the labelled images of `data`.
+
+    Args:
+        data: folder, `.csv` or `.parquet` manifest, or `.npz` file.
+        class_map: label of the data -> one of our class names, or "ignore"; labels that it lacks must be ours.
+        observer: told what is left out.
+
+    Raises:
+        InputError: nothing there, or not what such a source must be.
+        UsageError: the class map names a class that we don't have.
+    """
+    wrong = sorted({name for name in class_map.values() if name not in {*CLASS_NAMES, IGNORE}})
+    if wrong:
+        hint = f"Classes are {', '.join(CLASS_NAMES)}, or {IGNORE}."
+        raise UsageError(f"The class map names unknown classes: {', '.join(wrong)}.", hint=hint)
+    if not data.exists():
+        raise InputError(f"There is no {data}.", hint=_KINDS)
+    for fits, opener in SOURCES.values():
+        if fits(data):
+            return opener(data, class_map, observer)
+    raise InputError(f"{data} is no source of labelled images.", hint=_KINDS)
+
+
+def _open_folder(root: Path, class_map: Mapping[str, str], observer: Observer) -> Source:
+    found = scan(root)
+    classes: dict[str, int] = {}
+    for folder in sorted(root.iterdir()):
+        name = class_map.get(folder.name, folder.name)
+        if folder.is_dir() and name in CLASS_NAMES:
+            classes[folder.name] = CLASS_NAMES.index(name)
+    if not classes:
+        hint = f"Put the images into folders named after their class: {', '.join(CLASS_NAMES)}; or map others' names."
+        raise InputError(f"{root} has no folder that is named after a class.", hint=hint)
+    folders = Counter(file.path.split("/")[0] if "/" in file.path else "." for file in found.files)
+    ignored = {name for name, target in class_map.items() if target == IGNORE}
+    foreign = sorted(set(folders) - set(classes) - ignored)
+    if foreign:
+        listed = ", ".join(f"{name} ({folders[name]} images)" for name in foreign[:_LISTED])
+        observer.warn(f"left out, not named after a class: {listed}")
+    empty = sorted(name for name in classes if not folders[name])
+    if empty:
+        observer.warn(f"folders without images: {', '.join(empty)}")
+    entries = (
+        LabelledFile(file, classes[file.path.split("/")[0]])
+        for file in found.files
+        if "/" in file.path and file.path.split("/")[0] in classes
+    )
+    return Source(tuple(entries), make_reader(found.root, DecodeLimits()))
+
+
+def _open_manifest(path: Path, class_map: Mapping[str, str], observer: Observer) -> Source:
+    del observer
+    entries: list[LabelledFile] = []
+    seen: dict[str, int] = {}
+    unknown: Counter[str] = Counter()
+    for number, row in enumerate(_manifest_rows(path), start=1):
+        name = class_map.get(row["label"], row["label"])
+        if name == IGNORE:
+            continue
+        if name not in CLASS_NAMES:
+            unknown[row["label"]] += 1
+            continue
+        if row["path"] in seen:
+            first = seen[row["path"]]
+            raise InputError(f"{path}: rows {first} and {number} both name {row['path']!r}.", hint="Remove one.")
+        seen[row["path"]] = number
+        part = row.get("split", "").strip().lower()
+        if part not in _PARTS:
+            hint = "Use train, validation or test, or leave it empty."
+            raise InputError(f"{path}: row {number} has the unknown split {row['split']!r}.", hint=hint)
+        entries.append(LabelledFile(_manifest_file(path, row["path"], number), CLASS_NAMES.index(name), _PARTS[part]))
+    if unknown:
+        listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_LISTED))
+        hint = f"Classes are {', '.join(CLASS_NAMES)}; map other names with --map OTHER=OURS or OTHER={IGNORE}."
+        raise InputError(f"{path} has labels that are no classes: {listed}.", hint=hint)
+    if not entries:
+        raise InputError(f"{path} lists no images.", hint="A manifest has the columns path, label and maybe split.")
+    return Source(tuple(entries), make_reader(str(path.parent), DecodeLimits()))
+
+
+def _manifest_file(manifest: Path, name: str, number: int) -> ImageFile:
+    hint = f"Paths are relative to {manifest.parent}; put the manifest into a folder above all its images."
+    try:
+        inside = os.path.relpath(manifest.parent / name, manifest.parent) if Path(name).is_absolute() else name
+        if leads_out(inside):
+            raise InputError(f"{manifest}: row {number} names {name!r}, outside of its folder.", hint=hint)
+        status = (manifest.parent / inside).stat()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        message = f"{manifest}: row {number} names {name!r}: {why}."
+        raise InputError(message, hint=hint) from error
+    return ImageFile(name, "", status.st_size, status.st_mtime_ns, stat.S_ISREG(status.st_mode))
+
+
+def _manifest_rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        if path.suffix == ".parquet":
+            rows = read_parquet(path).to_pylist()
+            columns = set(rows[0]) if rows else {"path", "label"}
+        else:
+            with path.open(newline="", encoding="utf-8-sig") as stream:
+                reader = csv.DictReader(stream)
+                rows, columns = list(reader), set(reader.fieldnames or ())
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
+        raise InputError(
+            f"Can't read the manifest {path}: {error}.", hint="Save it as UTF-8 CSV or Parquet."
+        ) from error
+    missing = sorted({"path", "label"} - columns)
+    if missing:
+        hint = "A manifest has the columns path, label and maybe split."
+        raise InputError(f"{path} lacks the columns: {', '.join(missing)}.", hint=hint)
+    for row in rows:
+        yield {key: "" if value is None else str(value) for key, value in row.items() if key is not None}
+
+
+def _open_medmnist(path: Path, class_map: Mapping[str, str], observer: Observer) -> Source:
+    del observer
+    if class_map:
+        raise UsageError("A class map does not fit a MedMNIST file, whose labels are numbers.", hint="Leave it out.")
+    hint = "BloodMNIST files (28, 64, 128 or 224 pixels) from medmnist.com are read as they are."
+    entries: list[LabelledFile] = []
+    arrays: dict[str, NDArray[np.uint8]] = {}
+    stamp = path.stat().st_mtime_ns
+    try:
+        check_arrays(path)
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+            for part, code in _MEDMNIST_PARTS.items():
+                images, labels = content[f"{part}_images"], content[f"{part}_labels"].reshape(-1)
+                if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+                    raise InputError(f"{path}: {part}_images are no 8-bit colour images.", hint=hint)
+                if len(labels) != len(images) or (len(labels) and not 0 <= labels.min() <= labels.max() < 8):
+                    raise InputError(f"{path}: {part}_labels don't fit the images or the eight classes.", hint=hint)
+                size = int(images[0].nbytes) if len(images) else 0
+                for i, label in enumerate(labels.tolist()):
+                    name = f"{part}/{CLASS_NAMES[label]}_{i:05}"
+                    arrays[name] = images[i]
+                    entries.append(LabelledFile(ImageFile(name, "", size, stamp), label, code))
+    except (OSError, *UNREADABLE_ZIP) as error:
+        raise InputError(f"Can't read {path} as a MedMNIST file: {error}.", hint=hint) from error
+
+    def read(file: ImageFile) -> tuple[str, NDArray[np.uint8]]:
+        rgb = arrays[file.path]
+        return hashlib.sha256(rgb.tobytes()).hexdigest(), rgb
+
+    return Source(tuple(entries), read)
+
+
+SOURCES: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Mapping[str, str], Observer], Source]]] = {
+    "a folder with one folder of images per class": (Path.is_dir, _open_folder),
+    "a .csv or .parquet manifest with the columns path, label and maybe split": (
+        lambda path: path.suffix in {".csv", ".parquet"},
+        _open_manifest,
+    ),
+    "a MedMNIST .npz file": (lambda path: path.suffix == ".npz", _open_medmnist),
+}
+_KINDS = "Give " + ", or ".join(SOURCES) + "."

@@ -1,0 +1,149 @@
+"""`evaluate`: figures of a model on labelled images, through the decoder and backend that `classify` uses."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell_batch.backends.contract import Backend, BackendOptions
+from bloodcell_batch.backends.selection import open_backend
+from bloodcell_batch.config.config import EvaluateConfig
+from bloodcell_batch.errors import InputError
+from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile
+from bloodcell_batch.model.outlier_score import load_outlier_score
+from bloodcell_batch.parallel.cpus import available_cpus
+from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
+from bloodcell_batch.training.data.sources import open_source
+from bloodcell_batch.training.evaluation.corruption_suite import CorruptionReport, pick_images, run_corruptions
+from bloodcell_batch.training.evaluation.metrics import Metrics, Rules, measure, without_nan
+from bloodcell_batch.training.evaluation.uncertainty import (
+    COVERAGES,
+    ReliabilityBin,
+    RiskCoverage,
+    bootstrap_intervals,
+    reliability,
+    risk_coverage,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Figures and what they were measured with."""
+
+    metrics: Metrics
+    intervals: dict[str, tuple[float, float]]
+    reliability: tuple[ReliabilityBin, ...]
+    risk_coverage: RiskCoverage
+    corruptions: CorruptionReport | None
+    model_name: str
+    model_sha256: str
+    backend: str
+    data: str
+    part: str
+    images_left_out: int
+    failed: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; what can't be computed is None."""
+        curve = self.risk_coverage
+        content = {
+            "model": self.model_name,
+            "model_sha256": self.model_sha256,
+            "backend": self.backend,
+            "data": self.data,
+            "part": self.part,
+            "images_left_out": self.images_left_out,
+            "failed": list(self.failed),
+            "metrics": self.metrics.as_dict(),
+            "intervals_95": self.intervals,
+            "reliability": [
+                {name: getattr(row, name) for name in ReliabilityBin.__slots__} for row in self.reliability
+            ],
+            "selective": {
+                "area_under_risk_coverage": curve.area,
+                "accuracy_at_coverage": {f"{share:g}": curve.accuracy_at(share) for share in COVERAGES},
+            },
+            "corruptions": self.corruptions.as_dict() if self.corruptions else None,
+        }
+        plain: dict[str, Any] = without_nan(content)
+        return plain
+
+
+def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Observer) -> Report:
+    """Measure `model` on the labelled images of `data`.
+
+    Raises:
+        InputError: no labelled images, or none of the wanted part.
+        UsageError: the class map names a class that we don't have.
+    """
+    workers = available_cpus() if config.workers is None else config.workers
+    preprocessing = model.header.preprocessing
+    images, rejected = load_labelled(data, preprocessing, workers, observer, class_map=config.class_map)
+    for bad in rejected:
+        observer.warn(f"left out {bad.file.path}: {bad.reason} ({bad.detail})")
+    wanted = images.take(np.flatnonzero(_in_part(model, images, config.part)))
+    left_out = len(images) - len(wanted)
+    if not len(wanted):
+        hint = "Use --part all to include images that the model was trained on."
+        raise InputError(f"None of the {len(images)} images in {data} belongs to the part {config.part!r}.", hint=hint)
+    if left_out:
+        observer.note(f"{left_out} images are outside the part {config.part!r} and were left out")
+    choice = open_backend(
+        model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan, views=config.views)
+    )
+    observer.note(f"model {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}")
+    corruptions = None
+    try:
+        probabilities, features = _infer(choice.backend, wanted.pixels, config.batch_size, observer)
+        if config.corruptions:
+            source = open_source(data, config.class_map, NullObserver())
+            chosen = pick_images(source, set(wanted.paths), config.corruption_images)
+            corruptions = run_corruptions(
+                chosen, preprocessing, lambda batch: choice.backend.infer(batch)[0], workers, observer
+            )
+    finally:
+        choice.backend.close()
+    rules = Rules(model.header.review_threshold, model.header.outlier.threshold)
+    intervals = {}
+    if config.bootstrap:
+        intervals = bootstrap_intervals(probabilities, wanted.labels, wanted.groups, config.bootstrap)
+    return Report(
+        metrics=measure(probabilities, load_outlier_score(model)(features), wanted.labels, rules),
+        intervals=intervals,
+        reliability=reliability(probabilities, wanted.labels),
+        risk_coverage=risk_coverage(probabilities, wanted.labels),
+        corruptions=corruptions,
+        model_name=model.header.name,
+        model_sha256=model.sha256,
+        backend=choice.backend.description,
+        data=str(data),
+        part=config.part,
+        images_left_out=left_out,
+        failed=tuple(bad.file.path for bad in rejected),
+    )
+
+
+def _in_part(model: ModelFile, images: LabelledImages, part: str) -> NDArray[np.bool_]:
+    seen = {name: np.isin(images.digests, digests) for name, digests in model.load_tensors(SEEN_PREFIX).items()}
+    nowhere = np.zeros(len(images), dtype=bool)
+    train, validation = seen.get("train", nowhere), seen.get("validation", nowhere)
+    if part == "training":
+        return train
+    if part == "validation":
+        return validation
+    return ~(train | validation) if part == "unseen" else ~nowhere
+
+
+def _infer(
+    backend: Backend, pixels: NDArray[np.uint8], batch_size: int, observer: Observer
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    observer.started("classifying", len(pixels))
+    parts = []
+    for start in range(0, len(pixels), batch_size):
+        parts.append(backend.infer(pixels[start : start + batch_size]))
+        observer.advanced(min(start + batch_size, len(pixels)))
+    observer.finished()
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])

@@ -1,0 +1,1 @@
+"""One recipe to one model file."""

@@ -1,0 +1,78 @@
+"""Batches out of memory, in an order that a resumed training can repeat."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.training.data.labelled import LabelledImages
+from bloodcell_batch.training.fit.lightning_module import Batch, NormalisedNetwork, mixed_seed
+
+_CHECK_BATCH = 128
+
+
+class InMemory(Dataset[Batch]):
+    """Hands out whole batches by fancy indexing; single-item access would copy every image twice.
+
+    `labels` int64 (M,) are those of the images at `index`, which are the ones it has.
+    """
+
+    def __init__(self, images: LabelledImages, fine: NDArray[np.int64], index: NDArray[np.int64]) -> None:
+        self.images = images
+        self._index = index
+        self._labels = torch.from_numpy(images.labels)
+        self.labels = images.labels[index]
+        self._fine = torch.from_numpy(fine)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitems__(self, index: list[int]) -> Batch:
+        where = self._index[index]
+        return torch.from_numpy(np.ascontiguousarray(self.images.pixels[where])), self._labels[where], self._fine[where]
+
+
+class _EpochSampler(Sampler[int]):
+    """A new order in every epoch that depends on the seed and the epoch alone, so that it can be resumed."""
+
+    def __init__(self, weights: torch.Tensor | None, count: int, seed: int, epoch: Callable[[], int]) -> None:
+        self._weights, self._count, self._seed, self._epoch = weights, count, seed, epoch
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        random = torch.Generator().manual_seed(mixed_seed(self._seed, self._epoch()))
+        if self._weights is None:
+            return iter(torch.randperm(self._count, generator=random).tolist())
+        return iter(torch.multinomial(self._weights, self._count, replacement=True, generator=random).tolist())
+
+
+def training_loader(config: TrainConfig, data: InMemory, network: NormalisedNetwork) -> DataLoader[Batch]:
+    """Batches for training; the last, smaller one is left out, as batch normalisation suffers from it."""
+    weights = None
+    if config.sampling == "weighted":
+        counts = np.bincount(data.labels, minlength=len(CLASS_NAMES))
+        weights = torch.from_numpy((1 / np.maximum(counts, 1))[data.labels])
+    in_turn = _EpochSampler(weights, len(data), config.seed, lambda: network.current_epoch)
+    return DataLoader(
+        data,
+        batch_size=config.batch_size,
+        sampler=in_turn if config.shuffle else None,
+        drop_last=len(data) >= config.batch_size,
+        collate_fn=_identity,
+    )
+
+
+def checking_loader(data: InMemory) -> DataLoader[Batch]:
+    """Batches for validation, in order."""
+    return DataLoader(data, batch_size=_CHECK_BATCH, collate_fn=_identity)
+
+
+def _identity(batch: Any) -> Any:  # noqa: ANN401 - DataLoader's own types are no better
+    return batch

@@ -1,0 +1,136 @@
+"""Calibration on held-out images: temperature, review threshold, outlier head and its threshold."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.images.preprocessing import Preprocessing
+from bloodcell_batch.model.file import OutlierRule
+from bloodcell_batch.model.network import InferenceModule, logits_and_features
+from bloodcell_batch.model.outlier_score import OutlierScore, fit_outlier_score
+from bloodcell_batch.training.augmentation.augment import plain
+from bloodcell_batch.training.data.labelled import LabelledImages
+from bloodcell_batch.training.evaluation.metrics import Rules
+
+_BATCH = 128
+_PRIOR_SD = 0.3
+_MIN_THRESHOLD, _MAX_THRESHOLD = 0.4, 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What calibration adds to the weights, and the module that uses it all."""
+
+    temperature: float
+    outlier: OutlierScore
+    rule: OutlierRule
+    rules: Rules
+    module: InferenceModule
+
+    def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities (N, C) and outlier scores (N,) of model inputs, uint8 (N, S, S, 3), in float32."""
+        probabilities, features = predict(self.module, pixels)
+        return probabilities, self.outlier(features)
+
+
+def calibrate(
+    network: nn.Module,
+    training: LabelledImages,
+    validation: LabelledImages,
+    preprocessing: Preprocessing,
+    config: TrainConfig,
+) -> Calibration:
+    """Fit everything that stands between logits and decisions.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        training: images at `CACHE_FACTOR` times the input size; the outlier head is fitted on their features.
+        validation: images at the input size, as `classify` decodes them.
+        preprocessing: of the network.
+        config: the recipe.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    picks = torch.randperm(len(training), generator=generator)[: config.outlier_images].numpy()
+    chosen = training.take(picks)
+    # On the images as they are: a score that is fitted on varied ones as well takes noise and empty smear for cells.
+    outlier = fit_outlier_score(_features(network, chosen.pixels, preprocessing), chosen.labels, len(CLASS_NAMES))
+    labels = torch.from_numpy(validation.labels)
+    module = InferenceModule(network, preprocessing, temperature=1.0).eval()
+    logits = torch.from_numpy(predict(module, validation.pixels)[0]).clamp_min(1e-12).log()
+    temperature = fit_temperature(logits, labels)
+    module.temperature = temperature
+    probabilities, known = predict(module, validation.pixels)
+    threshold = float(np.quantile(outlier(known), config.outlier_quantile))
+    description = (
+        f"Mahalanobis distance in {len(outlier.scale)} whitened directions of unit-length "
+        f"features, plus residual energy; {config.outlier_quantile:.1%} of the validation cells score lower"
+    )
+    rule = OutlierRule(threshold=threshold, description=description)
+    review = review_threshold(probabilities, validation.labels, config.review_error, config.review_share)
+    return Calibration(temperature, outlier, rule, Rules(review, threshold), module)
+
+
+def predict(module: InferenceModule, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities (N, C) and features (N, D) of uint8 images (N, S, S, 3), in float32, a batch at a time."""
+    outputs: list[tuple[Tensor, Tensor]] = []
+    with torch.inference_mode():
+        outputs.extend(
+            module(torch.from_numpy(pixels[start : start + _BATCH])) for start in range(0, len(pixels), _BATCH)
+        )
+    return torch.cat([p for p, _ in outputs]).numpy(), torch.cat([features for _, features in outputs]).numpy()
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature that minimises the negative log-likelihood; logits (N, C), labels (N,).
+
+    A prior keeps it near 1 while there are few images: forty that are all right would send it to zero and every
+    probability to one, the wrong ones of later images too. A thousand images outweigh it.
+    """
+    log_temperature = torch.zeros(1, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_temperature], lr=0.1, max_iter=100)
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        likelihood = functional.cross_entropy(logits / log_temperature.exp(), labels, reduction="sum")
+        loss = (likelihood + (log_temperature / _PRIOR_SD).square().sum() / 2) / len(labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return float(log_temperature.detach().exp().clamp(0.2, 10))
+
+
+def review_threshold(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64], error: float, share: float
+) -> float:
+    """The lowest top probability at which the cells above it have at most the error rate `error`.
+
+    No more than `share` of the cells is held back for it: a differential that leaves out every tenth cell is biased
+    towards the easy classes. Clipped to 0.4-0.999: below, two classes could tie.
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum(probabilities.argmax(axis=1)[order] != labels[order])
+    passing = np.flatnonzero(wrong <= error * np.arange(1, len(labels) + 1))
+    lowest = float(confidence[order][passing[-1]]) if passing.size else _MAX_THRESHOLD
+    return float(np.clip(min(lowest, np.quantile(confidence, share)), _MIN_THRESHOLD, _MAX_THRESHOLD))
+
+
+def _features(network: nn.Module, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Features (N, D) of uint8 images (N, M, M, 3), resized to the network's input."""
+    mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1)
+    std = torch.tensor(preprocessing.std).view(1, 3, 1, 1)
+    found: list[Tensor] = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), _BATCH):
+            batch = plain(
+                torch.from_numpy(np.ascontiguousarray(pixels[start : start + _BATCH])), preprocessing.input_size
+            )
+            found.append(logits_and_features(network, (batch - mean) / std)[1].float())
+    return torch.cat(found).numpy()

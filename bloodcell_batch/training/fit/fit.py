@@ -1,0 +1,196 @@
+"""The fit itself: contrastive epochs if the recipe has any, then the classifier, on Lightning's trainer."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.errors import UsageError
+from bloodcell_batch.images.preprocessing import Preprocessing
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.training.augmentation.oversampling import smote_on_pixels
+from bloodcell_batch.training.data.labelled import LabelledImages
+from bloodcell_batch.training.data.split import Split
+from bloodcell_batch.training.fit.batches import InMemory, checking_loader, training_loader
+from bloodcell_batch.training.fit.callbacks import Checkpoint, Report, averages_and_stops
+from bloodcell_batch.training.fit.contrastive import ContrastiveLearner
+from bloodcell_batch.training.fit.fine_labels import fine_labels
+from bloodcell_batch.training.fit.initial_weights import load_teachers, read_weights, weights_names
+from bloodcell_batch.training.fit.lightning_module import Batch, CellClassifier, NormalisedNetwork
+from bloodcell_batch.training.fit.run_folder import CHECKPOINT, CONTRASTIVE_CHECKPOINT, RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What both phases share."""
+
+    config: TrainConfig
+    observer: Observer
+    folder: RunFolder | None
+
+    @property
+    def devices(self) -> int:
+        """Processes per node: one per GPU, or one on the CPU unless the recipe asks for more."""
+        return self.config.devices or max(1, torch.cuda.device_count())
+
+    def steps(self, images: int) -> int:
+        """Optimisation steps of an epoch of so many images."""
+        return max(1, images // (self.config.batch_size * self.devices * self.config.nodes))
+
+    def run(
+        self,
+        network: NormalisedNetwork,
+        loaders: tuple[DataLoader[Batch], DataLoader[Batch] | None],
+        epochs: int,
+        callbacks: list[Callback],
+        checkpoint: str,
+    ) -> None:
+        """Train, from the checkpoint if there is one."""
+        config = self.config
+        network.network.to(memory_format=torch.channels_last)
+        callbacks = [*callbacks, Report(self.observer, self.folder)]
+        start = None
+        if self.folder is not None:
+            callbacks.append(Checkpoint(self.folder.path / checkpoint))
+            start = self.folder.path / checkpoint
+        trainer = Trainer(
+            accelerator="gpu" if torch.cuda.is_available() else "cpu",
+            devices=self.devices,
+            num_nodes=config.nodes,
+            strategy="ddp" if self.devices * config.nodes > 1 else "auto",
+            max_epochs=epochs,
+            precision=_precision(config),  # type: ignore[arg-type]
+            gradient_clip_val=config.gradient_clip or None,
+            callbacks=callbacks,
+            logger=self._logger(),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )
+        self.observer.started("training", network.total_steps)
+        try:
+            with warnings.catch_warnings():
+                # The batches are made in memory by this process: more loader workers would only copy them about.
+                warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+                # Lightning 2.6 calls a function of its own that PyTorch 2.15 deprecated.
+                warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+                trainer.fit(network, *loaders, ckpt_path=start if start and start.exists() else None, weights_only=True)
+        except SystemExit as stop:
+            # Lightning turns Ctrl-C into an exit code of its own after tidying up.
+            raise KeyboardInterrupt from stop
+        finally:
+            self.observer.finished()
+
+    def _logger(self) -> TensorBoardLogger | bool:
+        if not self.config.tensorboard or self.folder is None:
+            return False
+        try:
+            return TensorBoardLogger(self.folder.path, name="tensorboard", version="")
+        except ModuleNotFoundError as error:
+            raise UsageError("tensorboard is not installed.", hint="pip install tensorboard") from error
+
+
+def fit(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    images: LabelledImages,
+    split: Split,
+    observer: Observer,
+    folder: RunFolder | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> CellClassifier:
+    """Train on `split.train`, choose the epoch on `split.validation`.
+
+    Args:
+        config: the recipe.
+        preprocessing: of the network.
+        images: at twice the input size (see `augment`).
+        split: parts of `images`.
+        observer: told of every step and epoch.
+        folder: where log and checkpoints go; a checkpoint that lies there is continued from.
+        callbacks: of Lightning's, besides those that the recipe asks for.
+
+    Returns:
+        The classifier on the CPU, with `best_state` filled. Without epochs, that is the initial weights as they are.
+
+    Raises:
+        InputError: the initial weights can't be read.
+        TrainingError: the loss became NaN or infinite.
+        OutputError: log or checkpoint can't be written.
+    """
+    seed_everything(config.seed, verbose=False)
+    _quieten_lightning()
+    job = _Job(config, observer, folder)
+    data, checked, fine_names = _datasets(config, images, split, observer)
+    steps = job.steps(len(data))
+    classifier = CellClassifier(
+        config,
+        preprocessing,
+        steps * config.epochs,
+        class_counts=np.bincount(data.labels, minlength=len(CLASS_NAMES)).tolist(),
+        fine_classes=len(fine_names),
+        teachers=load_teachers(config.teachers),
+    )
+    if config.init_weights:
+        replaced = classifier.load_initial_weights(read_weights(config.init_weights))
+        observer.note(
+            f"started from {weights_names(config.init_weights)}; {len(replaced)} tensors start afresh: {replaced[:4]}"
+        )
+    if config.contrastive_epochs and not (folder and folder.checkpoint.exists()):
+        _contrast(job, preprocessing, data, classifier)
+    if config.epochs == 0:
+        classifier.best_state = classifier.network.state_dict()
+        return classifier.eval()
+    loaders = training_loader(config, data, classifier), checking_loader(checked)
+    job.run(classifier, loaders, config.epochs, [*averages_and_stops(config, steps), *callbacks], CHECKPOINT)
+    return classifier.cpu()
+
+
+def _datasets(
+    config: TrainConfig, images: LabelledImages, split: Split, observer: Observer
+) -> tuple[InMemory, InMemory, tuple[str, ...]]:
+    """The training and the validation part, and the names of the fine labels."""
+    fine, fine_names = fine_labels(images) if config.fine_labels else (np.zeros(len(images), dtype=np.int64), ())
+    data, checked = InMemory(images, fine, split.train), InMemory(images, fine, split.validation)
+    if config.smote == "pixels":
+        more = smote_on_pixels(images.take(split.train), config.seed)
+        observer.note(f"SMOTE: {len(more) - len(data)} synthetic images beside {len(data)} real ones")
+        data = InMemory(more, np.zeros(len(more), dtype=np.int64), np.arange(len(more)))
+    return data, checked, fine_names
+
+
+def _contrast(job: _Job, preprocessing: Preprocessing, data: InMemory, classifier: CellClassifier) -> None:
+    """Train the body of the classifier's network on pairs of views."""
+    epochs = job.config.contrastive_epochs
+    learner = ContrastiveLearner(job.config, preprocessing, job.steps(len(data)) * epochs)
+    learner.network.load_state_dict(classifier.network.state_dict())
+    job.run(learner, (training_loader(job.config, data, learner), None), epochs, [], CONTRASTIVE_CHECKPOINT)
+    classifier.network.load_state_dict(learner.network.state_dict())
+
+
+def _precision(config: TrainConfig) -> str:
+    """bf16 pays where the processor multiplies it natively; elsewhere it is emulated and slower than fp32."""
+    if config.precision == "fp32":
+        return "32-true"
+    if config.precision != "auto":
+        return "16-mixed" if config.precision == "fp16" else "bf16-mixed"
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    able = torch.cpu.get_capabilities()
+    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
+
+
+def _quieten_lightning() -> None:
+    """Lightning's banner about devices says nothing that the observer does not."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)

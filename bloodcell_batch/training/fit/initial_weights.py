@@ -1,0 +1,68 @@
+"""What a training starts from and learns from besides the images: earlier weights, teachers, names of files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from bloodcell_batch.errors import InputError
+from bloodcell_batch.model.file import DEFAULT_MODEL, NETWORK_PREFIX, open_model
+from bloodcell_batch.model.network import InferenceModule, load_inference_module
+
+PACKAGED = "default"
+"""In place of a file: the model that ships with the package."""
+
+
+def weights_path(path: Path) -> Path:
+    """The file that `init_weights` names."""
+    return DEFAULT_MODEL if str(path) == PACKAGED else path
+
+
+def weights_names(paths: Sequence[Path]) -> str | None:
+    """The names of files for people and headers, None for no file."""
+    return " + ".join(path.name for path in paths) or None
+
+
+def read_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The mean of the weights in several files: networks that were trained on from one start can be averaged, and are
+    then better on other laboratories' images than each of them (Wortsman et al., 2022).
+
+    Raises:
+        InputError: a file can't be read, or they hold different tensors.
+    """
+    first, *others = (_read(path) for path in paths)
+    for path, other in zip(paths[1:], others, strict=True):
+        if {name: value.shape for name, value in other.items()} != {name: v.shape for name, v in first.items()}:
+            hint = "Give models of one architecture that were trained from the same start."
+            raise InputError(f"The weights of {path} and {paths[0]} can't be averaged.", hint=hint)
+    if not others:
+        return first
+    return {
+        name: torch.stack([state[name].double() for state in (first, *others)]).mean(dim=0).to(value.dtype)
+        for name, value in first.items()
+    }
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a bare safetensors file, or of the network in one of our model files."""
+    state = _load(path)
+    ours = {
+        name.removeprefix(NETWORK_PREFIX): value for name, value in state.items() if name.startswith(NETWORK_PREFIX)
+    }
+    return ours or state
+
+
+def load_teachers(paths: Sequence[Path]) -> list[InferenceModule]:
+    """The networks of model files; ModelFileError where one is none."""
+    return [load_inference_module(open_model(path)) for path in paths]
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    file = weights_path(path)
+    try:
+        return safetensors.torch.load_file(file)
+    except (OSError, safetensors.SafetensorError) as error:
+        hint = "Give a safetensors file with the weights of the same architecture."
+        raise InputError(f"Can't read the initial weights {file}: {error}.", hint=hint) from error

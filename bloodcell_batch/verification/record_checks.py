@@ -1,0 +1,99 @@
+"""Checks of the run record: its own digest, those of the tables, and its counts against the rows."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bloodcell_batch.errors import ModelFileError
+from bloodcell_batch.integrity.digests import RECORD, RESULTS, TABLES, file_sha256, listing_digest, record_digest
+from bloodcell_batch.integrity.results_id import results_id
+from bloodcell_batch.model.file import DEFAULT_MODEL, open_model
+from bloodcell_batch.records import Status
+from bloodcell_batch.results.formats import ONE_FILE
+from bloodcell_batch.results.recorded_run import RecordedRun
+from bloodcell_batch.verification.findings import Findings
+from bloodcell_batch.verification.slide_checks import slide_table_path
+from bloodcell_batch.verification.table_checks import Seen
+
+_PLACE = "run record"
+
+
+def check_seal(table: Path, document: Mapping[str, Any], findings: Findings) -> None:
+    """Compare the digests in the run record with the record and with the bytes of the tables."""
+    if document.get(RECORD) is None:
+        findings.add(_PLACE, f"{RECORD} is missing")
+    elif document[RECORD] != record_digest(document):
+        findings.add(_PLACE, "was changed after the run: its content has another SHA-256 than it says")
+    files = {"images": table}
+    if table.suffix.lower() not in ONE_FILE:
+        files["slides"] = slide_table_path(table)
+    digests = document.get(TABLES) or {}
+    for name, path in files.items():
+        if name not in digests:
+            findings.add(_PLACE, f"{TABLES} has no digest of the table {path.name}")
+        elif path.is_file() and file_sha256(path) != digests[name]:
+            findings.add(
+                str(path), "was changed after the run: its bytes have another SHA-256 than the run record says"
+            )
+
+
+def check_identity(images: pa.Table, record: RecordedRun, findings: Findings) -> None:
+    """Compare the identity in the run record with that of the rows and the model."""
+    if not record.results_id:
+        findings.add(_PLACE, f"{RESULTS} is missing")
+    elif record.results_id != results_id(images, record.model.sha256):
+        findings.add(_PLACE, f"{RESULTS} is not of the rows in the table and the model")
+
+
+def check_record(record: RecordedRun, seen: Seen, findings: Findings) -> None:
+    """Compare the counts and lists of the run record with the rows, and its thresholds with its options."""
+    counts = record.counts
+    for status in Status:
+        if counts.get(status.value) != seen.by_status[status]:
+            rows = f"the table has {seen.by_status[status]} rows with it"
+            findings.add(_PLACE, f"counts: {status.value} is {counts.get(status.value)}, {rows}")
+    total = seen.rows + counts.get("ignored", 0)
+    if counts.get("found") != total or counts.get("ignored", -1) < 0:
+        parts = f"{seen.rows} rows and {counts.get('ignored')} ignored files"
+        findings.add(_PLACE, f"counts: found is {counts.get('found')}, but there are {parts}")
+    if record.pseudonymised:
+        return
+    if record.ignored is None or len(record.ignored) != counts.get("ignored"):
+        findings.add(_PLACE, "its list of ignored files doesn't have as many entries as it counts")
+    if record.failures is None or sorted((f.path, f.reason) for f in record.failures) != sorted(seen.failed):
+        findings.add(_PLACE, "its list of failures is not that of the table")
+    if record.input_sha256 != listing_digest((path, size) for path, (size, _) in seen.files.items()):
+        findings.add(_PLACE, "input_sha256 is not of the paths and sizes in the table")
+    for name, option in (("confidence", "min_confidence"), ("outlier", "outlier_threshold")):
+        chosen = record.config.get(option)
+        if name not in record.thresholds or (chosen is not None and chosen != record.thresholds[name]):
+            findings.add(_PLACE, f"thresholds: {name} is {record.thresholds.get(name)}, the option said {chosen}")
+
+
+def check_model(record: RecordedRun, model: Path | None, findings: Findings) -> str:
+    """Hash the model file and compare it with the record; returns why it was not checked, empty if it was."""
+    path = model or DEFAULT_MODEL
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        hint = "Correct --model, or leave it out."
+        raise ModelFileError(f"Can't read the model file {path}: {error.strerror or error}.", hint=hint) from error
+    if digest != record.model.sha256:
+        if model is None:
+            return f"the model: {record.model.sha256[:12]} is not the one in the package, name its file with --model"
+        findings.add(str(model), f"has the SHA-256 {digest}, the results were made by {record.model.sha256}")
+        return ""
+    header = open_model(path).header
+    if record.model.name != header.name or record.model.architecture != header.architecture:
+        findings.add(_PLACE, f"model: it is called {header.name} ({header.architecture})")
+    own = {
+        "confidence": ("min_confidence", header.review_threshold),
+        "outlier": ("outlier_threshold", header.outlier.threshold),
+    }
+    for name, (option, threshold) in own.items():
+        if not record.pseudonymised and record.config.get(option) is None and record.thresholds.get(name) != threshold:
+            findings.add(_PLACE, f"thresholds: {name} is {record.thresholds.get(name)}, the model's own is {threshold}")
+    return ""

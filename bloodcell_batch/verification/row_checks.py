@@ -1,0 +1,207 @@
+"""Checks of single rows of the image table: what a row says must follow from its own numbers and from the record."""
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bloodcell_batch.cell_classes import CLASS_NAMES, VERIFIED_LABELS
+from bloodcell_batch.images.preprocessing import DecodeLimits
+from bloodcell_batch.records import (
+    ImageFacts,
+    ImageFile,
+    Prediction,
+    Quality,
+    RawPrediction,
+    Reason,
+    Status,
+)
+from bloodcell_batch.results.tables import REVIEW_CROSS_SLIDE
+from bloodcell_batch.slides.rules import SlideRule
+from bloodcell_batch.stages.interpret import Thresholds, decide
+
+Row = Mapping[str, Any]
+
+_SUM_TOLERANCE = 1e-4  # of eight rounded shares; bfloat16 runtimes stay within it as well
+_PREDICTED = ("label", "confidence", "review_reason", "outlier_score", *(f"p_{name}" for name in CLASS_NAMES))
+_FACTS = ("sha256", "phash", "width", "height", "brightness", "contrast", "sharpness", "pixel_hash")
+_LEFT_OUT_OF_SHARED = {"phash", "pixel_hash"}
+_HEX_DIGITS = {"sha256": 64, "phash": 64, "pixel_hash": 32}
+_OF_DUPLICATES = ("duplicate_of", "duplicate_distance")
+_VERIFIED = ("verified_label", "verified_by", "verified_at")
+_CELLS = frozenset({Status.CLASSIFIED, Status.UNCLASSIFIED})
+_DUPLICATES = frozenset({Status.EXACT_DUPLICATE, Status.NEAR_DUPLICATE})
+_NOT_FAILURES = frozenset({Reason.LOW_CONFIDENCE, Reason.OUTLIER, Reason.NO_CONTRAST})
+_NO_FILE = ImageFile("", "", 0, 0)
+# Half of the last digit that the table keeps: the run decided on the numbers before they were rounded.
+_ROUNDED = {"confidence": 5e-7, "outlier_score": 5e-5, "contrast": 5e-3}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the run record says that rows must obey; None for what it doesn't say.
+
+    `partners` are the paths of pictures that are in two slides; `slide_of` gives the slide of a path.
+    """
+
+    thresholds: Thresholds | None
+    partners: frozenset[str]
+    slide_of: SlideRule | None
+    max_pixels: int | None
+    pseudonymised: bool
+
+
+def row_faults(row: Row, rules: Rules) -> Iterator[str]:
+    """Everything that is wrong with a row by itself, in words."""
+    try:
+        status = Status(row["status"])
+    except ValueError:
+        yield f"status is {row['status']!r}, which is none"
+        return
+    yield from _name_faults(row, rules)
+    if status in _CELLS:
+        yield from _cell_faults(row, rules)
+    else:
+        yield from _filled(row, (*_PREDICTED, "review", *_VERIFIED), f"of a file that is {status}")
+    if status not in _DUPLICATES:
+        yield from _filled(row, _OF_DUPLICATES, "of a file that is no duplicate")
+    if status is Status.FAILED:
+        yield from _filled(row, _FACTS, "of a file that failed")
+        if row["reason"] not in set(Reason) - _NOT_FAILURES:
+            yield f"failed with the reason {row['reason']!r}, which is none"
+    else:
+        yield from _fact_faults(row, rules)
+        if status is not Status.UNCLASSIFIED:
+            yield from _filled(row, ("reason",), f"of a file that is {status}")
+
+
+def is_cell(row: Row) -> bool:
+    """Whether the row is of a picture that was kept: classified or unclassified."""
+    return row["status"] in _CELLS
+
+
+def is_duplicate(row: Row) -> bool:
+    """Whether the row is of a picture that was left out as a duplicate."""
+    return row["status"] in _DUPLICATES
+
+
+def _filled(row: Row, names: tuple[str, ...], why: str) -> Iterator[str]:
+    for name in names:
+        if row.get(name) is not None:
+            yield f"{name} is {row[name]!r}, {why}: it should be empty"
+
+
+def _name_faults(row: Row, rules: Rules) -> Iterator[str]:
+    path, slide = row["path"], row["slide_id"]
+    if not path or not slide:
+        yield "path or slide_id is empty"
+        return
+    if path.startswith("/") or ".." in path.split("/"):
+        yield "the path leads out of the scanned folder"
+    if rules.slide_of is not None and rules.slide_of(path) != slide:
+        yield f"slide_id is {slide!r}, by its path it is {rules.slide_of(path)!r}"
+    if row["size_bytes"] is None or row["size_bytes"] < 0:
+        yield f"size_bytes is {row['size_bytes']!r}"
+
+
+def _fact_faults(row: Row, rules: Rules) -> Iterator[str]:
+    needed = tuple(name for name in _FACTS if not (rules.pseudonymised and name in _LEFT_OUT_OF_SHARED))
+    empty = [name for name in needed if row[name] is None]
+    if empty:
+        yield f"{', '.join(empty)} should not be empty"
+        return
+    for name, digits in _HEX_DIGITS.items():
+        if name in needed and not re.fullmatch(f"[0-9a-f]{{{digits}}}", row[name]):
+            yield f"{name} is {row[name]!r}, not {digits} hexadecimal digits"
+    width, height = row["width"], row["height"]
+    if min(width, height) < DecodeLimits().min_side or (rules.max_pixels and width * height > rules.max_pixels):
+        yield f"the size {width}x{height} is outside the limits of the run"
+    if row["size_bytes"] == 0:
+        yield "size_bytes is 0, but it was decoded"
+    if not (0 <= row["brightness"] <= 255 and row["contrast"] >= 0 and row["sharpness"] >= 0):
+        yield "brightness, contrast or sharpness is out of range"
+
+
+def _cell_faults(row: Row, rules: Rules) -> Iterator[str]:
+    shares = tuple(row[f"p_{name}"] for name in CLASS_NAMES)
+    empty = [name for name in ("confidence", "outlier_score", "review") if row[name] is None]
+    if empty or None in shares:
+        yield f"{', '.join(empty) or 'a probability'} should not be empty"
+        return
+    if not any(map(math.isnan, shares)):
+        yield from _share_faults(row, shares)
+    yield from _label_faults(row, shares)
+    if rules.thresholds is not None and row["contrast"] is not None:
+        yield from _decision_faults(row, shares, rules.thresholds)
+    yield from _review_faults(row, rules)
+    yield from _verified_faults(row)
+
+
+def _share_faults(row: Row, shares: tuple[float, ...]) -> Iterator[str]:
+    if any(not 0 <= share <= 1 for share in shares):
+        yield "a probability is not in 0-1"
+    elif abs(sum(shares) - 1) > _SUM_TOLERANCE:
+        yield f"the probabilities add up to {sum(shares):.6f}"
+    if row["confidence"] != max(shares):
+        yield f"confidence is {row['confidence']}, the top probability is {max(shares)}"
+
+
+def _label_faults(row: Row, shares: tuple[float, ...]) -> Iterator[str]:
+    if row["status"] == Status.UNCLASSIFIED:
+        if row["label"] is not None:
+            yield f"label is {row['label']!r}, but the cell is unclassified"
+    elif row["label"] not in CLASS_NAMES:
+        yield f"label is {row['label']!r}, which is no class"
+    elif shares[CLASS_NAMES.index(row["label"])] != max(shares):
+        top = CLASS_NAMES[shares.index(max(shares))]
+        yield f"label is {row['label']!r}, the most probable class is {top!r}"
+
+
+def _decision_faults(row: Row, shares: tuple[float, ...], thresholds: Thresholds) -> Iterator[str]:
+    """The decision is made anew; where it differs, rounding may be why, so both neighbours are tried as well."""
+    said = (row["status"], row["reason"])
+    first = _decision(shares, row["confidence"], row["outlier_score"], row["contrast"], thresholds)
+    if first == said:
+        return
+    edges = [(row[name] - half, row[name] + half) for name, half in _ROUNDED.items()]
+    for confidence, score, contrast in itertools.product(*edges):
+        if _decision(shares, confidence, score, contrast, thresholds) == said:
+            return
+    yield f"status and reason are {_told(said)}, by its numbers and the run's thresholds {_told(first)}"
+
+
+def _told(decision: tuple[str, str | None]) -> str:
+    return f"{decision[0]} ({decision[1]})" if decision[1] else decision[0]
+
+
+def _decision(
+    shares: tuple[float, ...], confidence: float, score: float, contrast: float, thresholds: Thresholds
+) -> tuple[str, str | None]:
+    facts = ImageFacts("", b"", 0, 0, Quality(0.0, contrast, 0.0), b"")
+    # `decide` takes the confidence for the largest share; one more share holds it when it is an edge of rounding.
+    top = shares.index(max(shares))
+    moved = tuple(confidence if i == top else share for i, share in enumerate(shares))
+    decided: Prediction = decide(RawPrediction(_NO_FILE, facts, moved, score), thresholds)
+    return decided.status.value, decided.reason.value if decided.reason else None
+
+
+def _review_faults(row: Row, rules: Rules) -> Iterator[str]:
+    reasons = [row["reason"]] if row["reason"] else []
+    if row["path"] in rules.partners:
+        reasons.append(REVIEW_CROSS_SLIDE)
+    expected = "; ".join(reasons) or None
+    if (row["review"], row["review_reason"]) != (bool(reasons), expected):
+        yield (
+            f"review is {row['review']} ({row['review_reason']!r}), by its reason and the run record it is "
+            f"{bool(reasons)} ({expected!r})"
+        )
+
+
+def _verified_faults(row: Row) -> Iterator[str]:
+    filled = [name for name in _VERIFIED if row.get(name) is not None]
+    if filled and len(filled) < len(_VERIFIED):
+        yield f"of {', '.join(_VERIFIED)} only {', '.join(filled)} is filled in"
+    if row.get("verified_label") not in {None, *VERIFIED_LABELS}:
+        yield f"verified_label is {row['verified_label']!r}, which is no label"

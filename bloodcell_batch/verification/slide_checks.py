@@ -1,0 +1,75 @@
+"""Checks of the slide table: counted anew from the rows, every cell must be what was published."""
+
+import math
+from collections import Counter
+from pathlib import Path
+
+from bloodcell_batch.errors import InputError
+from bloodcell_batch.records import CrossSlideMatch
+from bloodcell_batch.results.formats import ONE_FILE
+from bloodcell_batch.results.recorded_run import RecordedRun
+from bloodcell_batch.results.table_reading import read_table
+from bloodcell_batch.results.tables import SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
+from bloodcell_batch.stages.tally import duplicate_alerts, slide_differential
+from bloodcell_batch.verification.findings import Findings
+from bloodcell_batch.verification.row_checks import Row
+from bloodcell_batch.verification.table_checks import Seen
+
+_SHEET = "Slides"
+_LAST_DIGIT = 1.01e-4  # exact limits may differ in the fourth digit between versions of SciPy
+
+
+def slide_table_path(table: Path) -> Path:
+    """The file that holds the slide table of an image table; for a workbook that is the same one."""
+    same = table.suffix.lower() in ONE_FILE
+    return table if same else table.with_name(f"{table.stem}.slides{table.suffix}")
+
+
+def check_slides(table: Path, seen: Seen, record: RecordedRun, findings: Findings) -> int:
+    """Compare the published slide table with the one that the rows give; returns the number of slides."""
+    path = slide_table_path(table)
+    expected = _counted(seen, record)
+    try:
+        published = read_table(path, SLIDE_SCHEMA, sheet=_SHEET).to_pylist()
+    except InputError as error:
+        findings.add(str(path), error.message)
+        return len(expected)
+    found: dict[str, Row] = {}
+    for row in published:
+        if row["slide_id"] in found:
+            findings.add(f"slide {row['slide_id']}", "is in the slide table twice")
+        found[row["slide_id"]] = row
+    for slide in sorted(expected.keys() - found.keys()):
+        findings.add(f"slide {slide}", "is not in the slide table")
+    for slide in sorted(found.keys() - expected.keys(), key=str):
+        findings.add(f"slide {slide}", "is in the slide table, but has no rows")
+    for slide in sorted(expected.keys() & found.keys()):
+        for column in SLIDE_SCHEMA.names:
+            if not _same(column, found[slide][column], expected[slide][column]):
+                there, here = found[slide][column], expected[slide][column]
+                findings.add(f"slide {slide}", f"{column} is {there!r}, counted anew it is {here!r}")
+    return len(expected)
+
+
+def _counted(seen: Seen, record: RecordedRun) -> dict[str, Row]:
+    matches = [
+        CrossSlideMatch(one, seen.kept[one]["slide_id"], other, seen.kept[other]["slide_id"], match.distance)
+        for match in record.cross_slide_duplicates
+        for one, other in [match.paths]
+        if one in seen.kept and other in seen.kept
+    ]
+    alerts = duplicate_alerts(matches)
+    slides = [
+        slide_differential(slide, statuses, seen.labels.get(slide, Counter()), alerts.get(slide, ()))
+        for slide, statuses in sorted(seen.statuses.items())
+    ]
+    return {row["slide_id"]: row for row in to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA).to_pylist()}
+
+
+def _same(column: str, one: object, other: object) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=0, abs_tol=_LAST_DIGIT)
+    if column == "alerts" and isinstance(one, str) and isinstance(other, str) and "\\x" in one + other:
+        # Names that are no UTF-8 sort otherwise as bytes than as the text that stands for them.
+        return len(one.split("; ")) == len(other.split("; "))
+    return one == other

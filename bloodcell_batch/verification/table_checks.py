@@ -1,0 +1,164 @@
+"""Checks of the image table as a whole: one row per path, duplicates that name kept pictures, no duplicate missed."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.images.hamming import as_words, pairs_within
+from bloodcell_batch.records import BLANK_CONTRAST, Status
+from bloodcell_batch.results.recorded_run import RecordedRun
+from bloodcell_batch.verification.findings import Findings
+from bloodcell_batch.verification.row_checks import Row, Rules, is_cell, is_duplicate, row_faults
+
+_ROWS_AT_A_TIME = 8192
+# The run decided on the contrast before it was rounded to two digits.
+_SURELY_BLANK, _SURELY_NOT_BLANK = BLANK_CONTRAST - 0.005, BLANK_CONTRAST + 0.005
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the rows say, for all further checks. `files` has size and SHA-256 by path, `failed` path and reason,
+    `by_status` the statuses as the run left them; `statuses` and `labels`, by slide, follow a review."""
+
+    rows: int = 0
+    position: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, Row] = field(default_factory=dict)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    files: dict[str, tuple[int, str]] = field(default_factory=dict)
+    statuses: dict[str, Counter[Status]] = field(default_factory=dict)
+    labels: dict[str, Counter[str]] = field(default_factory=dict)
+    by_status: Counter[Status] = field(default_factory=Counter)
+
+
+def check_table(images: pa.Table, rules: Rules, record: RecordedRun, findings: Findings) -> Seen:
+    """Check every row, then the rows against each other."""
+    seen = Seen()
+    for number, row in _numbered(images):
+        where = f"row {number}, {row['path'] or 'without a path'}"
+        faults = list(row_faults(row, rules))
+        if row["path"] in seen.position:
+            faults.append(f"row {seen.position[row['path']]} has this path, too")
+        for fault in faults:
+            findings.add(where, fault)
+        _remember(seen, number, row)
+    dedup = str(record.config.get("dedup", ""))
+    distance = record.config.get("dedup_distance")
+    limit = distance if isinstance(distance, int) and 0 <= distance <= 256 else None
+    for number, row in _numbered(images):
+        if is_duplicate(row):
+            for fault in _duplicate_faults(row, number, seen, limit, ordered=not rules.pseudonymised):
+                findings.add(f"row {number}, {row['path']}", fault)
+    _check_matches(seen, record, findings)
+    if not rules.pseudonymised:
+        _check_equal_files(seen, dedup, findings)
+        if dedup == "near" and limit is not None:
+            _check_near(seen, limit, record, findings)
+    return seen
+
+
+def _numbered(images: pa.Table) -> Iterator[tuple[int, Row]]:
+    """Rows with their number, from 2 as in a spreadsheet, where the header is row 1."""
+    number = 1
+    for batch in images.to_batches(max_chunksize=_ROWS_AT_A_TIME):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row
+
+
+def _remember(seen: Seen, number: int, row: Row) -> None:
+    path, slide = row["path"] or "", row["slide_id"] or ""
+    seen.rows += 1
+    seen.position.setdefault(path, number)
+    seen.files[path] = (row["size_bytes"] or 0, row["sha256"] or "")
+    try:
+        status = Status(row["status"])
+    except ValueError:
+        return  # reported with the row
+    seen.by_status[status] += 1
+    if is_cell(row):
+        seen.kept[path] = {name: row[name] for name in ("slide_id", "sha256", "phash", "contrast")}
+        # A verified label counts in place of the program's, as in `review import`.
+        label = row.get("verified_label") or row["label"]
+        status = Status.CLASSIFIED if label in CLASS_NAMES else Status.UNCLASSIFIED
+        if label in CLASS_NAMES:
+            seen.labels.setdefault(slide, Counter())[label] += 1
+    elif status is Status.FAILED:
+        seen.failed.append((path, row["reason"] or ""))
+    seen.statuses.setdefault(slide, Counter())[status] += 1
+
+
+def _duplicate_faults(row: Row, number: int, seen: Seen, limit: int | None, *, ordered: bool) -> Iterator[str]:
+    original = seen.kept.get(row["duplicate_of"] or "")
+    if original is None:
+        yield f"duplicate_of is {row['duplicate_of']!r}, which is no picture that was kept"
+        return
+    if original["slide_id"] != row["slide_id"]:
+        yield f"duplicate_of is a picture of the slide {original['slide_id']!r}"
+    if ordered and seen.position[row["duplicate_of"]] > number:
+        yield "duplicate_of is a picture that comes later"
+    distance, gap = row["duplicate_distance"], _gap(row["phash"], original["phash"])
+    if distance is None or distance < 0 or (limit is not None and distance > limit):
+        yield f"duplicate_distance is {distance}, outside 0-{limit}"
+    elif row["status"] == Status.EXACT_DUPLICATE and distance != 0:
+        yield f"duplicate_distance is {distance} for equal pixels"
+    elif row["status"] == Status.NEAR_DUPLICATE and gap is not None and distance != gap:
+        yield f"duplicate_distance is {distance}, the two hashes are {gap} bits apart"
+    elif gap is not None and limit is not None and gap > limit:
+        yield f"its hash is {gap} bits from that of duplicate_of, more than {limit}"
+
+
+def _gap(one: str | None, other: str | None) -> int | None:
+    try:
+        return (int(one or "x", 16) ^ int(other or "x", 16)).bit_count()
+    except ValueError:
+        return None
+
+
+def _check_equal_files(seen: Seen, dedup: str, findings: Findings) -> None:
+    if dedup not in {"exact", "near"}:
+        return
+    first: dict[tuple[str, str], str] = {}
+    for path, row in seen.kept.items():
+        if row["sha256"]:
+            earlier = first.setdefault((row["slide_id"], row["sha256"]), path)
+            if earlier != path:
+                findings.add(path, f"has the same bytes as {earlier}, but is no duplicate of it")
+
+
+def _check_near(seen: Seen, distance: int, record: RecordedRun, findings: Findings) -> None:
+    """Compare the hashes of all kept pictures again: none of one slide may be near, those of two must be recorded."""
+    hashed = [path for path, row in seen.kept.items() if _is_hash(row["phash"]) and _contrast(row) >= _SURELY_BLANK]
+    words = as_words(b"".join(bytes.fromhex(seen.kept[path]["phash"]) for path in hashed))
+    recorded = {frozenset(match.paths) for match in record.cross_slide_duplicates}
+    for i, j, gap in pairs_within(words, distance):
+        one, other = seen.kept[hashed[i]], seen.kept[hashed[j]]
+        if min(_contrast(one), _contrast(other)) < _SURELY_NOT_BLANK:
+            continue
+        if one["slide_id"] == other["slide_id"]:
+            findings.add(hashed[j], f"is {gap} bits from {hashed[i]} in the same slide, but no duplicate of it")
+        elif frozenset((hashed[i], hashed[j])) not in recorded:
+            findings.add(hashed[j], f"is the same picture as {hashed[i]} in another slide; the run record doesn't know")
+
+
+def _check_matches(seen: Seen, record: RecordedRun, findings: Findings) -> None:
+    for match in record.cross_slide_duplicates:
+        one, other = (seen.kept.get(path) for path in match.paths)
+        named = " and ".join(match.paths)
+        if one is None or other is None or one["slide_id"] == other["slide_id"]:
+            findings.add("run record", f"cross_slide_duplicates: {named} are not kept pictures of two slides")
+        elif _gap(one["phash"], other["phash"]) not in {match.distance, None}:
+            findings.add("run record", f"cross_slide_duplicates: {named} are not {match.distance} bits apart")
+
+
+def _contrast(row: Row) -> float:
+    return row["contrast"] or 0.0
+
+
+def _is_hash(text: str | None) -> bool:
+    try:
+        return len(bytes.fromhex(text or "")) == 32
+    except ValueError:
+        return False

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from bloodcell_batch.errors import OutputError
+from bloodcell_batch.files.publishing import bytes_writer, check_new, publish, text_writer, written_whole
+
+
+def test_a_file_that_was_not_finished_leaves_the_old_one(tmp_path: Path) -> None:
+    out = tmp_path / "m.json"
+    out.write_text("old")
+
+    def write_half(path: Path) -> None:
+        with written_whole(path) as partial:
+            partial.write_text("ne")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_half(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+    assert out.read_text() == "old"
+
+
+def test_a_finished_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    out = tmp_path / "m.json"
+    out.write_text("old")
+    with written_whole(out) as partial:
+        partial.write_text("new")
+        assert out.read_text() == "old"
+    assert out.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+
+
+def test_several_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    def fail(_path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"Can't write .*a\.txt, .*b\.bin: No space left on device\."):
+        publish({tmp_path / "a.txt": text_writer("a"), tmp_path / "b.bin": fail})
+    assert not list(tmp_path.iterdir())
+    publish({tmp_path / "a.txt": text_writer("a"), tmp_path / "b.bin": bytes_writer(b"b")})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.bin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.txt", "must end in .json"),
+        ("folder.json", "is a folder"),
+        ("old.json", "exists"),
+        ("no/m.json", "no folder"),
+    ],
+)
+def test_a_place_that_can_not_be_written_is_refused_at_once(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "old.json").touch()
+    with pytest.raises(OutputError, match=text):
+        check_new(tmp_path / name, overwrite=False, suffix=".json")

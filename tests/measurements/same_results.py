@@ -1,0 +1,157 @@
+"""Do two versions of the program give the same results? For changes that must change nothing.
+
+    python tests/measurements/same_results.py record CHECKOUT OUT --slides MADE [MADE ...] [--labelled FOLDER]
+    python tests/measurements/same_results.py compare OUT_BEFORE OUT_AFTER
+
+`record` runs classify (Parquet, CSV, workbook, shards and merge), verify, differential, report, review, concordance
+and evaluate of the checkout on every MADE folder (each holds a folder `slides`) and on the checkout's own examples, and
+keeps what they wrote, their exit codes and their stdout. `compare` compares tables byte for byte, workbooks and pages
+after removing the times and the folder of the recording, and run records key by key but for what differs from run to
+run. It prints every difference and exits with 1 if there is one.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from openpyxl import load_workbook
+
+VOLATILE = {"started", "finished", "timings", "command", "seconds", "images_per_second", "peak_memory", "run_sha256"}
+
+
+def commands(made: Path, name: str) -> list[tuple[str, ...]]:
+    """The commands that are recorded for one folder, in order; each may use what those before it wrote."""
+    slides = str(made / "slides")
+    out = f"{name}/r"
+    return [
+        ("classify", slides, "--out", f"{out}.parquet"),
+        ("classify", slides, "--out", f"{out}.parquet"),
+        ("classify", slides, "--out", f"{name}/allowed.csv", "--allow-failed", "100", "--min-confidence", "0.9"),
+        ("classify", slides, "--out", f"{name}/excel.csv", "--csv-dialect", "excel", "--slide-by", "top"),
+        ("classify", slides, "--out", f"{name}/book.xlsx", "--dedup", "exact", "--workers", "1", "--batch-size", "7"),
+        ("classify", slides, "--out", "-"),
+        ("classify", slides, "--out", f"{name}/shard-0.parquet", "--shard", "0/2"),
+        ("classify", slides, "--out", f"{name}/shard-1.parquet", "--shard", "1/2"),
+        ("merge", f"{name}/shard-0.parquet", f"{name}/shard-1.parquet", "--out", f"{name}/merged.parquet"),
+        ("verify", f"{out}.parquet", "--images", slides),
+        ("differential", f"{out}.parquet"),
+        ("differential", f"{out}.parquet", "--adjust", "--out", f"{name}/adjusted.csv"),
+        ("report", f"{out}.parquet", "--out", f"{name}/report.html", "--images", slides),
+        ("review", "export", f"{out}.parquet", "--out", f"{name}/review.html", "--images", slides),
+        ("review", "export", f"{out}.parquet", "--out", f"{name}/review.csv", "--cells", "all", "--images", slides),
+        ("review", "import", f"{out}.parquet", f"{name}/review.csv", "--by", "A", "--partial"),
+        ("export-fhir", f"{name}/r.verified.parquet", "--out", f"{name}/fhir.json"),
+        ("classify", slides, "--out", f"{name}/r.pdf"),
+        ("classify", f"{slides}-missing", "--out", f"{name}/missing.parquet"),
+        ("report", f"{name}/none.parquet", "--out", f"{name}/none.html"),
+    ]
+
+
+def record(checkout: Path, out: Path, made: list[Path], labelled: Path | None) -> None:
+    """Run everything and keep the exit codes and stdout in `out/outcomes.json`."""
+    out.mkdir(parents=True)
+    outcomes: list[dict[str, Any]] = []
+    folders = [(folder.name, folder) for folder in made] + [("examples", checkout / "examples")]
+    work = [command for name, folder in folders for command in commands(folder.resolve(), name)]
+    if labelled:
+        work.append(("evaluate", str(labelled.resolve()), "--out", "evaluation.json", "--part", "validation"))
+    for name, _ in folders:
+        (out / name).mkdir()
+    for command in work:
+        run = subprocess.run(
+            [sys.executable, "-m", "bloodcell_batch", *command],
+            cwd=out,
+            env={"PYTHONPATH": str(checkout.resolve()), "PATH": "/usr/bin:/bin", "HOME": str(out.resolve())},
+            capture_output=True,
+            check=False,
+        )
+        outcomes.append(
+            {
+                "command": [word.replace(str(checkout.resolve()), "CHECKOUT") for word in command],
+                "code": run.returncode,
+                "stdout": run.stdout.decode("utf-8", "replace"),
+                "stderr": run.stderr.decode("utf-8", "replace"),
+            }
+        )
+        print(run.returncode, *command)
+    (out / "outcomes.json").write_text(json.dumps(outcomes, indent=1), encoding="utf-8")
+
+
+def plain(text: str) -> str:
+    """Text without times and without the folders that differ between two recordings."""
+    text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:\d\d|Z| UTC)?", "TIME", text)
+    text = re.sub(r"\b[0-9,.]+ ?(s|seconds|images/s|MB|KB|min)\b", "N", text)
+    return re.sub(r"/[^\s\"'<>]*/(slides|examples)\b", r"\1", text)
+
+
+def stable(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """A JSON value without what differs from run to run."""
+    if isinstance(value, dict):
+        return {key: stable(inner) for key, inner in value.items() if key not in VOLATILE}
+    if isinstance(value, list):
+        return [stable(inner) for inner in value]
+    return plain(value) if isinstance(value, str) else value
+
+
+def readable(path: Path) -> Any:  # noqa: ANN401 - whatever is compared
+    """The content of a file in the form in which it is compared."""
+    if path.suffix == ".xlsx":
+        book = load_workbook(path)
+        return {sheet.title: [[plain(str(cell)) for cell in row] for row in sheet.values] for sheet in book}
+    if path.suffix == ".json":
+        return stable(json.loads(path.read_text(encoding="utf-8")))
+    if path.suffix == ".html":
+        return plain(path.read_text(encoding="utf-8"))
+    return path.read_bytes()
+
+
+def differences(before: Path, after: Path) -> list[str]:
+    """One line for every file that is missing or differs, and for every command that ended otherwise."""
+    found = []
+    names = {
+        path.relative_to(root)
+        for root in (before, after)
+        for path in root.rglob("*")
+        if path.is_file() and path.name != "outcomes.json" and not path.relative_to(root).parts[0].startswith(".")
+    }
+    for name in sorted(names):
+        if not (before / name).exists() or not (after / name).exists():
+            found.append(f"{name}: only in one recording")
+        elif readable(before / name) != readable(after / name):
+            found.append(f"{name}: differs")
+    first, second = (json.loads((root / "outcomes.json").read_text(encoding="utf-8")) for root in (before, after))
+    for one, other in zip(first, second, strict=True):
+        found += [
+            f"{' '.join(one['command'])}: {key}\n- {one[key]!r}\n+ {other[key]!r}"
+            for key in ("code", "stdout", "stderr")
+            if plain(str(one[key])) != plain(str(other[key]))
+        ]
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    recording = parts.add_parser("record")
+    recording.add_argument("checkout", type=Path)
+    recording.add_argument("out", type=Path)
+    recording.add_argument("--slides", type=Path, nargs="+", default=[])
+    recording.add_argument("--labelled", type=Path)
+    comparing = parts.add_parser("compare")
+    comparing.add_argument("before", type=Path)
+    comparing.add_argument("after", type=Path)
+    given = parser.parse_args()
+    if given.part == "record":
+        record(given.checkout, given.out, given.slides, given.labelled)
+        return 0
+    found = differences(given.before, given.after)
+    print("\n".join(found) or "the same")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,63 @@
+import threading
+import time
+
+import pytest
+
+from bloodcell_batch.parallel.ahead import ahead
+
+
+def _no_hang(_item: int) -> str:
+    pytest.fail("nothing hangs here")
+
+
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_results_come_in_order(workers: int) -> None:
+    def work(item: int) -> str:
+        time.sleep(0.002 * (item % 3))
+        return str(item)
+
+    assert list(ahead(range(30), work, workers, 7, 60.0, _no_hang)) == [str(item) for item in range(30)]
+
+
+def test_what_hangs_costs_its_own_result_only() -> None:
+    forever = threading.Event()
+
+    def work(item: int) -> str:
+        if item in {1, 2, 5}:  # more than there are threads
+            forever.wait()
+        return str(item)
+
+    start = time.monotonic()
+    found = list(ahead(range(8), work, 2, 8, 0.2, lambda item: f"{item} hung"))
+    assert found == ["0", "1 hung", "2 hung", "3", "4", "5 hung", "6", "7"]
+    assert time.monotonic() - start < 5
+    forever.set()
+
+
+def test_an_item_is_not_blamed_for_the_time_it_waits_behind_others() -> None:
+    def work(item: int) -> str:
+        time.sleep(0.1)
+        return str(item)
+
+    # Six items of 0.1 s on one thread: the last waits longer than the limit before its turn.
+    assert list(ahead(range(6), work, 1, 6, 0.4, _no_hang)) == list("012345")
+
+
+def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
+    def work(item: int) -> str:
+        if item == 2:
+            raise ValueError("a bug")
+        return str(item)
+
+    results = ahead(range(5), work, 2, 5, 60.0, _no_hang)
+    assert [next(results), next(results)] == ["0", "1"]
+    with pytest.raises(ValueError, match="a bug"):
+        next(results)
+
+
+def test_no_thread_is_left_when_the_consumer_stops() -> None:
+    others = set(threading.enumerate())
+    results = ahead(range(1000), str, 3, 50, 60.0, _no_hang)
+    assert next(results) == "0"
+    results.close()  # type: ignore[attr-defined]
+    assert set(threading.enumerate()) <= others

@@ -1,0 +1,184 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import Browser
+from finished_run import Run
+from scipy.stats import pearsonr
+from typer.testing import CliRunner
+
+from bloodcell_batch.cell_classes import LEUKOCYTES
+from bloodcell_batch.cli.app import app
+from bloodcell_batch.differential.arithmetic import adequacy, leukocyte_shares
+from bloodcell_batch.differential.reference_ranges import Range, ReferenceRanges
+from bloodcell_batch.errors import InputError
+from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.reports.concordance.concordance import compare
+from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
+from bloodcell_batch.statistics.method_comparison import bland_altman, passing_bablok, pearson
+
+HEAD = "slide_id,neutrophil,lymphocyte,monocyte,eosinophil,basophil,ig"
+ROWS = (
+    "007,55,27,7,5,2,4",
+    "2E5,30,50,10,5,1,4",
+    "=A1,54.5,27.3,6.8,4.5,2.3,4.6",
+    "1-2,60,25,5,5,2,3",
+    "zz,1,1,1,1,1,95",
+)
+
+
+def _call(run: Run, manual: Path, out: Path, *options: str | Path) -> tuple[int, str]:
+    arguments = ["concordance", run.table, manual, "--out", out, *options]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, " ".join(result.stderr.split())
+
+
+@pytest.fixture
+def manual(tmp_path: Path) -> Path:
+    path = tmp_path / "manual.csv"
+    path.write_text("\n".join((HEAD, *ROWS)) + "\n", encoding="utf-8")
+    return path
+
+
+class TestCommand:
+    def test_figures_and_page(self, run: Run, tmp_path: Path, manual: Path) -> None:
+        code, said = _call(run, manual, tmp_path / "c.html")
+        assert code == 0, said
+        assert "1 slides of" in said
+        assert "zz" in said
+        figures = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+        assert (figures["slides"], figures["only_theirs"]) == (4, ["zz"])
+        neutrophil = figures["classes"]["neutrophil"]
+        # 24 of 44: 54.5 %, exact limits 38.8 - 69.6; 30 % of 2E5 is outside
+        assert [(pair["slide_id"], pair["within"]) for pair in neutrophil["pairs"]] == [
+            ("007", True), ("1-2", True), ("2E5", False), ("=A1", True),
+        ]  # fmt: skip
+        assert neutrophil["within_limits"] == 3
+        assert neutrophil["difference"]["bias"] == pytest.approx(54.5455 - (55 + 60 + 30 + 54.5) / 4, abs=1e-3)
+        assert neutrophil["pearson_r"] is None  # our side is constant
+        assert figures["kappa_of_commonest"] == 0
+        page = (tmp_path / "c.html").read_text(encoding="utf-8")
+        assert page.count("data:image/svg+xml;base64,") == len(LEUKOCYTES)
+        assert str(run.images.parent) not in page
+
+    def test_it_is_the_same_twice(self, run: Run, tmp_path: Path, manual: Path) -> None:
+        for name in ("a", "b"):
+            assert _call(run, manual, tmp_path / f"{name}.html")[0] == 0
+        assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+        assert "exists already" in _call(run, manual, tmp_path / "a.html")[1]
+
+    def test_pseudonyms(self, run: Run, tmp_path: Path, manual: Path, key_file: Path) -> None:
+        assert _call(run, manual, tmp_path / "c.html", "--pseudonymize", key_file)[0] == 0
+        for name in ("c.html", "c.json"):
+            text = (tmp_path / name).read_text(encoding="utf-8")
+            assert "=A1" not in text
+            assert "2E5" not in text
+        assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["slides"] == 4
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("slide,neutrophil\n007,3\n", "no column slide_id"),
+            ("slide_id,blast\n007,3\n", "none named after a class"),
+            (HEAD + "\n7,55,27,7,5,2,4\n", "a spreadsheet may have changed it"),
+            (HEAD + "\n007,many,27,7,5,2,4\n", "row 2: neutrophil is 'many'"),
+            (HEAD + "\n007,155,27,7,5,2,4\n", "not in 0-100"),
+            (HEAD + "\n007,55,27,7,5,2,24\n", "add up to 120"),
+            (HEAD + "\n007,5,27,7,5,2,4\n", "add up to 50"),
+            (HEAD + "\n007,55,27,7,5,2,4\n007,55,27,7,5,2,4\n", "is there twice"),
+        ],
+    )
+    def test_bad_files(self, run: Run, tmp_path: Path, text: str, words: str) -> None:
+        (tmp_path / "m.csv").write_text(text, encoding="utf-8")
+        code, said = _call(run, tmp_path / "m.csv", tmp_path / "c.html")
+        assert code == 1
+        assert words in said
+        assert {path.name for path in tmp_path.iterdir()} == {"m.csv"}
+
+    def test_the_page_is_quiet_in_a_browser(self, run: Run, tmp_path: Path, manual: Path, browser: Browser) -> None:
+        assert _call(run, manual, tmp_path / "c.html")[0] == 0
+        browser.open(tmp_path / "c.html")
+        pictures = browser.all("section img")
+        assert len(pictures) == 6
+        shown = "return [...document.images].every(i => i.complete && i.naturalWidth > 300)"
+        assert browser.driver.execute_script(shown)
+        browser.is_quiet()
+
+    def test_percentages_as_people_write_them(self, tmp_path: Path) -> None:
+        (tmp_path / "m.csv").write_text('slide_id;neutrophil_percent;ig\n007;"54,5 %";\n', encoding="utf-8")
+        assert load_manual_counts(tmp_path / "m.csv") == (ManualCount("007", {"neutrophil": 54.5}),)
+
+
+def _slide(name: str, counts: dict[str, int]) -> SlideDifferential:
+    wbc = sum(counts.values())
+    return SlideDifferential(name, wbc, wbc, 0, 0, 0, wbc, leukocyte_shares(counts), 0, None, 0, adequacy(wbc), ())
+
+
+class TestCompare:
+    def test_kappa_of_ranges(self) -> None:
+        ranges = ReferenceRanges(name="x", ranges={"neutrophil": Range(low=40, high=70)})
+        slides = [_slide(str(n), {"neutrophil": n, "lymphocyte": 100 - n}) for n in (10, 50, 60, 90)]
+        manual = [ManualCount(str(n), {"neutrophil": other}) for n, other in ((10, 20), (50, 50), (60, 90), (90, 95))]
+        found = compare(slides, manual, ranges).classes["neutrophil"]
+        # observed 3/4; by chance (1*1 + 2*1 + 1*2) / 16 = 5/16
+        assert found.kappa == pytest.approx((0.75 - 5 / 16) / (1 - 5 / 16))
+        assert found.pearson_r == pytest.approx(pearsonr([20, 50, 90, 95], [10, 50, 60, 90]).statistic)
+
+    def test_slides_without_leukocytes_are_named(self) -> None:
+        slides = [_slide("a", {"neutrophil": 5}), _slide("b", {})]
+        manual = [ManualCount("a", {"neutrophil": 90.0}), ManualCount("b", {"neutrophil": 90.0})]
+        assert compare(slides, manual).without_leukocytes == ("b",)
+        with pytest.raises(InputError, match="None of the slides"):
+            compare(slides[1:], manual)
+
+
+class TestStatistics:
+    def test_bland_altman_by_hand(self) -> None:
+        found = bland_altman(np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 5.0]))
+        assert found is not None
+        assert (found.bias, found.high - found.bias) == pytest.approx((1.0, 1.96))
+        assert bland_altman(np.array([1.0]), np.array([2.0])) is None
+
+    def test_a_straight_line(self) -> None:
+        x = np.arange(10.0)
+        found = passing_bablok(x, 2 * x + 1)
+        assert found is not None
+        assert (found.slope, found.slope_low, found.slope_high) == (2, 2, 2)
+        assert found.intercept == 1
+
+    def test_exchanging_the_methods_inverts_the_line(self) -> None:
+        rng = np.random.default_rng(5)
+        truth = rng.uniform(5, 80, 41)
+        x, y = truth + rng.normal(0, 2, 41), 1.1 * truth + rng.normal(0, 2, 41)
+        one, other = passing_bablok(x, y), passing_bablok(y, x)
+        assert one is not None
+        assert other is not None
+        assert other.slope == pytest.approx(1 / one.slope, rel=1e-9)
+        assert (other.slope_low, other.slope_high) == pytest.approx((1 / one.slope_high, 1 / one.slope_low))
+        assert one.slope_low < 1.1 < one.slope_high
+
+    def test_outliers_move_it_little(self) -> None:
+        x = np.arange(20.0)
+        y = x.copy()
+        y[3] = 90
+        found = passing_bablok(x, y)
+        assert found is not None
+        assert found.slope == pytest.approx(1)
+
+    def test_coverage_of_the_limits(self) -> None:
+        rng = np.random.default_rng(0)
+        inside = 0
+        for _ in range(200):
+            truth = rng.uniform(0, 50, 30)
+            found = passing_bablok(truth + rng.normal(0, 1, 30), truth + rng.normal(0, 1, 30))
+            assert found is not None
+            inside += found.slope_low <= 1 <= found.slope_high
+        assert 0.90 <= inside / 200 <= 0.99
+
+    def test_what_cannot_be_computed_is_none(self) -> None:
+        same, other = np.full(5, 3.0), np.arange(5.0)
+        assert passing_bablok(same, other) is None
+        assert passing_bablok(np.array([1.0, 2.0]), np.array([1.0, 2.0])) is None
+        assert pearson(same, other) is None
+        assert pearson(other[:2], other[:2]) is None

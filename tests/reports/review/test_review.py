@@ -1,0 +1,345 @@
+import csv
+import dataclasses
+import hashlib
+import itertools
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import openpyxl
+import pytest
+from browser import Browser
+from finished_run import Run, write_run
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+from typer.testing import CliRunner
+
+from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES, VERIFIED_LABELS
+from bloodcell_batch.cli.app import app
+from bloodcell_batch.records import Prediction
+from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.statistics.agreement import agreement
+
+Record = dict[str, str]
+
+
+def call(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, ["review", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, ["review", *map(str, arguments)])
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    return " ".join(result.stderr.split())
+
+
+def read(path: Path) -> list[Record]:
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        return list(csv.DictReader(handle))
+
+
+def write(path: Path, rows: list[Record]) -> None:
+    with path.open("w", newline="", encoding="utf-8-sig") as handle:
+        writer = csv.DictWriter(handle, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def filled(run: Run, folder: Path, cells: str = "flagged", by: str = "A. Reviewer") -> tuple[Path, list[Record]]:
+    """A review in which every cell is confirmed as suggested."""
+    path = folder / "review.csv"
+    call("export", run.table, "--out", path, "--cells", cells)
+    rows = read(path)
+    for row in rows:
+        row["verified_label"], row["verified_by"] = row["suggestion"], by
+    write(path, rows)
+    return path, rows
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+
+
+class TestRoundTrip:
+    def test_thirty_corrections(self, run: Run, tmp_path: Path) -> None:
+        path, rows = filled(run, tmp_path, "all")
+        assert len(rows) == 4 * 50
+        before = {slide.slide_id: slide for slide in load_results(run.table).slides}
+        kept = snapshot(run.table.parent)
+        rng = random.Random(7)
+        corrected = rng.sample([row for row in rows if row["preclassification"] == "neutrophil"], 30)
+        for number, row in enumerate(corrected):
+            row["verified_label"] = ("ig", "monocyte", "other", "not_a_cell", "platelet", "erythroblast")[number % 6]
+            row["verified_by"] = ("A. Reviewer", "B. Second")[number % 2]
+        write(path, rows)
+        said = call("import", run.table, path, "--out", tmp_path / "v.parquet")
+        assert "of 176 preclassified cells 146 were confirmed and 30 changed" in said
+        assert "24 unclassified cells were given a name" in said
+
+        after = {slide.slide_id: slide for slide in load_results(tmp_path / "v.parquet").slides}
+        for slide, old in before.items():
+            mine = [row for row in rows if row["slide_id"].removeprefix("'") == slide]
+            expected = {name: sum(row["verified_label"] == name for row in mine) for name in CLASS_NAMES}
+            new = after[slide]
+            assert {name: new.shares[name].count for name in LEUKOCYTES} == {n: expected[n] for n in LEUKOCYTES}
+            assert new.erythroblast_count == expected["erythroblast"]
+            assert new.platelet_images == expected["platelet"]
+            assert new.unclassified == sum(row["verified_label"] in {"other", "not_a_cell"} for row in mine)
+            assert new.found == old.found == new.classified + new.unclassified + new.duplicates + new.failed
+        assert snapshot(run.table.parent) == kept
+
+    def test_provenance_is_complete_and_the_original_is_kept(self, run: Run, tmp_path: Path) -> None:
+        path, rows = filled(run, tmp_path)
+        rows[0]["verified_label"] = "platelet"
+        write(path, rows)
+        call("import", run.table, path, "--out", tmp_path / "v.csv")
+        original, verified = load_results(run.table), load_results(tmp_path / "v.csv")
+        assert verified.images.select(original.images.schema.names).equals(original.images)
+        assert verified.results_id == original.results_id
+        (review,) = verified.reviews
+        assert review["results_id"] == original.results_id
+        assert review["verified_by"] == ["A. Reviewer"]
+        assert review["file_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (review["cells"], review["cells_left_open"], review["version"], review["scope"]) == (24, 0, 1, "flagged")
+        assert len(review["changes"]) == 24
+        change = next(c for c in review["changes"] if c["verified_label"] == "platelet")
+        assert (change["preclassification"], change["verified_by"]) == (None, "A. Reviewer")
+        own = {"reviews": None, "tables_sha256": None, "record_sha256": None}
+        assert verified.record | own == original.record | own
+        said = {row["path"]: row for row in read(tmp_path / "v.csv")}
+        assert sum(bool(row["verified_label"]) for row in said.values()) == 24
+        assert all(bool(row["verified_at"]) == bool(row["verified_label"]) for row in said.values())
+
+    @pytest.mark.parametrize("name", ["v.parquet", "v.xlsx"])
+    def test_reviewed_results_are_results(self, run: Run, tmp_path: Path, name: str) -> None:
+        path, _ = filled(run, tmp_path)
+        call("import", run.table, path, "--out", tmp_path / name)
+        result = CliRunner().invoke(app, ["differential", str(tmp_path / name)])
+        assert [row["classified"] for row in csv.DictReader(result.stdout.splitlines())] == ["50"] * 4
+        report = tmp_path / "r.html"
+        result = CliRunner().invoke(app, ["report", str(tmp_path / name), "--out", str(report)])
+        assert result.exit_code == 0, result.output
+        assert "24 cells by A. Reviewer" in report.read_text(encoding="utf-8")
+        assert "6 verified" in report.read_text(encoding="utf-8")
+
+    def test_a_second_import_is_refused_or_versioned(self, run: Run, tmp_path: Path) -> None:
+        path, rows = filled(run, tmp_path)
+        call("import", run.table, path, "--out", tmp_path / "v.csv")
+        assert "exists already" in refused("import", run.table, path, "--out", tmp_path / "v.csv")
+        assert "was imported" in refused("import", tmp_path / "v.csv", path, "--out", tmp_path / "w.csv")
+        rows[3]["verified_label"], rows[3]["verified_by"] = "basophil", "B. Second"
+        write(path, rows)
+        call("import", tmp_path / "v.csv", path, "--out", tmp_path / "w.csv")
+        first, second = load_results(tmp_path / "w.csv").reviews
+        assert (first["version"], second["version"]) == (1, 2)
+        (change,) = second["changes"]
+        assert (change["before"], change["verified_label"]) == ("neutrophil", "basophil")
+        assert load_results(tmp_path / "v.csv").reviews == [first]
+
+    def test_the_default_name(self, run: Run, tmp_path: Path) -> None:
+        table = run.copy(tmp_path / "r.csv")
+        path, _ = filled(run, tmp_path)
+        call("import", table, path)
+        assert {p.name for p in tmp_path.glob("r.verified.*")} == {
+            "r.verified.csv", "r.verified.slides.csv", "r.verified.run.json",
+        }  # fmt: skip
+        path.write_bytes(path.read_bytes().replace(b"A. Reviewer", b"B. Second"))
+        call("import", tmp_path / "r.verified.csv", path)
+        assert (tmp_path / "r.verified2.csv").is_file()
+
+    def test_a_name_with_a_carriage_return(self, run: Run, tmp_path: Path) -> None:
+        odd = next(outcome for outcome in run.outcomes if isinstance(outcome, Prediction))
+        renamed = dataclasses.replace(odd, file=dataclasses.replace(odd.file, path="007/a\rb.jpg"))
+        outcomes = tuple(renamed if outcome is odd else outcome for outcome in run.outcomes)
+        table = write_run(run.images, outcomes, tmp_path / "r.csv")
+        call("export", table, "--cells", "all", "--out", tmp_path / "review.csv")
+        rows = read(tmp_path / "review.csv")
+        assert renamed.file.path in {row["path"] for row in rows}
+        write(tmp_path / "review.csv", [row | {"verified_label": "ig", "verified_by": "A"} for row in rows])
+        call("import", table, tmp_path / "review.csv", "--out", tmp_path / "v.csv")
+        verified = {row.file: row.verified_label for row in load_results(tmp_path / "v.csv").rows}
+        assert verified[renamed.file.path] == "ig"
+
+    def test_a_workbook_filled_in(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "review.xlsx"
+        call("export", run.table, "--out", path)
+        book = openpyxl.load_workbook(path)
+        page = book["Review"]
+        head = [cell.value for cell in page[1]]
+        assert len(page._images) == 24
+        (rule,) = page.data_validations.dataValidation
+        assert rule.formula1 == f'"{",".join(VERIFIED_LABELS)}"'
+        for row in page.iter_rows(min_row=2):
+            row[head.index("verified_label")].value = "lymphocyte"
+        book.save(path)
+        assert "has no verified_by" in refused("import", run.table, path, "--out", tmp_path / "v.csv")
+        call("import", run.table, path, "--out", tmp_path / "v.csv", "--by", "A. Reviewer")
+        assert [slide.shares["lymphocyte"].count for slide in load_results(tmp_path / "v.csv").slides] == [18] * 4
+
+    def test_an_earlier_reviewer_keeps_the_name_behind_a_pseudonym(
+        self, run: Run, tmp_path: Path, key_file: Path
+    ) -> None:
+        path, _ = filled(run, tmp_path)
+        call("import", run.table, path, "--out", tmp_path / "v.csv")
+        call("export", tmp_path / "v.csv", "--out", tmp_path / "again.csv", "--pseudonymize", key_file)
+        assert "Reviewer" not in (tmp_path / "again.csv").read_text(encoding="utf-8")
+        rows = read(tmp_path / "again.csv")
+        rows[0]["verified_label"], rows[0]["verified_by"] = "ig", "B. Second"
+        write(tmp_path / "again.csv", rows)
+        call(
+            "import",
+            tmp_path / "v.csv",
+            tmp_path / "again.csv",
+            "--out",
+            tmp_path / "w.csv",
+            "--pseudonymize",
+            key_file,
+        )
+        said = [row.verified_by for row in load_results(tmp_path / "w.csv").rows if row.verified_by]
+        assert sorted(said) == ["A. Reviewer"] * 23 + ["B. Second"]
+
+    def test_pseudonyms_come_back(self, run: Run, tmp_path: Path, key_file: Path) -> None:
+        path = tmp_path / "review.csv"
+        call("export", run.table, "--out", path, "--pseudonymize", key_file)
+        text = path.read_text(encoding="utf-8")
+        rows = read(path)
+        assert all(row["slide_id"].startswith("S-") for row in rows)
+        assert "jpg" not in text
+        for row in rows:
+            row["verified_label"], row["verified_by"] = "monocyte", "A"
+        write(path, rows)
+        assert "there is no cell" in refused("import", run.table, path, "--out", tmp_path / "v.csv")
+        call("import", run.table, path, "--out", tmp_path / "v.csv", "--pseudonymize", key_file)
+        verified = load_results(tmp_path / "v.csv")
+        assert [slide.slide_id for slide in verified.slides] == ["007", "1-2", "2E5", "=A1"]
+        assert [slide.shares["monocyte"].count for slide in verified.slides] == [9] * 4
+        assert all(change["path"].endswith(".jpg") for change in verified.reviews[0]["changes"])
+
+
+BAD: list[tuple[str, Callable[[list[Record]], object], str]] = [
+    ("unknown label", lambda rows: rows[4].update(verified_label="blast"), "row 6: 'blast' is no label"),
+    ("unknown path", lambda rows: rows[4].update(path="x/y.jpg", sha256="0"), "row 6: there is no cell 'x/y.jpg'"),
+    ("duplicate's path", lambda rows: rows[0].update(path="007/exact.jpg", sha256="0"), "there is no cell"),
+    ("other run", lambda rows: rows[0].update(results_id="0123456789abcdef"), "of the run 0123456789abcdef"),
+    ("mangled slide", lambda rows: rows[0].update(slide_id="7"), "slide_id is '7', the results say '007'"),
+    ("mangled path", lambda rows: rows[0].update(path="7/cell.jpg"), "should be '007/cell"),
+    ("mangled date", lambda rows: rows[6].update(slide_id="01. Feb"), "slide_id is '01. Feb', the results say '1-2'"),
+    ("formula error", lambda rows: rows[-1].update(slide_id="#NAME?"), "slide_id is '#NAME?', the results say '=A1'"),
+    ("half filled", lambda rows: rows[2].update(verified_label="", verified_by=""), "1 of 24 cells have no"),
+    ("deleted row", lambda rows: rows.pop(), "1 of 24 cells are missing"),
+    ("no reviewer", lambda rows: rows[2].update(verified_by=""), "row 4: the label"),
+    ("no label", lambda rows: rows[2].update(verified_label=""), "but there is no verified_label"),
+    ("twice", lambda rows: rows.append(dict(rows[0])), "row 26: 007/cell"),
+    ("changed scope", lambda rows: [row.update(cells="some") for row in rows], "'some' in the column cells"),
+    ("no column", lambda rows: [row.pop("verified_by") for row in rows], "has no column 'verified_by'"),
+]  # fmt: skip
+
+
+class TestBadReviews:
+    @pytest.mark.parametrize(("spoil", "words"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+    def test_a_precise_message_and_nothing_changed(
+        self, run: Run, tmp_path: Path, spoil: Callable[[list[Record]], object], words: str
+    ) -> None:
+        path, rows = filled(run, tmp_path)
+        spoil(rows)
+        write(path, rows)
+        before = snapshot(tmp_path) | snapshot(run.table.parent)
+        assert words in refused("import", run.table, path, "--out", tmp_path / "v.parquet")
+        assert snapshot(tmp_path) | snapshot(run.table.parent) == before
+
+    @pytest.mark.parametrize(
+        ("name", "content", "words"),
+        [("a.csv", b"", "has no rows"), ("a.xlsx", b"no zip", "Can't read"), ("a.csv", b"\xff\xfe", "Can't read")],
+    )
+    def test_no_review_at_all(self, run: Run, tmp_path: Path, name: str, content: bytes, words: str) -> None:
+        (tmp_path / name).write_bytes(content)
+        assert words in refused("import", run.table, tmp_path / name, "--out", tmp_path / "v.parquet")
+        assert "Can't read" in refused("import", run.table, tmp_path / "none.csv", "--out", tmp_path / "v.parquet")
+
+    def test_a_part_on_demand(self, run: Run, tmp_path: Path) -> None:
+        path, rows = filled(run, tmp_path)
+        for row in rows[5:]:
+            row["verified_label"] = row["verified_by"] = ""
+        write(path, rows)
+        assert "19 still open" in call("import", run.table, path, "--out", tmp_path / "v.parquet", "--partial")
+        assert [slide.unclassified for slide in load_results(tmp_path / "v.parquet").slides] == [1, 6, 6, 6]
+
+    def test_semicolons_of_a_national_spreadsheet(self, run: Run, tmp_path: Path) -> None:
+        path, rows = filled(run, tmp_path)
+        with path.open("w", newline="", encoding="utf-8-sig") as handle:
+            writer = csv.DictWriter(handle, rows[0], delimiter=";")
+            writer.writeheader()
+            writer.writerows(rows)
+        call("import", run.table, path, "--out", tmp_path / "v.parquet")
+
+
+class TestInTheBrowser:
+    def test_keys_change_labels_and_the_download_imports(self, run: Run, tmp_path: Path, browser: Browser) -> None:
+        page = tmp_path / "review.html"
+        call("export", run.table, "--out", page)
+        assert str(run.images.parent) not in page.read_text(encoding="utf-8")
+        browser.open(page)
+        driver = browser.driver
+        loaded = "return [...document.images].every(i => i.complete && i.naturalWidth > 0) && document.images.length"
+        assert driver.execute_script(loaded) == 25
+        assert browser.one("#slide").text == "007"
+        for key in ("1", "8", "9", "0", Keys.ENTER):
+            browser.press(key)
+        assert browser.one("#place").text == "6 of 24"
+        assert browser.one("#message").text == "5 of 24 cells verified"
+        browser.press(Keys.ARROW_LEFT)
+        assert browser.one("#labels button.chosen").text.split("\n")[-1].strip().endswith("neutrophil")
+        browser.press(Keys.BACKSPACE)
+        assert browser.all("#labels button.chosen") == []
+        browser.all("#labels button")[3].click()
+        browser.press("3" * 19)
+        assert browser.one("#message").text == "24 of 24 cells verified: all done"
+
+        driver.refresh()
+        assert browser.one("#message").text == "24 of 24 cells verified: all done"
+        browser.one("#download").click()
+        assert "Who verified?" in browser.one("#message").text
+        browser.one("#who").send_keys('=Dr. "1", ü')
+        browser.one("#download").click()
+        name = f"review-{load_results(run.table).results_id}.csv"
+        WebDriverWait(driver, 20).until(lambda _: (browser.downloads / name).exists())
+        browser.is_quiet()
+
+        call("import", run.table, browser.downloads / name, "--out", tmp_path / "v.parquet")
+        verified = load_results(tmp_path / "v.parquet")
+        assert verified.reviews[0]["verified_by"] == ['=Dr. "1", ü']
+        said = [row.verified_label for row in verified.rows if row.verified_label and row.slide_id == "007"]
+        assert sorted(said) == sorted(["basophil", "platelet", "other", "not_a_cell", "ig", "erythroblast"])
+        assert [slide.erythroblast_count for slide in verified.slides] == [1, 6, 6, 6]
+
+
+class TestAgreement:
+    def test_a_worked_example(self) -> None:
+        # Cohen's kappa by hand: observed 0.7, by chance 0.5 * 0.6 + 0.5 * 0.4 = 0.5, so 0.4
+        pairs = [("a", "a")] * 20 + [("a", "b")] * 5 + [("b", "a")] * 10 + [("b", "b")] * 15
+        found = agreement(pairs)
+        assert found.kappa == pytest.approx(0.4)
+        assert (found.cells, found.agreed) == (50, 35)
+        assert (found.per_class["a"].preclassified, found.per_class["a"].verified, found.per_class["a"].both) == (
+            25,
+            30,
+            20,
+        )
+
+    def test_equal_to_statsmodels(self) -> None:
+        rater = pytest.importorskip("statsmodels.stats.inter_rater")
+        rng = random.Random(3)
+        names = CLASS_NAMES[:5]
+        pairs = [(a, a if rng.random() < 0.7 else rng.choice(names)) for a in rng.choices(names, k=300)]
+        table = [[pairs.count((a, b)) for b in names] for a in names]
+        assert agreement(pairs).kappa == pytest.approx(rater.cohens_kappa(table).kappa)
+
+    def test_undefined_where_everything_is_one_class(self) -> None:
+        assert agreement([("a", "a")] * 5).kappa is None
+        assert agreement([]).kappa is None
+        assert json.dumps(agreement(itertools.repeat(("a", "b"), 3)).as_dict())

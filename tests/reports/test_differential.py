@@ -1,0 +1,170 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from finished_run import Run
+from typer.testing import CliRunner
+
+from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES
+from bloodcell_batch.cli.app import app
+from bloodcell_batch.differential.error_adjustment import adjusted_shares, confusion_of, most_likely_shares
+from bloodcell_batch.differential.reference_ranges import Position, Range
+from bloodcell_batch.model.file import open_model
+
+RANGES = """
+name = "test laboratory"
+[neutrophil]
+low = 60.0
+high = 75.0
+[lymphocyte]
+low = 1.0
+high = 2.0
+[monocyte]
+low = 2
+high = 10
+[nrbc_per_100_wbc]
+low = 0
+high = 1
+"""
+
+
+def _call(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, ["differential", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def _fail(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, ["differential", *map(str, arguments)])
+    assert result.exit_code in {1, 2}
+    assert "Traceback" not in result.stderr
+    return " ".join(result.stderr.split())
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+class TestOptions:
+    def test_the_plain_table_is_the_one_of_classify(self, run: Run) -> None:
+        rows = _rows(_call(run.table))
+        assert [row["slide_id"] for row in rows] == ["007", "1-2", "2E5", "=A1"]
+        assert rows[0]["neutrophil_percent"] == "54.5455"
+        assert not any("adjusted" in name or "range" in name or "min_wbc" in name for name in rows[0])
+
+    @pytest.mark.parametrize(("target", "reached"), [("100", "false"), ("400", "false")])
+    def test_min_wbc(self, run: Run, target: str, reached: str) -> None:
+        row = _rows(_call(run.table, "--min-wbc", target))[0]
+        assert (row["min_wbc"], row["min_wbc_reached"], row["wbc_counted"]) == (target, reached, "44")
+
+    def test_min_wbc_knows_three_targets(self, run: Run) -> None:
+        assert "--min-wbc can't be" in _fail(run.table, "--min-wbc", "150")
+
+    def test_reference_ranges(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "ranges.toml").write_text(RANGES, encoding="utf-8")
+        row = _rows(_call(run.table, "--reference-ranges", tmp_path / "ranges.toml"))[0]
+        # 24 of 44 are 54.5 % (limits 38.8 - 69.6): below 60, but its limits reach into the range
+        assert row["neutrophil_range"] == "possibly below"
+        assert row["lymphocyte_range"] == "above"
+        assert row["monocyte_range"] == "within"
+        assert row["nrbc_per_100_wbc_range"] == "within"
+        assert "basophil_range" not in row
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("[blast]\nlow=1\nhigh=2", "unknown name 'blast'"),
+            ("[neutrophil]\nlow=3\nhigh=2", "wrong at neutrophil"),
+            ("[neutrophil]\nlow=3", "neutrophil.high"),
+            ("name = 'empty'", "no ranges"),
+            ("[neutrophil", "not valid TOML"),
+        ],
+    )
+    def test_bad_ranges(self, run: Run, tmp_path: Path, text: str, words: str) -> None:
+        (tmp_path / "ranges.toml").write_text(text, encoding="utf-8")
+        assert words in _fail(run.table, "--reference-ranges", tmp_path / "ranges.toml")
+
+    def test_the_adjusted_percentages_stand_beside_the_first(self, run: Run) -> None:
+        plain, adjusted = _rows(_call(run.table))[0], _rows(_call(run.table, "--adjust"))[0]
+        assert {name: adjusted[name] for name in plain} == plain
+        total = sum(float(adjusted[f"{name}_percent_adjusted"]) for name in LEUKOCYTES)
+        assert total == pytest.approx(100, abs=0.01)
+        for name in LEUKOCYTES:
+            low, high = (float(adjusted[f"{name}_percent_adjusted_{end}"]) for end in ("low", "high"))
+            assert 0 <= low <= float(adjusted[f"{name}_percent_adjusted"]) <= high <= 100
+
+    def test_adjustment_needs_the_model_that_made_the_results(self, run: Run, tmp_path: Path) -> None:
+        table = run.copy(tmp_path / "r.csv")
+        record = tmp_path / "r.run.json"
+        document = json.loads(record.read_text(encoding="utf-8").replace(open_model().sha256, "0" * 64))
+        del document["results_id"]
+        record.write_text(json.dumps(document), encoding="utf-8")
+        assert "made by another model" in _fail(table, "--adjust")
+
+    def test_output_files_and_overwrite(self, run: Run, tmp_path: Path) -> None:
+        out = tmp_path / "d.csv"
+        _call(run.table, "--out", out, "--csv-dialect", "excel")
+        assert "\n'=A1," in out.read_text(encoding="utf-8")
+        assert "exists already" in _fail(run.table, "--out", out)
+        _call(run.table, "--out", out, "--overwrite")
+        assert _rows(out.read_text(encoding="utf-8")) == _rows(_call(run.table))
+        assert [path.name for path in tmp_path.iterdir()] == ["d.csv"]
+
+    def test_pseudonyms(self, run: Run, tmp_path: Path, key_file: Path) -> None:
+        text = _call(run.table, "--pseudonymize", key_file)
+        assert "=A1" not in text
+        assert all(row["slide_id"].startswith("S-") for row in _rows(text))
+        (tmp_path / "key").write_bytes(b"short")
+        assert "fewer than 16" in _fail(run.table, "--pseudonymize", tmp_path / "key")
+        (tmp_path / "key").write_bytes(b"x" * 32)
+        words = _fail(run.table, "--pseudonymize", tmp_path / "key", "--out", tmp_path / "d.csv")
+        assert "lies in the folder of the output" in words
+
+
+class TestAdjustment:
+    def test_expected_labels_give_the_true_shares_back(self) -> None:
+        rng = np.random.default_rng(1)
+        matrix = 0.9 * np.eye(8) + 0.1 * rng.dirichlet(np.ones(8), 8)
+        truth = np.array([0.02, 0.05, 0.03, 0.05, 0.25, 0.1, 0.45, 0.05])
+        counts = 1e6 * truth @ matrix
+        assert most_likely_shares(counts, matrix) == pytest.approx(truth, abs=2e-4)
+
+    def test_a_two_class_example_by_hand(self) -> None:
+        # 10 % of monocytes are called neutrophil, nothing else is confused: 80 called monocyte are 88.9 in truth
+        matrix = 1_000_000 * np.eye(8, dtype=np.int64)
+        mono, neutro = CLASS_NAMES.index("monocyte"), CLASS_NAMES.index("neutrophil")
+        matrix[mono, mono], matrix[mono, neutro] = 900_000, 100_000
+        found = adjusted_shares({"monocyte": 80, "neutrophil": 120}, matrix)
+        assert found["monocyte"].percent == pytest.approx(100 * 80 / 0.9 / 200, abs=0.01)
+        assert found["neutrophil"].percent == pytest.approx(100 - 100 * 80 / 0.9 / 200, abs=0.01)
+        assert found["monocyte"].low < 40 < found["monocyte"].percent < found["monocyte"].high
+
+    def test_a_perfect_classifier_needs_no_correction(self) -> None:
+        labels = {"neutrophil": 60, "lymphocyte": 30, "monocyte": 10, "platelet": 40}
+        found = adjusted_shares(labels, 10**6 * np.eye(8, dtype=np.int64))
+        assert found["neutrophil"].percent == pytest.approx(60, abs=0.01)
+        assert found["ig"].percent == pytest.approx(0, abs=0.01)
+
+    def test_no_leukocytes(self) -> None:
+        assert adjusted_shares({"platelet": 9, "erythroblast": 2}, np.eye(8, dtype=np.int64)) == {}
+
+    def test_the_packaged_model_has_a_confusion_matrix(self) -> None:
+        assert confusion_of(open_model()).sum() == open_model().header.metrics["images"]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "expected"),
+    [
+        (50.0, 40.0, 60.0, Position.WITHIN),
+        (39.9, 30.0, 39.95, Position.BELOW),
+        (39.9, 30.0, 45.0, Position.POSSIBLY_BELOW),
+        (80.0, 76.0, 90.0, Position.ABOVE),
+        (80.0, 70.0, 90.0, Position.POSSIBLY_ABOVE),
+        (40.0, None, None, Position.WITHIN),
+        (75.1, None, None, Position.ABOVE),
+    ],
+)
+def test_position(value: float, low: float | None, high: float | None, expected: Position) -> None:
+    assert Range(low=40, high=75).position(value, low, high) is expected

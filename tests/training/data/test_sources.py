@@ -1,0 +1,159 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_picture, encode
+
+from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.errors import InputError, UsageError
+from bloodcell_batch.images.preprocessing import Preprocessing
+from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.training.data.labelled import load_labelled
+from bloodcell_batch.training.data.sources import FREE, TEST, TRAIN, VALIDATION, open_source
+
+Rows = list[dict[str, str]]
+
+
+class Listener(NullObserver):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str, **_fields: object) -> None:
+        self.warnings.append(text)
+
+
+def manifest(folder: Path, rows: Rows, *, bom: bool = False, name: str = "cells.csv") -> Path:
+    for row in rows:
+        path = folder / row["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_bytes(encode(draw_picture(sum(row["path"].encode()))))
+    out = folder / name
+    if name.endswith(".parquet"):
+        import pandas as pd  # noqa: PLC0415
+
+        pd.DataFrame(rows).to_parquet(out)
+        return out
+    with out.open("w", newline="", encoding="utf-8-sig" if bom else "utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return out
+
+
+ROWS: Rows = [
+    {"path": "a/é 1.jpg", "label": "basophil", "split": "train"},
+    {"path": "b/2.jpg", "label": "platelet", "split": "val"},
+    {"path": "b/3.jpg", "label": "platelet", "split": ""},
+    {"path": "b/4.jpg", "label": "ig", "split": "Test"},
+]
+
+
+@pytest.mark.parametrize("name", ["cells.csv", "bom.csv", "cells.parquet"])
+def test_a_manifest_gives_labels_and_parts(tmp_path: Path, name: str) -> None:
+    path = manifest(tmp_path, ROWS, bom=name == "bom.csv", name=name)
+    images, rejected = load_labelled(path, Preprocessing(input_size=16), 1, Listener())
+    assert images.paths == tuple(row["path"] for row in ROWS)
+    assert [CLASS_NAMES[label] for label in images.labels] == [row["label"] for row in ROWS]
+    assert images.parts.tolist() == [TRAIN, VALIDATION, FREE, TEST]
+    assert not rejected
+
+
+def test_other_laboratories_labels_are_mapped(tmp_path: Path) -> None:
+    rows = [{"path": f"{i}.jpg", "label": label} for i, label in enumerate(["NEU", "MYB", "ig", "NEU"])]
+    path = manifest(tmp_path, rows)
+    source = open_source(path, {"NEU": "neutrophil", "MYB": "ignore"}, Listener())
+    assert [CLASS_NAMES[entry.label] for entry in source.entries] == ["neutrophil", "ig", "neutrophil"]
+    with pytest.raises(InputError, match=r"labels that are no classes: 'NEU' \(2 rows\), 'MYB' \(1 rows\)"):
+        open_source(path, {}, Listener())
+    with pytest.raises(UsageError, match="unknown classes: neutro"):
+        open_source(path, {"NEU": "neutro"}, Listener())
+
+
+def test_folders_are_mapped_too(tmp_path: Path) -> None:
+    for name in ("SEG", "BAND", "smudge", "blast", "basophil"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(encode(draw_picture(len(name))))
+    listener = Listener()
+    rules = {"SEG": "neutrophil", "BAND": "neutrophil", "smudge": "ignore"}
+    source = open_source(tmp_path, rules, listener)
+    found = {entry.file.path: CLASS_NAMES[entry.label] for entry in source.entries}
+    assert found == {"BAND/1.jpg": "neutrophil", "SEG/1.jpg": "neutrophil", "basophil/1.jpg": "basophil"}
+    assert listener.warnings == ["left out, not named after a class: blast (1 images)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,label\na.jpg,ig\n", "lacks the columns: path"),
+        ("path,label\n", "lists no images"),
+        ("path,label\nnone.jpg,ig\n", "row 1 names 'none.jpg': No such file"),
+        ("path,label,split\na.jpg,ig,holdout\n", "row 1 has the unknown split 'holdout'"),
+        ("path,label\na.jpg,ig\na.jpg,monocyte\n", "rows 1 and 2 both name 'a.jpg'"),
+    ],
+)
+def test_a_wrong_manifest_is_explained(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode(draw_picture(1)))
+    path = tmp_path / "cells.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        open_source(path, {}, Listener())
+    assert said in str(caught.value)
+    assert caught.value.hint
+
+
+def test_other_things_are_no_source(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("", encoding="utf-8")
+    (tmp_path / "latin.csv").write_bytes("path,label\né.jpg,ig\n".encode("latin-1"))
+    for name, said in (("none", "There is no"), ("x.txt", "no source of labelled"), ("latin.csv", "Can't read the ma")):
+        with pytest.raises(InputError, match=said):
+            open_source(tmp_path / name, {}, Listener())
+    with pytest.raises(InputError, match="no folder that is named after a class"):
+        open_source(tmp_path, {}, Listener())
+
+
+def medmnist(path: Path, side: int = 28, changes: dict[str, object] | None = None) -> Path:
+    rng = np.random.default_rng(0)
+    content: dict[str, object] = {}
+    for part, count in (("train", 16), ("val", 8), ("test", 8)):
+        content[f"{part}_images"] = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+        content[f"{part}_labels"] = (np.arange(count) % 8).reshape(-1, 1).astype(np.uint8)
+    np.savez(path, **(content | (changes or {})))  # type: ignore[arg-type]
+    return path
+
+
+@pytest.mark.parametrize("side", [28, 64])
+def test_a_medmnist_file_keeps_its_own_split(tmp_path: Path, side: int) -> None:
+    path = medmnist(tmp_path / "bloodmnist.npz", side)
+    images, rejected = load_labelled(path, Preprocessing(input_size=side), 2, Listener())
+    assert len(images) == 32
+    assert not rejected
+    assert images.parts.tolist() == [TRAIN] * 16 + [VALIDATION] * 8 + [TEST] * 8
+    assert images.labels.tolist() == [i % 8 for i in (*range(16), *range(8), *range(8))]
+    np.testing.assert_array_equal(images.pixels[:16], np.load(path)["train_images"])
+    assert images.paths[9] == "train/eosinophil_00009"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train_images": np.zeros((16, 28, 28), dtype=np.uint8)}, "no 8-bit colour images"),
+        ({"val_images": np.zeros((8, 28, 28, 3), dtype=np.float32)}, "no 8-bit colour images"),
+        ({"test_labels": np.full((8, 1), 8)}, "test_labels don't fit"),
+        ({"train_labels": np.zeros((3, 1), dtype=np.uint8)}, "train_labels don't fit"),
+    ],
+)
+def test_a_wrong_medmnist_file_is_explained(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        open_source(medmnist(tmp_path / "m.npz", changes=change), {}, Listener())
+
+
+def test_a_broken_medmnist_file_is_explained(tmp_path: Path) -> None:
+    path = medmnist(tmp_path / "m.npz")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="Can't read"):
+        open_source(path, {}, Listener())
+    np.savez(path, images=np.zeros(3))
+    with pytest.raises(InputError, match="train_images"):
+        open_source(path, {}, Listener())

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from torch import nn
+
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.training.data.labelled import LabelledImages
+from bloodcell_batch.training.fit.batches import InMemory, checking_loader, training_loader
+
+COUNTS = [40, 4, 4, 4, 4, 4, 4, 16]
+
+
+class Epoch(nn.Module):
+    """Stands in for the network, of which the loader only asks the epoch."""
+
+    current_epoch = 0
+
+
+def data() -> InMemory:
+    labels = np.repeat(np.arange(8), COUNTS)
+    index = np.arange(len(labels), dtype=np.int64)
+    pixels = np.broadcast_to(index.astype(np.uint8)[:, None, None, None], (len(labels), 4, 4, 3)).copy()
+    images = LabelledImages(
+        tuple(map(str, index)), pixels, labels, index.astype(np.uint64), index, np.full(len(labels), -1, np.int8)
+    )
+    return InMemory(images, index * 2, index)
+
+
+def order(config: TrainConfig, epoch: int) -> list[int]:
+    network = Epoch()
+    network.current_epoch = epoch
+    loader = training_loader(config, data(), network)  # type: ignore[arg-type]
+    return [int(image[0, 0, 0]) for images, _, _ in loader for image in images]
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    config = TrainConfig(batch_size=8, seed=4)
+    first = order(config, 3)
+    assert first == order(config, 3)
+    assert first != order(config, 4)
+    assert first != order(config.model_copy(update={"seed": 5}), 3)
+
+
+def test_weighted_sampling_evens_the_classes_out() -> None:
+    labels = np.repeat(np.arange(8), COUNTS)
+    weighted = np.concatenate([order(TrainConfig(batch_size=8), epoch) for epoch in range(40)])
+    shares = np.bincount(labels[weighted], minlength=8) / len(weighted)
+    np.testing.assert_allclose(shares, 1 / 8, atol=0.02)
+    config = TrainConfig.model_validate({"batch_size": 8, "sampling": "none"})
+    assert sorted(order(config, 0)) == list(range(80))
+
+
+def test_batches_hold_matching_rows_and_the_last_small_one_is_left_out() -> None:
+    network = Epoch()
+    loader = training_loader(TrainConfig(batch_size=32), data(), network)  # type: ignore[arg-type]
+    batches = list(loader)
+    assert [len(images) for images, _, _ in batches] == [32, 32]
+    labels = np.repeat(np.arange(8), COUNTS)
+    for images, classes, fine in batches:
+        index = images[:, 0, 0, 0].numpy()
+        np.testing.assert_array_equal(classes.numpy(), labels[index])
+        np.testing.assert_array_equal(fine.numpy(), 2 * index.astype(int))
+    few = training_loader(TrainConfig(batch_size=128), data(), network)  # type: ignore[arg-type]
+    assert [len(images) for images, _, _ in few] == [80]
+    assert sum(len(images) for images, _, _ in checking_loader(data())) == 80
+
+
+@pytest.mark.parametrize("part", [[3, 1, 2], [79]])
+def test_a_part_hands_out_its_own_images(part: list[int]) -> None:
+    whole = data()
+    some = InMemory(whole.images, np.arange(80) * 2, np.array(part))
+    assert len(some) == len(part)
+    images, _, fine = some.__getitems__(list(range(len(part))))
+    assert images[:, 0, 0, 0].tolist() == part
+    assert fine.tolist() == [2 * i for i in part]
+
+
+def test_without_shuffling_the_order_is_that_of_the_files() -> None:
+    config = TrainConfig(batch_size=4, sampling="none", shuffle=False)
+    assert order(config, 0) == order(config, 1) == list(range(sum(COUNTS)))
+    with pytest.raises(ValueError, match="shuffle = false needs sampling"):
+        TrainConfig(shuffle=False)

@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bloodcell_batch.cli.app import app
+from bloodcell_batch.config.config import resolve
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.errors import ModelFileError, TrainingError
+from bloodcell_batch.model.file import open_model
+from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.training.fit.cross_validation import cross_validate, recipe_of
+from bloodcell_batch.training.fit.train import train
+
+
+def test_every_image_is_tested_once(toy_cells: Path, toy_recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "folds.json"
+    options = ["--folds", "3", "--recipe", str(toy_recipe), "--out", str(out)]
+    result = CliRunner().invoke(app, ["evaluate", str(toy_cells), *options])
+    assert result.exit_code == 0, result.stderr
+    folds = json.loads(out.read_text(encoding="utf-8"))["folds"]
+    assert len(folds) == 3
+    assert sum(fold["images"] for fold in folds) == 160
+    counts = np.sum([[row["images"] for row in fold["per_class"].values()] for fold in folds], axis=0)
+    assert counts.tolist() == [20] * 8
+    accuracies = [fold["accuracy"] for fold in folds]
+    row = next(line.split() for line in result.stdout.splitlines() if line.startswith("accuracy "))
+    assert row[1:3] == [f"{np.mean(accuracies):.2%}", f"{np.std(accuracies, ddof=1):.2%}"]
+    assert np.mean(accuracies) > 0.6
+
+
+def test_the_recipe_of_a_model_starts_without_its_first_weights(
+    toy_cells: Path, toy_recipe: Path, tmp_path: Path
+) -> None:
+    config = resolve(TrainConfig, {"epochs": 1}, toy_recipe)
+    first = train(config, toy_cells, tmp_path / "a.safetensors")
+    assert first is not None
+    second = train(config.model_copy(update={"init_weights": (first[0].path,)}), toy_cells, tmp_path / "b.safetensors")
+    assert second is not None
+    recipe = recipe_of(second[0].header)
+    assert recipe.init_weights == ()
+    assert recipe.model_copy(update={"workers": config.workers}) == config
+
+
+def test_a_recipe_of_another_release_is_refused(toy_cells: Path, toy_recipe: Path, tmp_path: Path) -> None:
+    result = train(resolve(TrainConfig, {"epochs": 1}, toy_recipe), toy_cells, tmp_path / "a.safetensors")
+    assert result is not None
+    header = open_model(result[0].path).header
+    old = header.model_copy(update={"training": {"recipe": {"epochz": 3}}})
+    with pytest.raises(ModelFileError, match="epochz"):
+        recipe_of(old)
+
+
+def test_too_few_images_for_the_folds(toy_cells: Path, toy_recipe: Path) -> None:
+    with pytest.raises(TrainingError, match="20 different images for 21 folds"):
+        cross_validate(resolve(TrainConfig, {}, toy_recipe), toy_cells, 21, NullObserver())

@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.errors import OutputError, TrainingError
+from bloodcell_batch.training.fit.run_folder import RunFolder
+
+DIGESTS = np.array([5, 3, 9], dtype=np.uint64)
+LABELS = np.array([0, 1, 2])
+HISTORY = [
+    {
+        "epoch": float(i),
+        "train_loss": 2 / i,
+        "validation_loss": 1 / i,
+        "balanced_accuracy": 1 - 0.5 / i,
+        "balanced_accuracy_changed": 1 - 0.7 / i,
+    }
+    for i in (1, 2, 3)
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    found = RunFolder(tmp_path / "m.safetensors")
+    found.begin(TrainConfig(), DIGESTS, LABELS)
+    return found
+
+
+def test_the_same_recipe_and_images_go_on(folder: RunFolder) -> None:
+    folder.check_same(TrainConfig(workers=3, tensorboard=True), DIGESTS, LABELS)
+    shuffled = np.array([2, 0, 1])
+    folder.check_same(TrainConfig(), DIGESTS[shuffled], LABELS[shuffled])
+
+
+def test_what_has_changed_is_named(folder: RunFolder) -> None:
+    with pytest.raises(TrainingError, match=r"changed since: epochs, seed, the images or their labels\."):
+        folder.check_same(TrainConfig(epochs=3, seed=1), DIGESTS, LABELS + 1)
+    (folder.path / "recipe.json").write_text("{", encoding="utf-8")
+    with pytest.raises(TrainingError, match="missing or damaged"):
+        folder.check_same(TrainConfig(), DIGESTS, LABELS)
+
+
+def test_the_log_is_a_table_and_a_picture(folder: RunFolder) -> None:
+    folder.write_history(HISTORY)
+    lines = (folder.path / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "epoch,train_loss,validation_loss,balanced_accuracy,balanced_accuracy_changed"
+    assert lines[2] == "2.0,1.0,0.5,0.75,0.65"
+    with Image.open(folder.path / "curves.png") as picture:
+        assert picture.width > 800
+        assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 50
+
+
+def test_a_new_training_forgets_the_old_one(folder: RunFolder) -> None:
+    folder.checkpoint.write_bytes(b"state")
+    assert folder.unfinished
+    folder.begin(TrainConfig(seed=7), DIGESTS, LABELS)
+    assert not folder.unfinished
+    assert json.loads((folder.path / "recipe.json").read_text(encoding="utf-8"))["recipe"]["seed"] == 7
+
+
+def test_the_end_keeps_the_log(folder: RunFolder) -> None:
+    folder.checkpoint.write_bytes(b"state")
+    folder.write_history(HISTORY)
+    folder.end()
+    assert sorted(path.name for path in folder.path.iterdir()) == ["curves.png", "history.csv", "recipe.json"]
+
+
+def test_a_full_disk_leaves_the_older_log(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.write_history(HISTORY[:1])
+    before = (folder.path / "history.csv").read_bytes()
+
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as stream:
+            stream.write(data[:5])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OutputError, match="No space left on device"):
+            folder.write_history(HISTORY)
+    assert (folder.path / "history.csv").read_bytes() == before
+    assert not list(folder.path.glob(".*"))
