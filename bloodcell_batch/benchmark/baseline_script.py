@@ -1,8 +1,8 @@
 """What one would write without this package: hash every file for duplicates, then a DataLoader and eager PyTorch.
 
 A program of its own, so that its worker processes start from a small process without threads:
-`python -m bloodcell_batch.benchmark.baseline_script MODEL BATCH WORKERS` reads the paths from stdin, one JSON list, and prints
-the seconds that each pass took as JSON. The clock starts after the imports.
+`python -m bloodcell_batch.benchmark.baseline_script MODEL BATCH WORKERS` reads the paths from stdin, one JSON list,
+and prints the seconds that each pass took as JSON. The clock starts after the imports.
 """
 
 import json

@@ -17,8 +17,8 @@ from bloodcell_batch.benchmark.growth import GrownRun
 from bloodcell_batch.benchmark.measure import Benchmark
 from bloodcell_batch.benchmark.parts import MEANINGS
 from bloodcell_batch.errors import OutputError
+from bloodcell_batch.files.names import printable
 from bloodcell_batch.results.run_record import versions
-from bloodcell_batch.results.tables import printable
 
 JSON_NAME, PLOT_NAME = "benchmark.json", "benchmark.png"
 _BLUE, _RED, _GREY, _GREEN = "#2f6fab", "#a61b1b", "#8796a5", "#2d7d46"

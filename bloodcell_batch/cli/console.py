@@ -25,9 +25,9 @@ from rich.table import Table
 
 from bloodcell_batch.cell_classes import CELL_CLASSES, RESEARCH_USE_ONLY, Role
 from bloodcell_batch.errors import BloodcellBatchError
+from bloodcell_batch.files.names import printable
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import RunCounts, SlideDifferential, Status
-from bloodcell_batch.results.tables import printable
 
 PLAIN_INTERVAL_S = 10.0
 _MAX_SLIDES_SHOWN = 40

@@ -6,30 +6,12 @@ reported per 100 of these, platelets and everything unclassified stay outside.
 
 from collections.abc import Mapping
 
-from scipy.special import betaincinv
-
 from bloodcell_batch.cell_classes import LEUKOCYTES
 from bloodcell_batch.records import ClassShare
+from bloodcell_batch.statistics.binomial import clopper_pearson
 
 DENOMINATOR = "wbc = " + " + ".join(LEUKOCYTES)
 _ADEQUACY = ((400, "≥400"), (200, "200-399"), (100, "100-199"), (0, "<100"))
-
-
-def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact binomial confidence limits of `count` out of `total`, as shares in 0-1.
-
-    The limits that Rümke's tables give for differential counts (Clopper & Pearson, Biometrika 26:404, 1934). They
-    cover the sampling of cells only, not the classifier's errors.
-
-    Raises:
-        ValueError: `count` is not in 0..`total`, or `total` is 0.
-    """
-    if not 0 <= count <= total or total == 0:
-        raise ValueError(f"no share: {count} of {total}")
-    tail = (1 - confidence) / 2
-    low = 0.0 if count == 0 else float(betaincinv(count, total - count + 1, tail))
-    high = 1.0 if count == total else float(betaincinv(count + 1, total - count, 1 - tail))
-    return low, high
 
 
 def leukocyte_shares(counts: Mapping[str, int]) -> dict[str, ClassShare]:

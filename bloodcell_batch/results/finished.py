@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.differential.slide import duplicate_alerts, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
@@ -17,7 +18,6 @@ from bloodcell_batch.results.pseudonyms import Pseudonyms
 from bloodcell_batch.results.recorded_run import count_mismatch, read_record
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
-from bloodcell_batch.stages.tally import duplicate_alerts, slide_differential
 
 _UNCHANGED = "The table was changed, or the two files are of different runs. Use them as they were written."
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from bloodcell_batch.files.names import printable
 from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts
 from bloodcell_batch.results.run_record import as_json, counts_of, findings, throughput
-from bloodcell_batch.results.tables import printable
 
 
 class _Entry(BaseModel):

@@ -12,10 +12,9 @@ from bloodcell_batch.files.publishing import publish
 from bloodcell_batch.integrity.digests import sealed
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.records import SlideDifferential
-from bloodcell_batch.reports.slide_table import Additions, slide_table
 from bloodcell_batch.results.finished import ResultRow, Results
 from bloodcell_batch.results.formats import ONE_FILE, OUTPUT_FORMATS, output_suffix
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
+from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 
 
@@ -49,7 +48,7 @@ def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: Mappi
 
 def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferential], record: Mapping[str, Any]) -> None:
     """Write an image table, its slide table and its run record as `classify` would; OutputError if that fails."""
-    slide_rows = slide_table(slides, Additions())
+    slide_rows = to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)
     identity = results_id(images, str(record.get("model", {}).get("sha256", "")))
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     record_path, *slide_path, image_path = output_paths_of(out)

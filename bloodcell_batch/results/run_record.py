@@ -12,10 +12,11 @@ from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.config.config import NOT_IN_THE_ROWS, ClassifyConfig
 from bloodcell_batch.differential.arithmetic import DENOMINATOR
+from bloodcell_batch.files.names import printable
 from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts, ScanResult, Status
-from bloodcell_batch.results.tables import SCHEMA_VERSION, printable
+from bloodcell_batch.results.tables import SCHEMA_VERSION
 from bloodcell_batch.slides.shards import parse_shard
 
 _PACKAGES = ("numpy", "pillow", "simplejpeg", "pyarrow", "openvino", "torch", "timm")

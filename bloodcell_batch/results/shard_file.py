@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bloodcell_batch.errors import InputError, OutputError
+from bloodcell_batch.files.names import name_bytes, name_text, printable
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.records import ImageFile, Outcome, Rejection
-from bloodcell_batch.results.tables import printable
-from bloodcell_batch.slides.shards import Shard, name_bytes, name_text
+from bloodcell_batch.slides.shards import Shard
 
 _RUN = b"bloodcell_batch.started"
 _SCHEMA = pa.schema(

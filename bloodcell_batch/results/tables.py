@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 
 from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES
+from bloodcell_batch.files.names import printable
 from bloodcell_batch.records import ImageFacts, Outcome, Prediction, Rejection, SlideDifferential
 
 SCHEMA_VERSION = "1"
@@ -27,11 +28,6 @@ class Column(Generic[Row]):
     type: pa.DataType
     value: Callable[[Row], Value]
     meaning: str
-
-
-def printable(text: str) -> str:
-    """A path as UTF-8 text; bytes that are not UTF-8 appear as backslash escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _facts(get: Callable[[ImageFacts], Value]) -> Callable[[Outcome], Value]:

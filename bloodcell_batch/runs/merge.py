@@ -25,9 +25,9 @@ from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA
 from bloodcell_batch.runs.pipeline import RunResult, record_outcomes
 from bloodcell_batch.slides.file_list import FileList
+from bloodcell_batch.slides.order import table_order
 from bloodcell_batch.slides.shards import Shard
 from bloodcell_batch.stages.dedup import CrossSlideSearch
-from bloodcell_batch.stages.scan import table_order
 from bloodcell_batch.stages.tally import SlideTally
 from bloodcell_batch.stages.write import OutputPaths, check_writable, journal_folder, output_paths, publish
 

@@ -4,6 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 
+from bloodcell_batch.files.names import name_bytes
 from bloodcell_batch.records import ScanResult
 from bloodcell_batch.slides.file_list import FileList
 
@@ -55,13 +56,3 @@ def _listing_sha256(found: ScanResult) -> str:
     for folder in found.unreadable_folders:
         digest.update(name_bytes(f"{folder}\0"))
     return digest.hexdigest()
-
-
-def name_bytes(name: str) -> bytes:
-    """A file's name as the file system has it, also where its bytes are no UTF-8."""
-    return name.encode("utf-8", "surrogateescape")
-
-
-def name_text(data: bytes) -> str:
-    """The inverse of `name_bytes`."""
-    return data.decode("utf-8", "surrogateescape")

@@ -9,13 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from bloodcell_batch.errors import InputError, UsageError
+from bloodcell_batch.files.names import printable
 from bloodcell_batch.images.preprocessing import UndecodableImageError
 from bloodcell_batch.integrity.digests import broken_seal
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, LoadedImage, Outcome, Prediction, Rejection
 from bloodcell_batch.results.stored_rows import as_known, outcomes_of
 from bloodcell_batch.results.table_reading import read_table
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS, printable
+from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
 
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
 Loader = Callable[[ImageFile], LoadedImage | Rejection]

@@ -11,6 +11,7 @@ from bloodcell_batch.files.storage import is_url, persistently
 from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.records import IgnoredFile, ImageFile, ScanResult
 from bloodcell_batch.slides.file_list import FileList
+from bloodcell_batch.slides.order import table_order
 from bloodcell_batch.slides.rules import SlideRule, by_parent
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
@@ -63,15 +64,6 @@ def _result(root: str, files: list[ImageFile], ignored: list[IgnoredFile], unrea
     files.sort(key=table_order)
     ignored.sort(key=lambda file: file.path)
     return ScanResult(root, FileList(files), tuple(ignored), tuple(sorted(unreadable)))
-
-
-def table_order(file: ImageFile) -> tuple[str, bool, str]:
-    """What the rows of the image table are sorted by: slide, then path.
-
-    Of two equal pictures the first is kept, and a name that starts with `~` marks a backup or temporary copy by long
-    convention: it comes after its original also where that is named in another script.
-    """
-    return file.slide_id, file.path.rpartition("/")[2].startswith("~"), file.path
 
 
 def _walk(root: Path, unreadable: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from bloodcell_batch.config.config import CsvDialect
 from bloodcell_batch.errors import OutputError
+from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.publishing import check_new, sync
 from bloodcell_batch.integrity.digests import sealed
 from bloodcell_batch.integrity.results_id import ResultsId
@@ -25,14 +26,7 @@ from bloodcell_batch.results.formats import (
     write_excel_csv_text,
 )
 from bloodcell_batch.results.journal import Journal, writing
-from bloodcell_batch.results.tables import (
-    IMAGE_SCHEMA,
-    SLIDE_COLUMNS,
-    SLIDE_SCHEMA,
-    mark_for_review,
-    printable,
-    to_batch,
-)
+from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, mark_for_review, to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 
 

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+from bloodcell_batch.files.names import printable
 from bloodcell_batch.integrity.digests import file_sha256
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile
-from bloodcell_batch.results.tables import printable
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.table_checks import Seen

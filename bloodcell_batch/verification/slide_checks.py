@@ -4,13 +4,13 @@ import math
 from collections import Counter
 from pathlib import Path
 
+from bloodcell_batch.differential.slide import duplicate_alerts, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.records import CrossSlideMatch
 from bloodcell_batch.results.formats import ONE_FILE
 from bloodcell_batch.results.recorded_run import RecordedRun
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
-from bloodcell_batch.stages.tally import duplicate_alerts, slide_differential
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.row_checks import Row
 from bloodcell_batch.verification.table_checks import Seen

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config import config
 from bloodcell_batch.errors import ExitCode
+from bloodcell_batch.model.file import DEFAULT_MODEL
 from bloodcell_batch.runs import pipeline
 
 COMMANDS = (

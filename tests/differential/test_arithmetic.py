@@ -5,14 +5,9 @@ from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint
 
 from bloodcell_batch.cell_classes import LEUKOCYTES
-from bloodcell_batch.differential.arithmetic import (
-    DENOMINATOR,
-    adequacy,
-    clopper_pearson,
-    leukocyte_shares,
-    nrbc_per_100_wbc,
-)
+from bloodcell_batch.differential.arithmetic import DENOMINATOR, adequacy, leukocyte_shares, nrbc_per_100_wbc
 from bloodcell_batch.records import ClassShare
+from bloodcell_batch.statistics.binomial import clopper_pearson
 
 # Exact 95 % limits in percent, as printed in tables for differential counts: share -> total -> (low, high).
 PUBLISHED: dict[int, dict[int, tuple[float, float]]] = {

@@ -103,5 +103,8 @@ def test_at_most_the_bytes_asked_for_are_read(tmp_path: Path) -> None:
 
 
 def test_local_runs_leave_fsspec_alone() -> None:
-    code = "import sys, bloodcell_batch.runs.pipeline, bloodcell_batch.runs.merge; assert not {'fsspec', 'ray'} & set(sys.modules)"
+    code = (
+        "import sys, bloodcell_batch.runs.pipeline, bloodcell_batch.runs.merge\n"
+        "assert not {'fsspec', 'ray'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

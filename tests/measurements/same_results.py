@@ -77,7 +77,7 @@ def record(checkout: Path, out: Path, made: list[Path], labelled: Path | None) -
                 "stderr": run.stderr.decode("utf-8", "replace"),
             }
         )
-        print(run.returncode, *command)
+        sys.stdout.write(f"{run.returncode} {' '.join(command)}\n")
     (out / "outcomes.json").write_text(json.dumps(outcomes, indent=1), encoding="utf-8")
 
 
@@ -149,7 +149,7 @@ def main() -> int:
         record(given.checkout, given.out, given.slides, given.labelled)
         return 0
     found = differences(given.before, given.after)
-    print("\n".join(found) or "the same")
+    sys.stdout.write("\n".join(found or ["the same"]) + "\n")
     return bool(found)
 
 

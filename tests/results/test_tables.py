@@ -7,6 +7,7 @@ import pytest
 
 from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
+from bloodcell_batch.files.names import printable
 from bloodcell_batch.records import (
     ImageFacts,
     ImageFile,
@@ -25,7 +26,6 @@ from bloodcell_batch.results.tables import (
     SLIDE_COLUMNS,
     SLIDE_SCHEMA,
     mark_for_review,
-    printable,
     to_batch,
 )
 

@@ -19,9 +19,9 @@ from bloodcell_batch.backends.canary import canary_images, disagreement
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.backends.openvino.cache import cache_folder
 from bloodcell_batch.backends.openvino.networks import Network
-from bloodcell_batch.differential.arithmetic import clopper_pearson
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import DEFAULT_MODEL, ModelFile
+from bloodcell_batch.statistics.binomial import clopper_pearson
 
 HOW_TO_MAKE = "bloodcell-batch export-openvino --precision int8 --images FOLDER makes one"
 _AGAIN = "Make it anew on this machine: export-openvino --precision int8 --images FOLDER --overwrite."

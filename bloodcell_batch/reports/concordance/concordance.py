@@ -17,43 +17,17 @@ from bloodcell_batch.files.publishing import check_new, publish, text_writer
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
+from bloodcell_batch.reports.concordance.pairs import ClassComparison, Pair
 from bloodcell_batch.reports.concordance.plots import comparison_plot
 from bloodcell_batch.reports.templates import provenance, render
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.pseudonyms import Pseudonyms, load_pseudonyms
 from bloodcell_batch.statistics.agreement import cohens_kappa
 from bloodcell_batch.statistics.method_comparison import (
-    BlandAltman,
-    PassingBablok,
     bland_altman,
     passing_bablok,
     pearson,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One class of one slide: our percentage with its exact limits, and theirs."""
-
-    slide_id: str
-    ours: float
-    low: float
-    high: float
-    theirs: float
-    within: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ClassComparison:
-    """One class over all slides; what can't be computed is None. Differences are ours minus theirs, in percentage
-    points; `kappa` is of below, within and above the reference range, where there is one."""
-
-    pairs: tuple[Pair, ...]
-    within_limits: int
-    difference: BlandAltman | None
-    pearson_r: float | None
-    regression: PassingBablok | None
-    kappa: float | None
 
 
 @dataclass(frozen=True, slots=True)

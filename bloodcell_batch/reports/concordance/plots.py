@@ -3,20 +3,18 @@
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from bloodcell_batch.reports.concordance.concordance import ClassComparison, Pair
+from bloodcell_batch.reports.concordance.pairs import ClassComparison, Pair
 
 _BLUE, _RED, _GREY = "#2f6fab", "#a61b1b", "#8796a5"
 
 
-def comparison_plot(name: str, pairs: "Sequence[Pair]", figures: "ClassComparison") -> str:
+def comparison_plot(name: str, pairs: Sequence[Pair], figures: ClassComparison) -> str:
     """A data: URI of the two plots side by side; points outside our exact limits are red."""
     with mpl.rc_context({"svg.hashsalt": "bloodcell-batch", "font.size": 9}):
         figure = Figure(figsize=(9.2, 3.7), layout="constrained")
@@ -30,7 +28,7 @@ def comparison_plot(name: str, pairs: "Sequence[Pair]", figures: "ClassCompariso
     return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _scatter(axes: Axes, pairs: "Sequence[Pair]", figures: "ClassComparison", colours: list[str]) -> None:
+def _scatter(axes: Axes, pairs: Sequence[Pair], figures: ClassComparison, colours: list[str]) -> None:
     highest = max(1.0, *(max(pair.high, pair.theirs) for pair in pairs)) * 1.03
     axes.plot([0, highest], [0, highest], color=_GREY, linewidth=0.9, linestyle="--", label="identity")
     line = figures.regression
@@ -46,7 +44,7 @@ def _scatter(axes: Axes, pairs: "Sequence[Pair]", figures: "ClassComparison", co
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
-def _bland_altman(axes: Axes, pairs: "Sequence[Pair]", figures: "ClassComparison", colours: list[str]) -> None:
+def _bland_altman(axes: Axes, pairs: Sequence[Pair], figures: ClassComparison, colours: list[str]) -> None:
     means = [(pair.ours + pair.theirs) / 2 for pair in pairs]
     axes.scatter(means, [pair.ours - pair.theirs for pair in pairs], s=18, c=colours, zorder=3)
     axes.axhline(0, color=_GREY, linewidth=0.9, linestyle="--")

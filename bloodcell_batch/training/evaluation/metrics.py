@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
-from bloodcell_batch.differential.arithmetic import clopper_pearson
+from bloodcell_batch.statistics.binomial import clopper_pearson
 
 ECE_BINS = 15
 

@@ -1,0 +1,16 @@
+"""File names as text and as bytes; names need not be valid UTF-8."""
+
+
+def printable(text: str) -> str:
+    """A path as UTF-8 text; bytes that are not UTF-8 appear as backslash escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def name_bytes(name: str) -> bytes:
+    """A file's name as the file system has it, also where its bytes are no UTF-8."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def name_text(data: bytes) -> str:
+    """The inverse of `name_bytes`."""
+    return data.decode("utf-8", "surrogateescape")

@@ -1,0 +1,20 @@
+"""Exact limits of a share."""
+
+from scipy.special import betaincinv
+
+
+def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact binomial confidence limits of `count` out of `total`, as shares in 0-1.
+
+    The limits that Rümke's tables give for differential counts (Clopper & Pearson, Biometrika 26:404, 1934). They
+    cover the sampling of cells only, not the classifier's errors.
+
+    Raises:
+        ValueError: `count` is not in 0..`total`, or `total` is 0.
+    """
+    if not 0 <= count <= total or total == 0:
+        raise ValueError(f"no share: {count} of {total}")
+    tail = (1 - confidence) / 2
+    low = 0.0 if count == 0 else float(betaincinv(count, total - count + 1, tail))
+    high = 1.0 if count == total else float(betaincinv(count + 1, total - count, 1 - tail))
+    return low, high
