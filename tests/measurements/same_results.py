@@ -84,7 +84,7 @@ def record(checkout: Path, out: Path, made: list[Path], labelled: Path | None) -
 def plain(text: str) -> str:
     """Text without times and without the folders that differ between two recordings."""
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:\d\d|Z| UTC)?", "TIME", text)
-    text = re.sub(r"\b[0-9,.]+ ?(s|seconds|images/s|MB|KB|min)\b", "N", text)
+    text = re.sub(r"\b[0-9,.]+ ?(/s|s|seconds|images/s|MB|KB|kB|min)\b", "N", text)
     return re.sub(r"/[^\s\"'<>]*/(slides|examples)\b", r"\1", text)
 
 
