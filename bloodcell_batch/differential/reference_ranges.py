@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bloodcell_batch.cell_classes import LEUKOCYTES
+from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.toml import read_toml
 
@@ -81,6 +82,5 @@ def load_reference_ranges(path: Path | None) -> ReferenceRanges | None:
     try:
         return ReferenceRanges.model_validate({"name": name, "ranges": content})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "ranges")
-        raise InputError(f"The reference ranges {path} are wrong at {where}: {first['msg']}.", hint=_HINT) from error
+        problem = first_problem(error).removeprefix("ranges.")
+        raise InputError(f"The reference ranges {path} are wrong at {problem}.", hint=_HINT) from error

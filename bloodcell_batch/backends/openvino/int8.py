@@ -19,6 +19,7 @@ from bloodcell_batch.backends.canary import canary_images, disagreement
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.backends.openvino.cache import cache_folder
 from bloodcell_batch.backends.openvino.networks import Network
+from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import DEFAULT_MODEL, ModelFile
 from bloodcell_batch.statistics.binomial import clopper_pearson
@@ -165,9 +166,7 @@ def load_int8(model: ModelFile) -> tuple[Network, Int8Record]:
     except OSError as error:
         raise BackendError(f"{error.filename} can't be read: {error.strerror or error}", hint=_AGAIN) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BackendError(f"{record_path(path)} is wrong at {where}: {first['msg']}", hint=_AGAIN) from error
+        raise BackendError(f"{record_path(path)} is wrong at {first_problem(error)}", hint=_AGAIN) from error
     wrong = record.mismatch(network, model)
     if wrong:
         raise BackendError(f"{path}: {wrong}", hint=_AGAIN)

@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bloodcell_batch.backends.cuda_driver import driver_cuda_version
+from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import ModelFile
@@ -123,9 +124,7 @@ def read_sidecar(plan: Path) -> Sidecar:
     except OSError as error:
         raise BackendError(f"the plan's sidecar {path} can't be read: {error.strerror or error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BackendError(f"the plan's sidecar {path} is wrong at {where}: {first['msg']}") from error
+        raise BackendError(f"the plan's sidecar {path} is wrong at {first_problem(error)}") from error
 
 
 def this_machine(device: str, tensorrt_version: str) -> Machine:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.model.file import ModelHeader
@@ -62,12 +63,9 @@ def recipe_of(header: ModelHeader) -> TrainConfig:
     try:
         return TrainConfig.model_validate(recipe)
     except ValidationError as error:
-        first = error.errors()[0]
         hint = "Train a model with this release first, or give a recipe of this release with --recipe."
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelFileError(
-            f"The recipe of {header.name} can't be used here: {where}: {first['msg']}.", hint=hint
-        ) from error
+        problem = first_problem(error, "the recipe")
+        raise ModelFileError(f"The recipe of {header.name} can't be used here: {problem}.", hint=hint) from error
 
 
 def fold_splits(images: LabelledImages, folds: int, validation: float, seed: int) -> Iterator[Split]:
