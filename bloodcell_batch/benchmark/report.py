@@ -18,6 +18,7 @@ from bloodcell_batch.benchmark.measure import Benchmark
 from bloodcell_batch.benchmark.parts import MEANINGS
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.names import printable
+from bloodcell_batch.files.writing import writing
 from bloodcell_batch.results.run_record import versions
 
 JSON_NAME, PLOT_NAME = "benchmark.json", "benchmark.png"
@@ -210,8 +211,5 @@ def _costs(axes: Axes, found: Benchmark) -> None:
 
 
 def _written(write: Callable[[], object], folder: Path) -> None:
-    try:
+    with writing(f"to {folder}", "Choose another place for --out."):
         write()
-    except OSError as error:
-        hint = "Choose another place for --out."
-        raise OutputError(f"Can't write to {folder}: {error.strerror or error}.", hint=hint) from error

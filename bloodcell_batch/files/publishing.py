@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bloodcell_batch.errors import OutputError
+from bloodcell_batch.files.writing import writing
 
 
 def check_new(*paths: Path, overwrite: bool, suffix: str = "") -> None:
@@ -54,19 +55,16 @@ def publish(writers: Mapping[Path, Callable[[Path], object]]) -> None:
         OutputError: one of them can't be written; none was published.
     """
     fresh = {path: path.with_name(f".{path.name}.partial") for path in writers}
-    try:
-        for path, write in writers.items():
-            write(fresh[path])
-            sync(fresh[path])
-        for path, partial in fresh.items():
-            partial.replace(path)
-    except OSError as error:
-        named = ", ".join(map(str, writers))
-        hint = "Free some space or choose another --out, then run it again."
-        raise OutputError(f"Can't write {named}: {error.strerror or error}.", hint=hint) from error
-    finally:
-        for partial in fresh.values():
-            partial.unlink(missing_ok=True)
+    with writing(", ".join(map(str, writers))):
+        try:
+            for path, write in writers.items():
+                write(fresh[path])
+                sync(fresh[path])
+            for path, partial in fresh.items():
+                partial.replace(path)
+        finally:
+            for partial in fresh.values():
+                partial.unlink(missing_ok=True)
 
 
 def text_writer(text: str) -> Callable[[Path], object]:
@@ -81,7 +79,9 @@ def bytes_writer(data: bytes) -> Callable[[Path], object]:
 
 def sync(path: Path) -> None:
     """Force a file, or the names in a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders; it writes their names by itself
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

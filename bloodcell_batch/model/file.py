@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bloodcell_batch.cell_classes import CELL_CLASSES, Role
-from bloodcell_batch.errors import ModelFileError, ModelRefusedError, OutputError
+from bloodcell_batch.config.problems import first_problem
+from bloodcell_batch.errors import ModelFileError, ModelRefusedError
 from bloodcell_batch.files.publishing import written_whole
+from bloodcell_batch.files.writing import writing
 from bloodcell_batch.images.preprocessing import Preprocessing
 
 FORMAT_VERSION: Literal[1] = 1
@@ -163,13 +165,11 @@ def save_model(path: Path, header: ModelHeader, tensors: Mapping[str, NDArray[An
     # safetensors stores an array's memory as it lies: a transposed or channels-last one would be scrambled in silence.
     ordered = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     data = safetensors.numpy.save(ordered, metadata=metadata)
-    try:
+    hint = "Free some space or choose another place, then run it again; an older file of that name is untouched."
+    with writing(f"the model file {path}", hint):
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as partial:
             partial.write_bytes(data)
-    except OSError as error:
-        hint = "Free some space or choose another place, then run it again; an older file of that name is untouched."
-        raise OutputError(f"Can't write the model file {path}: {error.strerror or error}.", hint=hint) from error
     return open_model(path)
 
 
@@ -194,11 +194,10 @@ def _parse_header(path: Path, data: bytes) -> ModelHeader:
             raise ModelFileError(wrong, hint="Install the release that wrote it, or train the model again.")
         return ModelHeader.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "header"
-        raise ModelFileError(f"The header of {path} is wrong at {where}: {first['msg']}.", hint=hint) from error
+        problem = first_problem(error, "header")
+        raise ModelFileError(f"The header of {path} is wrong at {problem}.", hint=hint) from error
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"The header of {path} is no JSON: {error}.", hint=hint) from error
+        raise ModelFileError(f"The header of {path} is not JSON: {error}.", hint=hint) from error
 
 
 def _safetensors_metadata(data: bytes) -> dict[str, str]:

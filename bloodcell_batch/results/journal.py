@@ -12,16 +12,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from filelock import FileLock, Timeout
 
-from bloodcell_batch.errors import LockedError, OutputError
+from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.publishing import written_whole
+from bloodcell_batch.files.writing import locked, writing
 from bloodcell_batch.records import ImageFile, Outcome, Rejection
 from bloodcell_batch.results.stored_rows import DETAIL, outcomes_of
 from bloodcell_batch.results.tables import IMAGE_COLUMNS, IMAGE_SCHEMA, to_batch
 
 ROWS_PER_PART = 8192
 """Most rows of a journal part, and rows of a row group of the published table."""
+WRITING_HINT = "Nothing was published. Free some space or choose another --out, then run the same command again."
+"""What to do when a run can't write."""
 
 _PART_INTERVAL_S = 2.0
 _KEY = "key.json"
@@ -45,27 +47,21 @@ def open_journal(folder: Path | None, output: str) -> Iterator["Journal"]:
         with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as temporary:
             yield Journal(Path(temporary))
         return
-    with writing(folder):
+    with writing(folder, WRITING_HINT):
         folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        hint = "Wait until it has finished, or choose another --out."
-        raise LockedError(f"Another run is writing {output}.", hint=hint) from error
-    journal = Journal(folder)
-    try:
-        yield journal
-    except BaseException:
-        # What is finished is kept whatever happened, unless the disk is what failed: the earlier parts are there.
-        with suppress(OutputError):
-            journal.flush()
-        raise
-    finally:
-        if not journal.worth_keeping:
-            # Still locked: a run that starts now must not lose the folder that it has just been given.
-            shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+    with locked(folder / "lock", f"Another run is writing {output}"):
+        journal = Journal(folder)
+        try:
+            yield journal
+        except BaseException:
+            # What is finished is kept whatever happened, unless the disk is what failed: the earlier parts are there.
+            with suppress(OutputError):
+                journal.flush()
+            raise
+        finally:
+            if not journal.worth_keeping:
+                # Still locked: a run that starts now must not lose the folder that it has just been given.
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def begun_publishing(folder: Path | None) -> bool:
@@ -114,7 +110,7 @@ class Journal:
             self.resumed = self._flushed = self.resumed + count
         for part in stale[len(self._parts) :]:
             part.unlink(missing_ok=True)
-        with writing(self.folder), written_whole(self.folder / _KEY) as partial:
+        with writing(self.folder, WRITING_HINT), written_whole(self.folder / _KEY) as partial:
             partial.write_text(json.dumps(dict(key)), encoding="utf-8")
         return why
 
@@ -144,7 +140,7 @@ class Journal:
         if not self._rows:
             return
         part = self.folder / f"part-{self._flushed:09d}.parquet"
-        with writing(part), written_whole(part) as partial:
+        with writing(part, WRITING_HINT), written_whole(part) as partial:
             pq.write_table(_table_of(self._rows), partial, write_page_checksum=True)
         if part not in self._parts:  # it is when an interruption came right here
             self._parts.append(part)
@@ -181,18 +177,6 @@ class Journal:
             return "its key is missing or damaged"
         changed = [name for name, value in key.items() if earlier.get(name) != value]
         return f"{changed[0]} was {earlier.get(changed[0])!r} and now is {key[changed[0]]!r}" if changed else ""
-
-
-@contextmanager
-def writing(what: Path | str) -> Iterator[None]:
-    """Turn what goes wrong with a disk into an `OutputError` that names `what`."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise  # the reader of stdout has seen enough: no error of ours
-    except OSError as error:
-        hint = "Nothing was published. Free some space or choose another --out, then run the same command again."
-        raise OutputError(f"Can't write {what}: {error.strerror or error}.", hint=hint) from error
 
 
 def _table_of(rows: Sequence[Outcome]) -> pa.Table:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock, Timeout
 
-from bloodcell_batch.errors import LockedError, OutputError, UsageError
+from bloodcell_batch.errors import OutputError, UsageError
 from bloodcell_batch.files.remote import RemoteFolder
 from bloodcell_batch.files.storage import is_url
+from bloodcell_batch.files.writing import locked, writing
 from bloodcell_batch.results.formats import output_suffix
 
 
@@ -40,12 +40,10 @@ def local_output(out: str, *, overwrite: bool) -> Iterator[str]:
         hint = "Choose another name, or add --overwrite to replace it."
         raise OutputError(f"{url}/{there[0]} exists already.", hint=hint)
     folder = platformdirs.user_cache_path("bloodcell-batch") / "output" / hashlib.sha256(out.encode()).hexdigest()[:16]
-    try:
+    hint = "The results are written there before they are uploaded; XDG_CACHE_HOME names another place."
+    with writing(f"to {folder}", hint):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "The results are written there before they are uploaded; XDG_CACHE_HOME names another place."
-        raise OutputError(f"Can't create {folder}: {error.strerror}.", hint=hint) from error
-    with _locked(folder, out):
+    with locked(folder.with_suffix(".lock"), f"Another run is writing {out}"):
         for stale in _names(name):  # of an upload that failed
             (folder / stale).unlink(missing_ok=True)
         yield str(folder / name)
@@ -53,20 +51,6 @@ def local_output(out: str, *, overwrite: bool) -> Iterator[str]:
             if (folder / made).exists():
                 target.publish(folder / made)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path, out: str) -> Iterator[None]:
-    lock = FileLock(folder.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        hint = "Wait until it has finished, or choose another --out."
-        raise LockedError(f"Another run is writing {out}.", hint=hint) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _names(name: str) -> tuple[str, ...]:

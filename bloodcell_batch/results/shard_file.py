@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bloodcell_batch.errors import InputError, OutputError
+from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.names import name_bytes, name_text, printable
 from bloodcell_batch.files.publishing import written_whole
+from bloodcell_batch.files.writing import writing
 from bloodcell_batch.records import ImageFile, Outcome, Rejection
 from bloodcell_batch.slides.shards import Shard
 
@@ -56,12 +57,8 @@ class ShardRows:
         ]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
         table = pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata({_RUN: started}))
-        try:
-            with written_whole(path) as partial:
-                pq.write_table(table, partial, compression="zstd")
-        except OSError as error:
-            hint = "Free some space or choose another --out, then run it again."
-            raise OutputError(f"Can't write {path}: {error.strerror or error}.", hint=hint) from error
+        with writing(path), written_whole(path) as partial:
+            pq.write_table(table, partial, compression="zstd")
 
 
 def read_shard_file(path: Path, started: str) -> pa.Table:

@@ -13,6 +13,7 @@ from bloodcell_batch.config.config import CsvDialect
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.publishing import check_new, sync
+from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.digests import sealed
 from bloodcell_batch.integrity.results_id import ResultsId
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential
@@ -25,7 +26,7 @@ from bloodcell_batch.results.formats import (
     write_excel_csv,
     write_excel_csv_text,
 )
-from bloodcell_batch.results.journal import Journal, writing
+from bloodcell_batch.results.journal import WRITING_HINT, Journal
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, mark_for_review, to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 
@@ -105,7 +106,7 @@ def publish(
     rows = identity.passing(batches)
     write = write_excel_csv if paths.csv_dialect == "excel" else OUTPUT_FORMATS[paths.suffix]
     slide_rows = to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)
-    with writing(paths.images):
+    with writing(paths.images, WRITING_HINT):
         fresh = [journal.folder / f"final-{path.name}" for path in paths.all()]
         *slide_table, record, image_table = fresh
         text = run_record()
@@ -128,7 +129,7 @@ def _publish_to_stdout(batches: Iterable[pa.RecordBatch], paths: OutputPaths) ->
     # Its own text layer: the locale's encoding, as under cron, may not know every name, and LF must stay LF.
     stream = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
     try:
-        with writing("to stdout"):
+        with writing("to stdout", WRITING_HINT):
             write = write_excel_csv_text if paths.csv_dialect == "excel" else write_csv_text
             write(stream, IMAGE_SCHEMA, iter(batches))
             stream.flush()

@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.comparison import CompareConfig
-from bloodcell_batch.errors import BloodcellBatchError, LockedError, OutputError, UsageError
+from bloodcell_batch.errors import BloodcellBatchError, OutputError, UsageError
 from bloodcell_batch.files.publishing import written_whole
+from bloodcell_batch.files.writing import locked, writing
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.training.comparison.system_row import FAILED, FINISHED, NOT_RUN, Place, Row, blank, run_system
 from bloodcell_batch.training.comparison.systems import System, expanded, identity, read_systems
@@ -174,20 +173,11 @@ def _child(*arguments: object) -> None:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    try:
+    with writing(f"to {out}", "Correct --out."):
         for folder in (out / "rows", out / "models"):
             folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / "lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        hint = "Wait until it has finished, or choose another --out."
-        raise LockedError(f"Another comparison is writing to {out}.", hint=hint) from error
-    except OSError as error:
-        raise OutputError(f"Can't write to {out}: {error.strerror or error}.", hint="Correct --out.") from error
-    try:
+    with locked(out / "lock", f"Another comparison is writing to {out}"):
         yield
-    finally:
-        lock.release()
 
 
 def _subset(data: Path, source: Source, count: int, out: Path) -> tuple[Path, Source]:
@@ -222,8 +212,5 @@ def _identity_of(source: Source) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        with written_whole(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"Can't write {path}: {error.strerror or error}.", hint="Free some space.") from error
+    with writing(path, "Free some space."), written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.publishing import written_whole
+from bloodcell_batch.files.writing import writing
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile, Reason, Rejection, Status
@@ -60,22 +60,21 @@ def cached_images(
         return _read(pixels, facts, {file.path: file for file in files})
     partial = folder / f".{key}.partial.npy"
     shape = (len(files), preprocessing.input_size, preprocessing.input_size, 3)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Written as zeros first: a mapped file on a full disk would end the program by a signal, not by an error.
-        with partial.open("wb") as stream:
-            np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            row = bytes(int(np.prod(shape[1:])))
-            for _ in range(shape[0]):
-                stream.write(row)
-        decoded = decode(open_memmap(partial, mode="r+"))
-        partial.replace(pixels)
-        _write(facts, decoded)
-    except OSError as error:
-        hint = "Free some space, choose another folder for the cache, or leave it out."
-        raise OutputError(f"Can't write the image cache in {folder}: {error.strerror or error}.", hint=hint) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    hint = "Free some space, choose another folder for the cache, or leave it out."
+    with writing(f"the image cache in {folder}", hint):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Written as zeros first: a mapped file on a full disk would end the program by a signal, not by an error.
+            with partial.open("wb") as stream:
+                np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                row = bytes(int(np.prod(shape[1:])))
+                for _ in range(shape[0]):
+                    stream.write(row)
+            decoded = decode(open_memmap(partial, mode="r+"))
+            partial.replace(pixels)
+            _write(facts, decoded)
+        finally:
+            partial.unlink(missing_ok=True)
     return _read(pixels, facts, {file.path: file for file in files})
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
-from bloodcell_batch.errors import OutputError
+from bloodcell_batch.files.writing import writing
 from bloodcell_batch.training.evaluation.corruption_suite import CorruptionReport
 from bloodcell_batch.training.evaluation.corruptions import SEVERITIES
 from bloodcell_batch.training.evaluation.evaluate import Report
@@ -38,10 +38,8 @@ def write_content(content: Mapping[str, Any], out: Path) -> None:
 
 def write_report(report: Report, folder: Path) -> None:
     """Write `evaluation.json`, `evaluation.md` and its pictures into `folder`; OutputError if that fails."""
-    try:
+    with writing(f"to {folder}", _HINT):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Can't write to {folder}: {error.strerror}.", hint=_HINT) from error
     pictures = {name: draw(report) for name, draw in _PICTURES.items()}
     if report.corruptions is not None:
         pictures["corruptions.png"] = _corruptions(report.corruptions)
@@ -233,7 +231,5 @@ _PICTURES: dict[str, Callable[[Report], Figure]] = {
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
+    with writing(path, _HINT):
         path.write_bytes(data)
-    except OSError as error:
-        raise OutputError(f"Can't write {path}: {error.strerror}.", hint=_HINT) from error

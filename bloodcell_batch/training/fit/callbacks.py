@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, WeightAveraging
 
 from bloodcell_batch.config.recipe import TrainConfig
-from bloodcell_batch.errors import OutputError
+from bloodcell_batch.files.writing import writing
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.training.fit.lightning_module import CellClassifier
 from bloodcell_batch.training.fit.run_folder import RunFolder
@@ -85,12 +85,12 @@ class Checkpoint(Callback):
         """Replace the checkpoint; OutputError if it can't be written."""
         del pl_module
         partial = self._path.with_name(f".{self._path.name}.partial")
-        try:
-            trainer.save_checkpoint(partial)
-            if trainer.is_global_zero:
-                partial.replace(self._path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            hint = "Free some space, then run it again with --resume: the state after the last whole epoch is intact."
-            message = f"Can't write the checkpoint {self._path}: {error.strerror or error}."
-            raise OutputError(message, hint=hint) from error
+        hint = "Free some space, then run it again with --resume: the state after the last whole epoch is intact."
+        with writing(f"the checkpoint {self._path}", hint):
+            try:
+                trainer.save_checkpoint(partial)
+                if trainer.is_global_zero:
+                    partial.replace(self._path)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise

@@ -18,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell_batch.config.recipe import TrainConfig
-from bloodcell_batch.errors import OutputError, TrainingError
+from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.files.publishing import written_whole
+from bloodcell_batch.files.writing import writing
 
 CHECKPOINT = "last.ckpt"
 CONTRASTIVE_CHECKPOINT = "contrastive.ckpt"
 _FREE_TO_CHANGE = {"workers", "cache", "tensorboard"}
 """Keys of a recipe that don't change the result, so a resumed training may have others."""
+_HINT = "Free some space or correct --out, then run it again; with --resume after an epoch was finished."
 
 
 class RunFolder:
@@ -49,12 +51,10 @@ class RunFolder:
         Raises:
             OutputError: the folder can't be written.
         """
-        try:
+        with writing(f"to {self.path}", _HINT):
             for name in (CHECKPOINT, CONTRASTIVE_CHECKPOINT):
                 (self.path / name).unlink(missing_ok=True)
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
         self.write_json("recipe.json", _identity(config, digests, labels))
 
     def check_same(self, config: TrainConfig, digests: NDArray[np.uint64], labels: NDArray[np.int64]) -> None:
@@ -99,15 +99,8 @@ class RunFolder:
         shutil.rmtree(self.path / "images", ignore_errors=True)
 
     def _write(self, name: str, data: bytes) -> None:
-        try:
-            with written_whole(self.path / name) as partial:
-                partial.write_bytes(data)
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> OutputError:
-        hint = "Free some space or correct --out, then run it again; with --resume after an epoch was finished."
-        return OutputError(f"Can't write to {self.path}: {error.strerror or error}.", hint=hint)
+        with writing(f"to {self.path}", _HINT), written_whole(self.path / name) as partial:
+            partial.write_bytes(data)
 
 
 def is_main_process() -> bool:

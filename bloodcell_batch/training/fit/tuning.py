@@ -18,8 +18,9 @@ from optuna.trial import TrialState
 
 from bloodcell_batch.config.comparison import TuneConfig
 from bloodcell_batch.config.recipe import AugmentationConfig, TrainConfig
-from bloodcell_batch.errors import OutputError, TrainingError
+from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.files.publishing import written_whole
+from bloodcell_batch.files.writing import writing
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.architectures import widths_of
 from bloodcell_batch.progress import NullObserver, Observer
@@ -72,10 +73,8 @@ def tune(recipe: TrainConfig, data: Path, out: Path, options: TuneConfig, observ
     images, _ = audit(images, rejected, recipe.conflicts, observer)
     fractions = (recipe.validation_fraction, recipe.test_fraction)
     split = stratified_split(images.labels, images.groups, *fractions, recipe.seed, images.parts)
-    try:
+    with writing(f"to {out}", "Correct --out."):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Can't write to {out}: {error.strerror or error}.", hint="Correct --out.") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with FileLock(out / "lock"):  # two that begin at once would both create the tables
         study = _open_study(out / _STUDY, _identity(recipe, images))
@@ -249,9 +248,6 @@ def _drawn(importances: dict[str, float]) -> bytes:
 
 
 def _save(path: Path, data: bytes) -> None:
-    try:
-        with written_whole(path) as partial:
-            partial.write_bytes(data)
-    except OSError as error:
-        hint = "Free some space, then run the same command again: the trials are kept."
-        raise OutputError(f"Can't write {path}: {error.strerror or error}.", hint=hint) from error
+    hint = "Free some space, then run the same command again: the trials are kept."
+    with writing(path, hint), written_whole(path) as partial:
+        partial.write_bytes(data)
