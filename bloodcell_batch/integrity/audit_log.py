@@ -4,18 +4,15 @@ A line that is changed, deleted or put in between breaks the chain behind it, wh
 at the end leave no gap: note the digest of the last line elsewhere from time to time, or let the operating system
 forbid anything but appending (`chattr +a`). A run that is killed with SIGKILL leaves no line.
 
-Several programs on several machines may write one log: each line is one write under an exclusive `flock`, which Linux
-carries to NFS servers as well.
+Several programs on several machines may write one log: each line is one write while the lock in the file beside it
+(its name with `.lock` at the end) is held, which Linux carries to NFS servers as well.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import platform
-import pwd
 import stat
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from bloodcell_batch import __version__
 from bloodcell_batch.config.config import CommandConfig
 from bloodcell_batch.errors import InputError, OutputError
+from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.digests import canonical_json, file_sha256
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import RunCounts, SlideDifferential
@@ -38,6 +38,7 @@ _CHUNK = 65_536
 _MAX_LINE = 10_000_000
 _MAX_ERROR = 2000
 _LOCK_SECONDS = 60.0
+_LOCK_INTERVAL_S = 0.01
 _NOTED = ("input_sha256", "model_sha256", "backend")
 
 
@@ -129,13 +130,11 @@ def check_appendable(path: Path) -> None:
     Raises:
         OutputError: the log can't be appended to.
     """
-    try:
+    with writing(f"the audit log {path}", "Nothing was run. Correct --audit-log, or its permissions."):
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            raise OutputError(f"The audit log {path} is no regular file.", hint="Give the name of a file.")
-        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
-    except OSError as error:
-        hint = "Nothing was run. Correct --audit-log, or its permissions."
-        raise OutputError(f"Can't write the audit log {path}: {error.strerror or error}.", hint=hint) from error
+            raise OutputError(f"The audit log {path} is not a regular file.", hint="Give the name of a file.")
+        with _locked(path):
+            pass
 
 
 def append(path: Path, fields: Mapping[str, Any]) -> None:
@@ -145,18 +144,15 @@ def append(path: Path, fields: Mapping[str, Any]) -> None:
         OutputError: it can't be written whole, or others hold the log for a minute.
     """
     hint = "This run is missing in the audit log. Note it by hand, and make the log writable again."
-    try:
-        with _locked(path) as log:
-            last, torn = _last_line(log)
-            previous = hashlib.sha256(last).hexdigest() if last is not None else FIRST
-            line = json.dumps({"previous": previous, **fields}).encode("ascii") + b"\n"
-            # A line that was cut off, as by a full disk, stays visible as a broken line of its own.
-            data = b"\n" + line if torn else line
-            if os.write(log, data) != len(data):
-                raise OutputError(f"The audit log {path} took only a part of the line.", hint=hint)
-            os.fsync(log)
-    except OSError as error:
-        raise OutputError(f"Can't write the audit log {path}: {error.strerror or error}.", hint=hint) from error
+    with writing(f"the audit log {path}", hint), _locked(path) as log:
+        last, torn = _last_line(log)
+        previous = hashlib.sha256(last).hexdigest() if last is not None else FIRST
+        line = json.dumps({"previous": previous, **fields}).encode("ascii") + b"\n"
+        # A line that was cut off, as by a full disk, stays visible as a broken line of its own.
+        data = b"\n" + line if torn else line
+        if os.write(log, data) != len(data):
+            raise OutputError(f"The audit log {path} took only a part of the line.", hint=hint)
+        os.fsync(log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,18 +210,13 @@ def _line_faults(line: bytes, document: Mapping[str, Any], head: str) -> Iterato
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """The log, open and locked; a `filelock.Timeout`, which is an OSError, if others hold it too long."""
+    log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-        yield log
+        # Whoever may write the log may lock it.
+        lock = FileLock(path.with_name(f"{path.name}.lock"), mode=stat.S_IMODE(os.fstat(log).st_mode))
+        with lock.acquire(timeout=_LOCK_SECONDS, poll_interval=_LOCK_INTERVAL_S):
+            yield log
     finally:
         os.close(log)
 
@@ -238,7 +229,8 @@ def _last_line(log: int) -> tuple[bytes | None, bool]:
     tail, start = b"", end
     while start > 0 and b"\n" not in tail[:-1] and len(tail) < _MAX_LINE:
         start = max(0, start - _CHUNK)
-        tail = os.pread(log, end - start, start)
+        os.lseek(log, start, os.SEEK_SET)
+        tail = os.read(log, end - start)
     torn = not tail.endswith(b"\n")
     return tail.removesuffix(b"\n").rpartition(b"\n")[2], torn
 
@@ -254,9 +246,21 @@ def _digest(path: Path) -> str | None:
 def _user() -> str:
     """Who runs this process, by its user id: not by the environment, which anybody can set."""
     try:
+        import pwd  # noqa: PLC0415 - Windows has none
+    except ModuleNotFoundError:
+        return _logged_in()
+    try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
+
+
+def _logged_in() -> str:
+    """Who is logged in, by the operating system; empty where nobody is."""
+    try:
+        return os.getlogin()
+    except OSError:
+        return ""
 
 
 def _now() -> str:
