@@ -16,8 +16,6 @@ BloodcellBatchError            1
 A bad image is not an error: it is a `Rejection` and becomes a row of the table.
 """
 
-import struct
-import zlib
 from enum import IntEnum
 
 
@@ -87,21 +85,3 @@ class TrainingError(BloodcellBatchError):
 
 class ConservationError(BloodcellBatchError):
     """The outcome counts don't add up to the files found, so nothing is published."""
-
-
-DAMAGE_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""What Pillow, zipfile, NumPy and openpyxl raise on damaged input, besides OSError. None of them documents it; this is
-what mutated files raise. XML's ParseError is a SyntaxError, an unknown compression a RuntimeError."""

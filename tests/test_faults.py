@@ -16,6 +16,7 @@ from conftest import draw_picture, encode
 from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.config.config import ClassifyConfig
 from bloodcell_batch.errors import BackendError, ExitCode, LockedError, OutputError
+from bloodcell_batch.images import preprocessing
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, LoadedImage, Reason, Rejection, RunCounts, Status
 from bloodcell_batch.results import journal as journals
@@ -169,6 +170,21 @@ def test_the_clock_is_set_back(slides: Path, tmp_path: Path, monkeypatch: pytest
         patch.setattr(time, "time", lambda: 0.0 - next(years))
         run(slides, tmp_path / "r.parquet")
     others_are_unharmed(slides, tmp_path / "r.parquet", {})
+
+
+@pytest.mark.parametrize("error", [AttributeError("a bug"), MemoryError("a bug")])
+def test_a_bug_beside_the_decoder_is_no_row(
+    slides: Path, tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(preprocessing, "_jpeg_orientation", broken)
+    if isinstance(error, MemoryError):
+        monkeypatch.setattr(preprocessing, "_check_memory", broken)
+    with pytest.raises(type(error), match="a bug"):
+        run(slides, tmp_path / "r.parquet")
+    assert not list(tmp_path.glob("r.*parquet"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error: an illegal memory access"), MemoryError("std::bad_alloc")])

@@ -104,6 +104,10 @@ def errors_as_text(log_format: LogFormat, when_interrupted: str = "Run it again.
     except TerminatedError as stop:
         report_error(BloodcellBatchError("Terminated; nothing was published.", hint=when_interrupted), log_format)
         raise typer.Exit(ExitCode.TERMINATED) from stop
+    except MemoryError as error:
+        hint = "Close other programs, or lower --workers, --batch-size or --max-megapixels; then run it again."
+        report_error(BloodcellBatchError("Memory is full; nothing was published.", hint=hint), log_format)
+        raise typer.Exit(ExitCode.ERROR) from error
     except BrokenPipeError as closed:
         # The reader of our stdout went away, as `| head` does. Python would complain again while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

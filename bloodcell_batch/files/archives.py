@@ -1,17 +1,13 @@
 """Guards for files that are ZIP archives (XLSX, NPZ): what they hold must fit into memory before any of it is read."""
 
+import math
 import re
-import tokenize
 import zipfile
 from pathlib import Path
 
-import numpy as np
 from numpy.lib import format as npy
 
-from bloodcell_batch.errors import DAMAGE_ERRORS
-
-UNREADABLE_ZIP = (*DAMAGE_ERRORS, tokenize.TokenError, zipfile.BadZipFile)
-"""What reading such a file may raise, besides OSError."""
+from bloodcell_batch.files.library_errors import library_reads
 
 _MAX_ARRAYS_BYTES = 16_000_000_000
 _MAX_ARRAYS = 1000
@@ -29,19 +25,22 @@ def check_arrays(path: Path) -> None:
         ValueError: too many or too large arrays, one that is none, or one whose header claims another size.
         OSError: it can't be read.
     """
-    with zipfile.ZipFile(path) as archive:
+    with library_reads():
+        archive = zipfile.ZipFile(path)
+    with archive:
         members = archive.infolist()
         if len(members) > _MAX_ARRAYS or sum(info.file_size for info in members) > _MAX_ARRAYS_BYTES:
             raise ValueError(f"its arrays have more than {_MAX_ARRAYS_BYTES:,} bytes, or are more than {_MAX_ARRAYS}")
         for info in members:
-            with archive.open(info) as stream:
+            with library_reads(), archive.open(info) as stream:
                 version = npy.read_magic(stream)
                 read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
                 shape, _, kind = read(stream)
-                if kind.hasobject:
-                    raise ValueError(f"{info.filename} holds Python objects, which are never loaded")
-                if stream.tell() + int(np.prod(shape, dtype=object)) * kind.itemsize != info.file_size:
-                    raise ValueError(f"{info.filename} is of another size than its header says")
+                header_bytes = stream.tell()
+            if kind.hasobject:
+                raise ValueError(f"{info.filename} holds Python objects, which are never loaded")
+            if header_bytes + math.prod(shape) * kind.itemsize != info.file_size:
+                raise ValueError(f"{info.filename} is of another size than its header says")
 
 
 def check_workbook(path: Path) -> None:
@@ -51,11 +50,13 @@ def check_workbook(path: Path) -> None:
         ValueError: more than a workbook needs, or a document type declaration.
         OSError: it can't be read.
     """
-    with zipfile.ZipFile(path) as archive:
+    with library_reads():
+        archive = zipfile.ZipFile(path)
+    with archive:
         members = archive.infolist()
         for info in members:
             if info.filename.endswith((".xml", ".rels")):
-                with archive.open(info) as stream:
+                with library_reads(), archive.open(info) as stream:
                     head = stream.read(_XML_HEAD)
                 # Entities, with which a few lines grow to gigabytes, are declared before the first element.
                 if b"<!" in head or not re.search(rb"<[A-Za-z]", head):

@@ -7,6 +7,9 @@ size in front.
 
 import struct
 
+from bloodcell_batch.images.damage import UndecodableImageError
+from bloodcell_batch.records import Reason
+
 MAX_SCANS = 100
 """A decoder works through the whole picture once a scan: thousands of empty ones fit into a small JPEG."""
 
@@ -18,8 +21,11 @@ _DIRECTORIES = {0x014A, 0x8769, 0x8825, 0xA005}  # tags that point to further di
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
-class UnboundedImageError(ValueError):
+class UnboundedImageError(UndecodableImageError):
     """Decoding the file could take memory or time out of all proportion to its size."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.CORRUPT, detail)
 
 
 def check_scans(jpeg: bytes) -> None:
@@ -104,7 +110,7 @@ class _Directories:
                     seen.add(place)
                     pending += self._claims(place)
             return self._pages(first)
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:  # an offset of 64 bits is more than Python can seek
             raise UnboundedImageError("a directory lies outside of the TIFF data") from error
 
     def _claims(self, place: int) -> list[int]:

@@ -12,10 +12,10 @@ from functools import lru_cache
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from bloodcell_batch.errors import DAMAGE_ERRORS
+from bloodcell_batch.images.damage import UndecodableImageError, decoder_call
 from bloodcell_batch.images.guards import check_exif, check_scans, jpeg_exif, tiff_pages, webp_size
 from bloodcell_batch.images.resampling import BILINEAR, Columns, Rows, weights_of
 from bloodcell_batch.records import Reason
@@ -37,6 +37,7 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _EXIF_MARKER = b"Exif\x00\x00"
 _EXIF_SEARCH_BYTES = 65536 + 20
 _ORIENTATION_TAG = 0x0112
+_BYTES_PER_PIXEL = 8  # that decoding takes at most: red, green, blue and alpha, twice
 _LONGEST_SIDE = 1024  # of images that are resized by products; larger ones, no single cells, would take much memory
 
 # Our own size guard reads the header and acts before any pixel is decoded; Pillow's would warn first and raise later.
@@ -65,15 +66,6 @@ class DecodeLimits:
     min_side: int = 16
 
 
-class UndecodableImageError(Exception):
-    """The bytes are not an image that can be trusted; `reason` goes to the table, `detail` to the run record."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
 def decode_rgb(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
     """Decode image bytes to RGB.
 
@@ -85,9 +77,29 @@ def decode_rgb(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
 
     Raises:
         UndecodableImageError: with the reason and the decoder's own words.
+        MemoryError: memory is full, whatever the image.
     """
     if not data:
         raise UndecodableImageError(Reason.EMPTY, "the file has no bytes")
+    try:
+        return _decode(data, limits)
+    except MemoryError:
+        _check_memory(limits)
+    # Other threads may have had the memory for a moment.
+    try:
+        return _decode(data, limits)
+    except MemoryError as error:
+        _check_memory(limits)
+        detail = "decoding it takes more memory than there is, and more than its size would explain"
+        raise UndecodableImageError(Reason.TOO_LARGE, detail) from error
+
+
+def _check_memory(limits: DecodeLimits) -> None:
+    """MemoryError if there is no room for the largest image that is allowed, so that memory is full for any image."""
+    np.empty(limits.max_pixels * _BYTES_PER_PIXEL, dtype=np.uint8)
+
+
+def _decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
     if data.startswith(_JPEG_MAGIC):
         rgb = _decode_jpeg(data, limits)
         if rgb is not None:
@@ -150,23 +162,16 @@ def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
         raise UndecodableImageError(Reason.TOO_SMALL, detail)
 
 
-def _damage_reason(text: str) -> Reason:
-    """Decoders say in words only whether data are missing or wrong."""
-    lowered = text.lower()
-    return Reason.TRUNCATED if any(word in lowered for word in ("truncat", "premature", "eof")) else Reason.CORRUPT
-
-
 def _decode_jpeg(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8] | None:
     """RGB of a grey or YCbCr JPEG; None where Pillow knows better (CMYK, YCCK, RGB-coded)."""
-    try:
-        check_scans(data)
+    check_scans(data)
+    with decoder_call():
         height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
-        if colour_space not in {"YCbCr", "Gray"}:
-            return None
-        _check_size(width, height, limits)
+    if colour_space not in {"YCbCr", "Gray"}:
+        return None
+    _check_size(width, height, limits)
+    with decoder_call():
         rgb: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", strict=True)
-    except ValueError as error:
-        raise UndecodableImageError(_damage_reason(str(error)), str(error)) from error
     return _apply_orientation(rgb, _jpeg_orientation(data))
 
 
@@ -176,9 +181,9 @@ def _jpeg_orientation(data: bytes) -> int:
         return 1
     try:
         check_exif(jpeg_exif(data))
-        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
+        with decoder_call(), Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
             return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except (OSError, *DAMAGE_ERRORS):
+    except UndecodableImageError:
         return 1  # a damaged EXIF block says nothing; the pixels themselves decoded without a warning
 
 
@@ -199,23 +204,25 @@ def _apply_orientation(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.u
 
 
 def _decode_with_pillow(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
-    try:
-        pages = _guard(data, limits)
-        with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS) as image:
-            _check_size(image.width, image.height, limits)
+    pages = _guard(data, limits)
+    with decoder_call():
+        image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+    with image:
+        _check_size(image.width, image.height, limits)
+        with decoder_call():
             frames = pages or getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":
-                detail = f"{frames} images in one file; save each as a file of its own"
-                raise UndecodableImageError(Reason.MULTIPLE_FRAMES, detail)
-            _refuse_fax(image)
+        if frames > 1 and image.format != "MPO":
+            detail = f"{frames} images in one file; save each as a file of its own"
+            raise UndecodableImageError(Reason.MULTIPLE_FRAMES, detail)
+        _refuse_fax(image)
+        with decoder_call():
             image.load()
-            check_exif(image.info.get("exif") or b"")
-            return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
-    except UnidentifiedImageError as error:
-        raise UndecodableImageError(Reason.NOT_AN_IMAGE, "the content is no image of a known format") from error
-    except (OSError, *DAMAGE_ERRORS) as error:
-        text = str(error) or type(error).__name__
-        raise UndecodableImageError(_damage_reason(text), text) from error
+        exif = image.info.get("exif")
+        if isinstance(exif, bytes):  # a PNG may hold a text of that name
+            check_exif(exif)
+        with decoder_call():
+            upright = ImageOps.exif_transpose(image)
+        return np.ascontiguousarray(_to_rgb(upright), dtype=np.uint8)
 
 
 def _guard(data: bytes, limits: DecodeLimits) -> int:
@@ -244,8 +251,10 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in {"I", "F", "LAB", "HSV"}:
         detail = f"pixel format {image.mode} has no fixed range; save the image as 8-bit RGB"
         raise UndecodableImageError(Reason.UNSUPPORTED_PIXELS, detail)
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+    with decoder_call():
+        has_alpha = image.has_transparency_data
+        colours = image.convert("RGBA" if has_alpha else "RGB")
+    if has_alpha:
+        white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
+        colours = Image.alpha_composite(white, colours).convert("RGB")
+    return np.asarray(colours)

@@ -12,7 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from bloodcell_batch.files.paths import leads_out
-from bloodcell_batch.images.preprocessing import DecodeLimits, UndecodableImageError, decode_rgb
+from bloodcell_batch.images.damage import UndecodableImageError
+from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.results.finished import ResultRow, Results

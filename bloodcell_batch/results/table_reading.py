@@ -9,10 +9,10 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from openpyxl.utils.escape import unescape
-from openpyxl.utils.exceptions import InvalidFileException
 
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.files.archives import UNREADABLE_ZIP, check_workbook
+from bloodcell_batch.files.archives import check_workbook
+from bloodcell_batch.files.library_errors import library_reads, read_one_by_one
 from bloodcell_batch.results.formats import EXCEL_MARK, restored
 
 CELLS_SHEET = "Cells"
@@ -61,7 +61,7 @@ def read_records(path: Path, sheet: str = "") -> list[dict[str, str]]:
         raise InputError(f"Can't read {path}: {error}.", hint="Save it as CSV (UTF-8) or XLSX again.") from error
 
 
-_UNREADABLE = (OSError, csv.Error, pa.ArrowException, InvalidFileException, *UNREADABLE_ZIP)
+_UNREADABLE = (OSError, ValueError, csv.Error, pa.ArrowException)
 
 
 def _read_parquet(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
@@ -74,14 +74,17 @@ def read_parquet(path: Path) -> pa.Table:
     """A Parquet file as a table, unless it says that it has more rows than it has room for or its texts are no UTF-8.
 
     Raises:
-        ValueError, OSError, pyarrow.ArrowException: it can't be read.
+        ValueError, OSError: it can't be read.
     """
-    with pq.ParquetFile(path) as file:
+    with library_reads():
+        file = pq.ParquetFile(path)
+    with file:
         rows = file.metadata.num_rows
         if rows > _LEAST_ROWS + _ROWS_A_BYTE * path.stat().st_size:
             raise ValueError(f"it claims {rows:,} rows, too many for {path.stat().st_size:,} bytes")
-        table = file.read()
-    table.validate(full=True)  # texts that are no UTF-8 would fail only where they are looked at
+        with library_reads():
+            table = file.read()
+            table.validate(full=True)  # texts that are no UTF-8 would fail only where they are looked at
     return table
 
 
@@ -132,12 +135,15 @@ def _workbook_rows(path: Path, sheet: str) -> Iterator[dict[str, Any]]:
     check_workbook(path)
     # Opened here: openpyxl leaves a file open that it can't read.
     with path.open("rb") as handle:
-        book = openpyxl.load_workbook(handle, read_only=True, data_only=True)
+        with library_reads():
+            book = openpyxl.load_workbook(handle, read_only=True, data_only=True)
         wanted = [name for name in book.sheetnames if name == sheet or name.startswith(f"{sheet} ")] if sheet else []
         if sheet and not wanted:
             raise ValueError(f"the workbook has no sheet {sheet!r}")
         for name in wanted or book.sheetnames[:1]:
-            rows = book[name].iter_rows(max_row=_MAX_ROWS, max_col=_MAX_COLUMNS, values_only=True)
+            with library_reads():
+                cells = book[name].iter_rows(max_row=_MAX_ROWS, max_col=_MAX_COLUMNS, values_only=True)
+            rows = read_one_by_one(cells)
             head = [str(cell) for cell in next(rows, ()) if cell is not None]
             for row in rows:
                 values = [unescape(value) if isinstance(value, str) else value for value in row[: len(head)]]
@@ -146,7 +152,11 @@ def _workbook_rows(path: Path, sheet: str) -> Iterator[dict[str, Any]]:
 
 
 def _typed(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    columns = [pa.array([_value(row[f.name], f) for row in rows], type=f.type) for f in schema]
+    columns = []
+    for field in schema:
+        values = [_value(row[field.name], field) for row in rows]
+        with library_reads():
+            columns.append(pa.array(values, type=field.type))
     return pa.Table.from_arrays(columns, schema=schema)
 
 

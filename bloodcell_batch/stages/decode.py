@@ -11,14 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bloodcell_batch.files.storage import Fetch, open_fetch
+from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.images.perceptual_hash import grey_thumbnail, perceptual_hashes
-from bloodcell_batch.images.preprocessing import (
-    DecodeLimits,
-    Preprocessing,
-    UndecodableImageError,
-    decode_rgb,
-    resize_to_input,
-)
+from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
 from bloodcell_batch.parallel.ahead import ahead
 from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import (

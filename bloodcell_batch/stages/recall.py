@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.names import printable
-from bloodcell_batch.images.preprocessing import UndecodableImageError
+from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.integrity.digests import broken_seal
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, LoadedImage, Outcome, Prediction, Rejection

@@ -319,3 +319,14 @@ def test_another_model_than_the_required_one_is_refused_first(tmp_path: Path, co
     assert result.exit_code == ExitCode.BACKEND_REFUSED
     assert f"required is {'0' * 64}" in result.stderr
     assert listing(tmp_path) == set()
+
+
+def test_a_full_memory_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline, "classify_slides", full)
+    result = CliRunner().invoke(app, ["classify", str(tmp_path), "--out", str(tmp_path / "r.csv")])
+    assert result.exit_code == ExitCode.ERROR
+    assert "Memory is full" in result.stderr
+    assert "--max-megapixels" in result.stderr

@@ -13,8 +13,9 @@ from torchvision.io import decode_jpeg
 from bloodcell_batch.config.config import ClassifyConfig
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.images import gpu_jpeg
+from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.images.gpu_jpeg import gpu_rgb_decoder
-from bloodcell_batch.images.preprocessing import DecodeLimits, UndecodableImageError, decode_rgb
+from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
 from bloodcell_batch.records import Reason
 from bloodcell_batch.runs.pipeline import classify_slides
 

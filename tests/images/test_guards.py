@@ -12,6 +12,7 @@ import pytest
 from conftest import draw_picture, encode
 from PIL import Image
 
+from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.images.guards import (
     MAX_SCANS,
     UnboundedImageError,
@@ -21,7 +22,7 @@ from bloodcell_batch.images.guards import (
     tiff_pages,
     webp_size,
 )
-from bloodcell_batch.images.preprocessing import DecodeLimits, UndecodableImageError, decode_rgb
+from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
 from bloodcell_batch.records import Reason
 
 LIMITS = DecodeLimits()

@@ -12,11 +12,11 @@ import pytest
 from conftest import Picture, draw_picture, encode
 from PIL import Image, ImageOps
 
+from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.images.preprocessing import (
     IMAGE_SUFFIXES,
     DecodeLimits,
     Preprocessing,
-    UndecodableImageError,
     decode_rgb,
     resize_to_input,
 )

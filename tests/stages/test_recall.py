@@ -7,8 +7,9 @@ import pytest
 from finished_run import Run
 
 from bloodcell_batch.errors import InputError, UsageError
+from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.progress import NullObserver
-from bloodcell_batch.records import ImageFile, KnownImage, Prediction, Rejection, Status
+from bloodcell_batch.records import ImageFile, KnownImage, Prediction, Reason, Rejection, Status
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier, recall, unless_unchanged
@@ -79,9 +80,6 @@ def test_what_has_changed_is_decoded(run: Run, change: str) -> None:
     assert hashlib.sha256(data).hexdigest()
 
     def reader(_file: ImageFile) -> bytes:
-        from bloodcell_batch.images.preprocessing import UndecodableImageError  # noqa: PLC0415 - of this case only
-        from bloodcell_batch.records import Reason  # noqa: PLC0415
-
         if change == "gone":
             raise UndecodableImageError(Reason.CHANGED_DURING_RUN, "gone")
         return data

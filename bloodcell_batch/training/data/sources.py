@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.errors import InputError, UsageError
-from bloodcell_batch.files.archives import UNREADABLE_ZIP, check_arrays
+from bloodcell_batch.files.archives import check_arrays
+from bloodcell_batch.files.library_errors import library_reads
 from bloodcell_batch.files.paths import leads_out
 from bloodcell_batch.images.preprocessing import DecodeLimits
 from bloodcell_batch.progress import Observer
@@ -181,19 +182,27 @@ def _open_medmnist(path: Path, class_map: Mapping[str, str], observer: Observer)
     stamp = path.stat().st_mtime_ns
     try:
         check_arrays(path)
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+        with path.open("rb") as stream:
+            with library_reads():
+                content = np.load(stream, allow_pickle=False)
             for part, code in _MEDMNIST_PARTS.items():
-                images, labels = content[f"{part}_images"], content[f"{part}_labels"].reshape(-1)
+                with library_reads():
+                    images, labels = content[f"{part}_images"], content[f"{part}_labels"].reshape(-1)
                 if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
                     raise InputError(f"{path}: {part}_images are no 8-bit colour images.", hint=hint)
-                if len(labels) != len(images) or (len(labels) and not 0 <= labels.min() <= labels.max() < 8):
+                whole = labels.dtype.kind in "iu"
+                if (
+                    not whole
+                    or len(labels) != len(images)
+                    or (len(labels) and not 0 <= labels.min() <= labels.max() < 8)
+                ):
                     raise InputError(f"{path}: {part}_labels don't fit the images or the eight classes.", hint=hint)
                 size = int(images[0].nbytes) if len(images) else 0
                 for i, label in enumerate(labels.tolist()):
                     name = f"{part}/{CLASS_NAMES[label]}_{i:05}"
                     arrays[name] = images[i]
                     entries.append(LabelledFile(ImageFile(name, "", size, stamp), label, code))
-    except (OSError, *UNREADABLE_ZIP) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"Can't read {path} as a MedMNIST file: {error}.", hint=hint) from error
 
     def read(file: ImageFile) -> tuple[str, NDArray[np.uint8]]:
@@ -201,6 +210,12 @@ def _open_medmnist(path: Path, class_map: Mapping[str, str], observer: Observer)
         return hashlib.sha256(rgb.tobytes()).hexdigest(), rgb
 
     return Source(tuple(entries), read)
+
+
+def _are_classes(labels: NDArray[np.generic]) -> bool:
+    """Whether these are numbers of our classes; so are none."""
+    numbers = labels.dtype.kind in "iu"
+    return numbers and (not len(labels) or bool(0 <= labels.min() <= labels.max() < len(CLASS_NAMES)))
 
 
 SOURCES: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Mapping[str, str], Observer], Source]]] = {
