@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 from mutations import mutate, mutate_png, mutate_safetensors, mutate_zip
 from PIL import Image
 
-from bloodcell_batch.config.config import ClassifyConfig, EvaluateConfig, resolve
+from bloodcell_batch.config.classify import ClassifyConfig
+from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.config.results import ReviewImportConfig, VerifyConfig
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.errors import BloodcellBatchError

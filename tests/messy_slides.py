@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.backends.selection import Choice
 from bloodcell_batch.cell_classes import CLASS_NAMES
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.runs import pipeline

@@ -11,7 +11,7 @@ from conftest import PROJECT
 from PIL import Image
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.runs.pipeline import classify_slides
 
 EXAMPLES = PROJECT / "examples"

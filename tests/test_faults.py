@@ -14,7 +14,7 @@ import pytest
 from conftest import draw_picture, encode
 
 from bloodcell_batch.backends.selection import Choice, open_backend
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, ExitCode, LockedError, OutputError
 from bloodcell_batch.images import preprocessing
 from bloodcell_batch.progress import NullObserver

@@ -16,8 +16,9 @@ import pytest
 import xlsxwriter
 from conftest import draw_picture, encode
 
-from bloodcell_batch.config.config import ClassifyConfig, resolve
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.paths import leads_out

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture, encode
 
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.files import publishing
 from bloodcell_batch.progress import NullObserver

@@ -10,8 +10,8 @@ from conftest import PROJECT
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.config.config import resolve
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import ExitCode
 from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.results.formats import OUTPUT_FORMATS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from conftest import draw_picture, encode
 
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.runs.pipeline import classify_slides
 
 TRAINING_ONLY = {"torch", "torchvision", "timm", "lightning", "torchmetrics", "matplotlib", "jinja2", "tensorboard"}

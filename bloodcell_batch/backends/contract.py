@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.config.config import Precision
+from bloodcell_batch.config.fields import Precision
 from bloodcell_batch.model.file import ModelFile
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]

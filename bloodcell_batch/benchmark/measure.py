@@ -25,7 +25,7 @@ from bloodcell_batch.benchmark.parts import (
     take_sample,
 )
 from bloodcell_batch.config.benchmark import BenchmarkConfig
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BloodcellBatchError, InputError
 from bloodcell_batch.export.parity_images import evenly
 from bloodcell_batch.model.file import ModelFile, open_model

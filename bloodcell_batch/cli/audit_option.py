@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bloodcell_batch.cli.options import TerminatedError
-from bloodcell_batch.config.config import peek
+from bloodcell_batch.config.resolve import peek
 from bloodcell_batch.errors import BloodcellBatchError, ExitCode
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from bloodcell_batch.config.config import CommandConfig
+from bloodcell_batch.config.base import CommandConfig
 from bloodcell_batch.errors import BloodcellBatchError, ExitCode
 
 

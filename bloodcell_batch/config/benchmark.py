@@ -1,37 +1,55 @@
 """Options of `benchmark`."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bloodcell_batch.config.config import PRECISION_HELP, CommandConfig, Precision
+from bloodcell_batch.config.base import CommandConfig, Option, Panel
+from bloodcell_batch.config.fields import (
+    BackendOption,
+    BatchSizeOption,
+    ModelOption,
+    OverwriteOption,
+    PrecisionOption,
+    WorkersOption,
+)
 
 
 class BenchmarkConfig(CommandConfig):
     """Options of `benchmark`."""
 
-    images: int | None = Field(
-        None, ge=8, le=1_000_000, description="Images to use: evenly from DIR (all if unset), or drawn (2,000 if unset)"
+    model: ModelOption = None
+    images: Annotated[int | None, Option("N")] = Field(
+        None,
+        ge=8,
+        le=1_000_000,
+        description="Images to use: evenly from DIR (all if not given), or drawn (2,000 if not given)",
     )
-    size: str = Field(
+    size: Annotated[str, Option("WxH", panel=Panel.ADVANCED)] = Field(
         "360x363", pattern=r"^[1-9]\d*x[1-9]\d*$", description="Width x height of drawn images, in pixels"
     )
-    backend: str = Field("auto", description="Runtime of classify; every backend is measured alone in any case")
-    precision: Precision = Field("auto", description=PRECISION_HELP)
-    batch_size: int = Field(256, ge=1, le=65536, description="Images that classify hands to the backend at a time")
-    batch_sizes: tuple[int, ...] = Field(
+    backend: BackendOption = Field(
+        "auto", description="Runtime of classify; every backend is measured alone in any case"
+    )
+    precision: PrecisionOption = "auto"
+    batch_size: BatchSizeOption = Field(256, description="Images that classify hands to the backend at a time")
+    batch_sizes: Annotated[tuple[int, ...], Option("IMAGES", panel=Panel.SPEED)] = Field(
         (1, 16, 64), description="Further batch sizes at which each backend is measured alone; repeatable"
     )
-    workers: int | None = Field(None, ge=0, le=256, description="Decoding threads; one per available CPU if unset")
-    rounds: int = Field(3, ge=1, le=100, description="Rounds of every measurement; the best counts")
-    seconds: float = Field(0.5, gt=0, le=60, description="Shortest time that a round of a part takes")
-    plain_images: int = Field(
+    workers: WorkersOption = None
+    rounds: Annotated[int, Option("N", panel=Panel.ADVANCED)] = Field(
+        3, ge=1, le=100, description="Rounds of every measurement; the best counts"
+    )
+    seconds: Annotated[float, Option("SECONDS", panel=Panel.ADVANCED)] = Field(
+        0.5, gt=0, le=60, description="Shortest time that a round of a part takes"
+    )
+    plain_images: Annotated[int, Option("N", panel=Panel.ADVANCED)] = Field(
         1000, ge=0, description="Images for the plain PyTorch script, evenly from the same files; 0 leaves it out"
     )
-    growth: tuple[int, ...] = Field(
-        (), description="Also measure classify, its memory and --update on so many images; repeatable"
+    growth: Annotated[tuple[int, ...], Option("IMAGES")] = Field(
+        (), description="Also measure classify, its memory and --update on this many images; repeatable"
     )
-    overwrite: bool = Field(False, description="Replace the results of an earlier benchmark")
+    overwrite: OverwriteOption = Field(False, description="Replace the results of an earlier benchmark")
 
     @field_validator("batch_sizes", "growth", mode="before")
     @classmethod

@@ -1,11 +1,12 @@
-"""Options of `compare` and `tune`, and the recipe of classifiers that are no networks."""
+"""Options of `compare` and `tune`, and the recipe of classifiers that are not networks."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from bloodcell_batch.config.config import CommandConfig
+from bloodcell_batch.config.base import CommandConfig, Effect, Option, Panel
+from bloodcell_batch.config.fields import BackendOption, ConflictsOption, SeedOption, WorkersOption
 
 
 class ClassicalConfig(CommandConfig):
@@ -33,33 +34,45 @@ class ClassicalConfig(CommandConfig):
 class CompareConfig(CommandConfig):
     """Options of `compare`."""
 
-    seed: int = Field(0, ge=0, le=2**31, description="Seed of the split and of every system, in place of the recipes'")
-    validation_fraction: float = Field(
+    seed: SeedOption = Field(0, description="Seed of the split and of every system, in place of the recipes'")
+    validation_fraction: Annotated[float, Option("SHARE", panel=Panel.ADVANCED)] = Field(
         0.14, gt=0, lt=0.5, description="Share of each class that chooses epochs and calibrates: 20 % of 70 %"
     )
-    test_fraction: float = Field(0.3, gt=0, lt=0.5, description="Share of each class that the figures are of")
-    conflicts: Literal["error", "drop"] = Field(
-        "drop", description="What to do with copies of one picture under two labels"
+    test_fraction: Annotated[float, Option("SHARE", panel=Panel.ADVANCED)] = Field(
+        0.3, gt=0, lt=0.5, description="Share of each class that the figures are of"
     )
-    folds: int = Field(0, ge=0, le=100, description="Also cross-validate every system on so many folds; 0 for not")
-    images_per_class: int | None = Field(None, ge=10, description="Use only so many images of each class")
-    max_input_size: int | None = Field(None, ge=16, le=1024, description="Reduce larger inputs to this side")
-    max_epochs: int | None = Field(None, ge=1, description="Shorten longer trainings to so many epochs")
-    max_batch_size: int | None = Field(None, ge=2, description="Reduce larger batches to so many images")
-    quick: bool = Field(
+    conflicts: ConflictsOption = "drop"
+    folds: Annotated[int, Option("N")] = Field(
+        0, ge=0, le=100, description="Also cross-validate every system on this many folds; 0 for none"
+    )
+    images_per_class: Annotated[int | None, Option("IMAGES")] = Field(
+        None, ge=10, description="Use only this many images of each class"
+    )
+    max_input_size: Annotated[int | None, Option("PIXELS", panel=Panel.SPEED)] = Field(
+        None, ge=16, le=1024, description="Reduce larger inputs to this side"
+    )
+    max_epochs: Annotated[int | None, Option("N", panel=Panel.SPEED)] = Field(
+        None, ge=1, description="Shorten longer trainings to this many epochs"
+    )
+    max_batch_size: Annotated[int | None, Option("IMAGES", panel=Panel.SPEED)] = Field(
+        None, ge=2, description="Reduce larger batches to this many images"
+    )
+    quick: Annotated[bool, Option()] = Field(
         False,
         description="Only check that everything runs: 30 images per class, 80 pixels, 15 epochs, batches of 8, "
         "weak augmentation",
     )
-    skip: tuple[str, ...] = Field((), description="List the system of this name as not run; repeatable")
-    weights: dict[str, Path] = Field(
+    skip: Annotated[tuple[str, ...], Option("NAME"), Effect.NOTHING] = Field(
+        (), description="List the system of this name as not run; repeatable"
+    )
+    weights: Annotated[dict[str, Path], Option("ARCHITECTURE=FILE")] = Field(
         default_factory=dict, description="Start networks of this architecture from these weights; repeatable"
     )
-    throughput_floor: float = Field(
+    throughput_floor: Annotated[float, Option("IMAGES/S", panel=Panel.ADVANCED), Effect.NOTHING] = Field(
         100.0, ge=0, description="Images per second that a system must reach for the second ranking"
     )
-    backend: str = Field("auto", description="Runtime that runs the networks")
-    workers: int | None = Field(None, ge=0, le=256, description="Decoding threads; one per available CPU if unset")
+    backend: BackendOption = Field("auto", description="Runtime that runs the networks")
+    workers: WorkersOption = None
 
     @field_validator("skip", mode="before")
     @classmethod
@@ -70,9 +83,11 @@ class CompareConfig(CommandConfig):
 class TuneConfig(CommandConfig):
     """Options of `tune`."""
 
-    trials: int = Field(20, ge=1, le=100_000, description="Trials that the study has when it is done")
-    conflicts: Literal["error", "drop"] | None = Field(
-        None, description="What to do with copies of one picture under two labels; the recipe's own if unset"
+    trials: Annotated[int, Option("N")] = Field(
+        20, ge=1, le=100_000, description="Trials that the study has when it is done"
     )
-    workers: int | None = Field(None, ge=0, le=256, description="Decoding threads; one per available CPU if unset")
-    seed: int = Field(0, ge=0, le=2**31, description="Seed of the search")
+    conflicts: Annotated[ConflictsOption | None, Option()] = Field(
+        None, description="What to do with copies of one picture under two labels; the recipe's own rule if not given"
+    )
+    workers: WorkersOption = None
+    seed: SeedOption = Field(0, description="Seed of the search")

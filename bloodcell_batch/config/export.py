@@ -1,39 +1,44 @@
 """Options of the commands that make a model's network ready for other runtimes."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bloodcell_batch.config.config import CommandConfig
+from bloodcell_batch.config.base import CommandConfig, Option
+from bloodcell_batch.config.fields import OverwriteOption
 
 
 class _ExportConfig(CommandConfig):
     """What all exports have."""
 
-    images: Path | None = Field(
+    images: Annotated[Path | None, Option("FOLDER")] = Field(
         None, description="Folder with images of cells on which the export is compared with PyTorch; give your own"
     )
-    max_images: int = Field(2048, ge=1, le=100_000, description="Images of that folder to compare, evenly spread")
-    overwrite: bool = Field(False, description="Replace an existing export")
+    max_images: Annotated[int, Option("IMAGES")] = Field(
+        2048, ge=1, le=100_000, description="Images of that folder to compare, evenly spread"
+    )
+    overwrite: OverwriteOption = Field(False, description="Replace an existing export")
 
 
 class ExportConfig(_ExportConfig):
     """Options of `export-onnx`."""
 
-    precision: Literal["fp32", "fp16"] = Field("fp32", description="Arithmetic of the exported network's body")
+    precision: Annotated[Literal["fp32", "fp16"], Option()] = Field(
+        "fp32", description="Arithmetic of the exported network's body"
+    )
 
 
 class ExportOpenVinoConfig(_ExportConfig):
     """Options of `export-openvino`."""
 
-    precision: Literal["fp32", "fp16", "int8"] = Field(
+    precision: Annotated[Literal["fp32", "fp16", "int8"], Option()] = Field(
         "fp32", description="Arithmetic of the exported network's body; int8 needs --images"
     )
-    calibration_images: int = Field(
+    calibration_images: Annotated[int, Option("IMAGES")] = Field(
         512, ge=100, le=10_000, description="For int8: images of that folder that set the scales, and are not compared"
     )
-    max_loss: float = Field(
+    max_loss: Annotated[float, Option("SHARE")] = Field(
         0.001, ge=0, le=0.05, description="For int8: largest loss of accuracy, as a share of the compared images"
     )
 
@@ -47,9 +52,13 @@ class ExportOpenVinoConfig(_ExportConfig):
 class ExportTrtConfig(ExportConfig):
     """Options of `export-trt`."""
 
-    precision: Literal["fp32", "fp16"] = Field("fp16", description="Arithmetic of the plan")
-    batch: int = Field(256, ge=1, le=4096, description="Batch that the plan is made fastest for")
-    max_batch: int | None = Field(None, ge=1, le=4096, description="Largest batch the plan takes; --batch if unset")
+    precision: Annotated[Literal["fp32", "fp16"], Option()] = Field("fp16", description="Arithmetic of the plan")
+    batch: Annotated[int, Option("IMAGES")] = Field(
+        256, ge=1, le=4096, description="Batch that the plan is made fastest for"
+    )
+    max_batch: Annotated[int | None, Option("IMAGES")] = Field(
+        None, ge=1, le=4096, description="Largest batch that the plan takes; that of --batch if not given"
+    )
 
     @model_validator(mode="after")
     def _batches_are_ordered(self) -> Self:

@@ -1,11 +1,12 @@
 """The training recipe: every key of a file in `configs/`, with its default, range and meaning."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bloodcell_batch.config.config import CommandConfig
+from bloodcell_batch.config.base import CommandConfig, Effect, Option, Panel
+from bloodcell_batch.config.fields import ConflictsOption, SeedOption, WorkersOption
 
 
 class AugmentationConfig(CommandConfig):
@@ -47,20 +48,32 @@ class TrainConfig(CommandConfig):
     """A training recipe."""
 
     name: str = Field("bloodcell", description="Name of the model, written to its header")
-    architecture: str = Field("mobilenetv2_100", description="Network: one of timm's, or of ours (cell_cnn2, …)")
-    pretrained: bool = Field(False, description="Start from timm's pretrained weights (downloads them)")
-    init_weights: tuple[Path, ...] = Field(
-        (), description="Start from the weights in this file, or the mean of several; 'default' is the package's model"
+    architecture: Annotated[str, Option("NAME")] = Field(
+        "mobilenetv2_100", description="Network: one of timm's, or of ours (cell_cnn2, …)"
     )
-    input_size: int = Field(128, ge=16, le=1024, description="Side of the network's input, in pixels")
+    pretrained: Annotated[bool, Option()] = Field(
+        False, description="Start from timm's pretrained weights (downloads them)"
+    )
+    init_weights: Annotated[tuple[Path, ...], Option("FILE")] = Field(
+        (),
+        description="Start from the weights in this file, or the mean of several; 'default' is the package's model; "
+        "repeatable",
+    )
+    input_size: Annotated[int, Option("PIXELS", panel=Panel.SPEED)] = Field(
+        128, ge=16, le=1024, description="Side of the network's input, in pixels"
+    )
 
-    epochs: int = Field(
-        20, ge=0, le=10_000, description="Passes over the training images; 0 only calibrates the initial weights anew"
+    epochs: Annotated[int, Option("N")] = Field(
+        20, ge=0, le=10_000, description="Passes over the training images; 0 only calibrates the initial weights again"
     )
     patience: int = Field(0, ge=0, description="Stop after this many epochs without a better one; 0 for never")
-    batch_size: int = Field(64, ge=2, le=65536, description="Images per optimisation step and device")
+    batch_size: Annotated[int, Option("IMAGES", panel=Panel.SPEED)] = Field(
+        64, ge=2, le=65536, description="Images per optimisation step and device"
+    )
     optimiser: Literal["adamw", "adam", "sgd", "rmsprop", "lion"] = Field("adamw", description="Optimiser")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate")
+    learning_rate: Annotated[float, Option("RATE", panel=Panel.ADVANCED)] = Field(
+        1e-3, gt=0, description="Peak learning rate"
+    )
     weight_decay: float = Field(0.05, ge=0, description="Weight decay (not on biases and norms)")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd and rmsprop")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="Learning rate after the warm-up")
@@ -94,9 +107,7 @@ class TrainConfig(CommandConfig):
     distillation: float = Field(0.5, gt=0, le=1, description="Share of the teachers in the loss, where there are any")
     distillation_temperature: float = Field(2.0, gt=0, le=20, description="Both sides' logits are divided by it")
 
-    conflicts: Literal["error", "drop"] = Field(
-        "error", description="What to do with copies of one picture under two labels"
-    )
+    conflicts: ConflictsOption = "error"
     validation_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share kept to choose the epoch and calibrate")
     test_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share kept for the final figures only")
     review_error: float = Field(
@@ -112,15 +123,19 @@ class TrainConfig(CommandConfig):
         6000, ge=80, description="Training images whose features the outlier score is fitted on"
     )
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 where the processor has it"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(panel=Panel.SPEED)] = Field(
+        "auto", description="Arithmetic of the training; auto is bf16 where the processor has it"
     )
-    devices: int | None = Field(None, ge=1, description="GPUs per node, or CPU processes; all GPUs if unset")
+    devices: int | None = Field(None, ge=1, description="GPUs per node, or CPU processes; all GPUs if not given")
     nodes: int = Field(1, ge=1, description="Nodes of the job; start the command on each, as Lightning expects it")
-    workers: int | None = Field(None, ge=0, le=256, description="Decoding threads; one per available CPU if unset")
-    cache: Path | None = Field(None, description="Folder that keeps the decoded images for the next training")
-    tensorboard: bool = Field(False, description="Also write TensorBoard logs to the run folder")
-    seed: int = Field(0, ge=0, le=2**31, description="Seed of the split, the initialisation and the augmentation")
+    workers: WorkersOption = None
+    cache: Annotated[Path | None, Effect.MACHINE] = Field(
+        None, description="Folder that keeps the decoded images for the next training"
+    )
+    tensorboard: Annotated[bool, Effect.NOTHING] = Field(
+        False, description="Also write TensorBoard logs to the run folder"
+    )
+    seed: SeedOption = Field(0, description="Seed of the split, the initialisation and the augmentation")
     licence: str = Field("not stated", description="Licence of the model file")
     attribution: str = Field("not stated", description="Source and licence of the training images")
     augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig)

@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock
 
 from bloodcell_batch import __version__
-from bloodcell_batch.config.config import CommandConfig
+from bloodcell_batch.config.base import CommandConfig
 from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.digests import canonical_json, file_sha256

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from bloodcell_batch.config.config import CsvDialect
+from bloodcell_batch.config.fields import CsvDialect
 from bloodcell_batch.errors import UsageError
 
 if TYPE_CHECKING:

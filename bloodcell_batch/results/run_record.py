@@ -10,7 +10,8 @@ from typing import Any
 
 from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
-from bloodcell_batch.config.config import NOT_IN_THE_ROWS, ClassifyConfig
+from bloodcell_batch.config.base import not_compared
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.differential.arithmetic import DENOMINATOR
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.integrity.digests import listing_digest
@@ -94,7 +95,7 @@ def run_key(
 ) -> dict[str, str]:
     """Everything but the images that the rows depend on, by the names people know: two runs with the same key give
     the same row for the same file."""
-    options = config.model_dump(mode="json", exclude=set(NOT_IN_THE_ROWS))
+    options = config.model_dump(mode="json", exclude=not_compared(ClassifyConfig))
     return {
         "version": __version__,
         "schema_version": SCHEMA_VERSION,

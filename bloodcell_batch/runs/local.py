@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from bloodcell_batch.backends.contract import Backend, BackendOptions
 from bloodcell_batch.backends.selection import Choice
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.files.storage import open_fetch
 from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
 from bloodcell_batch.model.file import ModelFile

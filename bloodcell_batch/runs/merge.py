@@ -12,7 +12,9 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from bloodcell_batch import __version__
-from bloodcell_batch.config.config import NOT_IN_THE_ROWS, MergeConfig
+from bloodcell_batch.config.base import not_compared
+from bloodcell_batch.config.classify import ClassifyConfig
+from bloodcell_batch.config.merge import MergeConfig
 from bloodcell_batch.errors import ConservationError, InputError, OutputError
 from bloodcell_batch.integrity.digests import broken_seal, listing_digest
 from bloodcell_batch.progress import NullObserver, Observer
@@ -216,6 +218,7 @@ def _check_alike(shards: Sequence[ShardResults], observer: Observer) -> None:
 def _identity(record: ShardRecord) -> dict[str, Any]:
     """What all shards of one run have in common, by its name in an error."""
     listing = record.shard.listing_sha256 if record.shard else ""
-    options = {f"the option {name}": value for name, value in record.config.items() if name not in NOT_IN_THE_ROWS}
+    free = not_compared(ClassifyConfig)
+    options = {f"the option {name}": value for name, value in record.config.items() if name not in free}
     limits = {f"the threshold of the {name}": value for name, value in record.thresholds.items()}
     return {"the model": record.model.sha256, **options, **limits, "the files that they found": listing}

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bloodcell_batch.backends.selection import open_backend
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, ConservationError, InputError, UsageError
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES

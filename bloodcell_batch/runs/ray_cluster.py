@@ -29,7 +29,7 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bloodcell_batch import __version__
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, BloodcellBatchError
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.model.file import ModelFile

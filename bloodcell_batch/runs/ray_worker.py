@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bloodcell_batch import __version__
 from bloodcell_batch.backends.selection import Choice, open_backend
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.model.file import ModelFile, open_model

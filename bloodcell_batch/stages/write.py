@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bloodcell_batch.config.config import CsvDialect
+from bloodcell_batch.config.fields import CsvDialect
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.publishing import check_new, sync

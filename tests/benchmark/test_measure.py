@@ -23,7 +23,7 @@ from bloodcell_batch.benchmark.parts import BackendSpeed, Part, best_rate
 from bloodcell_batch.benchmark.report import as_dict, as_text, check_folder
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.benchmark import BenchmarkConfig
-from bloodcell_batch.config.config import resolve
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import BackendError, BloodcellBatchError, InputError, OutputError, UsageError
 from bloodcell_batch.export.parity_images import evenly
 from bloodcell_batch.model.file import open_model

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.config import config
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import ExitCode
 from bloodcell_batch.model.file import DEFAULT_MODEL
 from bloodcell_batch.runs import pipeline
@@ -127,21 +127,21 @@ def test_every_flag_reaches_the_pipeline(
     flags: list[str], expected: dict[str, object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    seen: list[config.ClassifyConfig] = []
+    seen: list[ClassifyConfig] = []
 
-    def stop(_root: str, _out: str, settings: config.ClassifyConfig, *_rest: object, **_more: object) -> None:
+    def stop(_root: str, _out: str, settings: ClassifyConfig, *_rest: object, **_more: object) -> None:
         seen.append(settings)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "classify_slides", stop)
     result = CliRunner().invoke(app, ["classify", "folder", "--out", "r.csv", *flags])
     assert result.exit_code == ExitCode.INTERRUPTED
-    assert seen == [config.ClassifyConfig(**expected)]
+    assert seen == [ClassifyConfig(**expected)]
 
 
 def test_every_option_of_the_configuration_has_a_flag() -> None:
     covered = {key for case in ARGV for key in case.values[1]}  # type: ignore[union-attr]
-    assert covered == set(config.ClassifyConfig.model_fields)
+    assert covered == set(ClassifyConfig.model_fields)
 
 
 BAD = [

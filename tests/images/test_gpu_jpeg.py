@@ -10,7 +10,7 @@ from conftest import draw_picture, encode
 from PIL import Image
 from torchvision.io import decode_jpeg
 
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.images import gpu_jpeg
 from bloodcell_batch.images.damage import UndecodableImageError

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from classify_child import classify, tables
 
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.runs.pipeline import classify_slides
 
 _GROWTH = 1.02

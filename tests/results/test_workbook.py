@@ -10,7 +10,7 @@ import pytest
 from conftest import draw_picture, encode, office
 
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.results import workbook
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA

@@ -16,7 +16,7 @@ from messy_slides import draw_messy_slides
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, InputError
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import RunCounts

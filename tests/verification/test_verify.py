@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.config.config import ClassifyConfig
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.results import PseudonymizeConfig, ReviewImportConfig, VerifyConfig
 from bloodcell_batch.errors import ExitCode
 from bloodcell_batch.integrity.digests import file_sha256, sealed

@@ -12,7 +12,7 @@ from bloodcell_batch.backends.contract import BackendOptions, Outputs, padded
 from bloodcell_batch.backends.openvino.compiled import compiled
 from bloodcell_batch.backends.openvino.int8 import load_int8, require_canary
 from bloodcell_batch.backends.openvino.networks import Network, converted
-from bloodcell_batch.config.config import Precision
+from bloodcell_batch.config.fields import Precision
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus

@@ -8,7 +8,7 @@ import typer
 from bloodcell_batch.backends import BACKEND_NAMES
 from bloodcell_batch.cli.options import Log, LogFormat, Quiet, errors_as_text, option
 from bloodcell_batch.config.benchmark import BenchmarkConfig
-from bloodcell_batch.config.config import resolve
+from bloodcell_batch.config.resolve import resolve
 
 _Config = BenchmarkConfig
 

@@ -20,7 +20,8 @@ from bloodcell_batch.cli.options import (
     errors_as_text,
     option,
 )
-from bloodcell_batch.config.config import ClassifyConfig, resolve
+from bloodcell_batch.config.classify import ClassifyConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.results.formats import STDOUT, format_names
 

@@ -11,7 +11,7 @@ import typer
 from bloodcell_batch.backends import BACKEND_NAMES
 from bloodcell_batch.cli.options import Log, LogFormat, Quiet, errors_as_text, option
 from bloodcell_batch.config.comparison import CompareConfig
-from bloodcell_batch.config.config import resolve
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import ExitCode, UsageError
 
 _Config = CompareConfig

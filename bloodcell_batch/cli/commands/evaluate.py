@@ -8,8 +8,9 @@ import typer
 from bloodcell_batch.backends import BACKEND_NAMES
 from bloodcell_batch.cli.audit_option import audited
 from bloodcell_batch.cli.options import Log, LogFormat, Quiet, errors_as_text, option
-from bloodcell_batch.config.config import EvaluateConfig, resolve
+from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.progress import Observer
 
@@ -64,8 +65,8 @@ def evaluate(
     """
     flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
     with errors_as_text(log_format), audited(audit_log, config) as line:
-        chosen, data = _model_and_data(paths, model)
         settings = resolve(_Config, flags, config)
+        chosen, data = _model_and_data(paths, settings.model)
         line.begin(settings, writes=[path for path in (out, report and report / "evaluation.json") if path])
         settings = _with_classes(settings, mapping or [])
         from bloodcell_batch.cli.console import make_observer  # noqa: PLC0415 - keeps --help fast

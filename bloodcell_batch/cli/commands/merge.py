@@ -8,7 +8,8 @@ import typer
 
 from bloodcell_batch.cli.exit_summary import conclude
 from bloodcell_batch.cli.options import Log, LogFormat, Quiet, errors_as_text, option
-from bloodcell_batch.config.config import MergeConfig, resolve
+from bloodcell_batch.config.merge import MergeConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.results.formats import format_names
 
 _Config = MergeConfig

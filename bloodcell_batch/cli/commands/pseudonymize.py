@@ -7,7 +7,7 @@ import typer
 
 from bloodcell_batch.cli.audit_option import audited
 from bloodcell_batch.cli.options import LogFormat, ResultsTable, errors_as_text, option
-from bloodcell_batch.config.config import resolve
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.config.results import PseudonymizeConfig
 
 _Config = PseudonymizeConfig

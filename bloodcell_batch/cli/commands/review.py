@@ -8,7 +8,7 @@ import typer
 
 from bloodcell_batch.cli.audit_option import audited
 from bloodcell_batch.cli.options import Log, LogFormat, Quiet, ResultsTable, errors_as_text, option
-from bloodcell_batch.config.config import resolve
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.config.results import ReviewExportConfig, ReviewImportConfig
 
 review = typer.Typer(no_args_is_help=True, help="Let a person verify cells, and count anew with what they say.")

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch.cli.options import Log, LogFormat, Quiet, errors_as_text, option
-from bloodcell_batch.config.config import resolve
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 
 _Config = TrainConfig
 

@@ -7,8 +7,8 @@ import typer
 
 from bloodcell_batch.cli.options import Log, LogFormat, Quiet, errors_as_text, option
 from bloodcell_batch.config.comparison import TuneConfig
-from bloodcell_batch.config.config import resolve
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import UsageError
 
 _Config = TuneConfig

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch.cli.options import Log, LogFormat, Quiet, errors_as_text, option
-from bloodcell_batch.config.config import resolve
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.config.results import VerifyConfig
 from bloodcell_batch.errors import ExitCode
 

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.comparison import ClassicalConfig, CompareConfig
-from bloodcell_batch.config.config import resolve
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import UsageError
 
 System = TrainConfig | ClassicalConfig
 
 _QUICK = {"images_per_class": 30, "max_input_size": 80, "max_epochs": 15, "max_batch_size": 8}
-_FREE = {"skip", "throughput_floor", "workers"}
-"""Options that don't change a row."""
 
 
 def read_systems(files: Sequence[Path], options: CompareConfig) -> dict[str, System]:
@@ -66,13 +65,9 @@ def expanded(options: CompareConfig) -> CompareConfig:
 
 def identity(system: System, options: CompareConfig, data: str) -> str:
     """Changes whenever the row would be another one; `data` identifies the images."""
-    content = [system.model_dump(mode="json", exclude=_machine_keys(system)), data]
-    content.append(options.model_dump(mode="json", exclude=_FREE))
+    content = [system.model_dump(mode="json", exclude=not_compared(type(system))), data]
+    content.append(options.model_dump(mode="json", exclude=not_compared(CompareConfig)))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _machine_keys(system: System) -> set[str]:
-    return {"workers", "cache"} if isinstance(system, TrainConfig) else set()
 
 
 def _on_terms(system: System, options: CompareConfig) -> System:

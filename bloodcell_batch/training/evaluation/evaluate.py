@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Backend, BackendOptions
 from bloodcell_batch.backends.selection import open_backend
-from bloodcell_batch.config.config import EvaluateConfig
+from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile
 from bloodcell_batch.model.outlier_score import load_outlier_score

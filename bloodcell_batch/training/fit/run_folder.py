@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.files.publishing import written_whole
@@ -24,8 +25,6 @@ from bloodcell_batch.files.writing import writing
 
 CHECKPOINT = "last.ckpt"
 CONTRASTIVE_CHECKPOINT = "contrastive.ckpt"
-_FREE_TO_CHANGE = {"workers", "cache", "tensorboard"}
-"""Keys of a recipe that don't change the result, so a resumed training may have others."""
 _HINT = "Free some space or correct --out, then run it again; with --resume after an epoch was finished."
 
 
@@ -111,7 +110,7 @@ def is_main_process() -> bool:
 def _identity(config: TrainConfig, digests: NDArray[np.uint64], labels: NDArray[np.int64]) -> dict[str, Any]:
     order = np.argsort(digests, kind="stable")
     data = hashlib.sha256(digests[order].tobytes() + labels[order].tobytes()).hexdigest()
-    return {"recipe": config.model_dump(mode="json", exclude=_FREE_TO_CHANGE), "data": data}
+    return {"recipe": config.model_dump(mode="json", exclude=not_compared(TrainConfig)), "data": data}
 
 
 def _draw_curves(history: Sequence[Mapping[str, float]]) -> bytes:

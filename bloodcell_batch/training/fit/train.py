@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.config.base import Effect, fields_with
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import ModelFileError, OutputError, TrainingError
 from bloodcell_batch.files.publishing import check_new
@@ -245,7 +246,7 @@ def _header(
 ) -> ModelHeader:
     classifier, calibration = fitted.classifier, fitted.calibration
     counts = np.bincount(images.labels, minlength=len(CLASS_NAMES)).tolist()
-    recipe = config.model_dump(mode="json", exclude={"workers", "cache", "init_weights", "teachers"})
+    recipe = config.model_dump(mode="json", exclude=fields_with(TrainConfig, Effect.MACHINE))
     # Names only: a path tells about the machine, and means nothing on another.
     recipe["init_weights"] = weights_names(config.init_weights)
     recipe["teachers"] = weights_names(config.teachers)

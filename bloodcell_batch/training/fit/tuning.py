@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
+from bloodcell_batch.config.base import Effect, fields_with, not_compared
 from bloodcell_batch.config.comparison import TuneConfig
 from bloodcell_batch.config.recipe import AugmentationConfig, TrainConfig
 from bloodcell_batch.errors import TrainingError
@@ -164,7 +165,7 @@ def _told(values: dict[str, Any]) -> str:
 
 
 def _identity(recipe: TrainConfig, images: LabelledImages) -> str:
-    content = recipe.model_dump_json(exclude={"workers", "cache", "tensorboard", "name"})
+    content = recipe.model_dump_json(exclude=not_compared(TrainConfig) | {"name"})
     return hashlib.sha256(content.encode() + np.sort(images.digests).tobytes()).hexdigest()
 
 
@@ -210,7 +211,7 @@ def _written(study: optuna.Study, recipe: TrainConfig, out: Path) -> Tuned:
         raise TrainingError(f"None of the {_ended(study)} trials ended well.", hint=hint)
     best = study.best_trial
     found = sampled(recipe, optuna.trial.FixedTrial(best.params))  # type: ignore[arg-type]
-    content = found.model_dump(mode="json", exclude_none=True, exclude={"workers", "cache"})
+    content = found.model_dump(mode="json", exclude_none=True, exclude=fields_with(TrainConfig, Effect.MACHINE))
     head = f"# The best of {_ended(study)} trials: number {best.number + 1}, mean balanced accuracy {best.value:.2%}\n"
     head += "# on the validation part, as it is and varied.\n"
     files = [out / "best.toml"]

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.config.config import resolve
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import ModelFileError, TrainingError
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.progress import NullObserver

@@ -13,8 +13,8 @@ import torch
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.config.config import resolve
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import OutputError, TrainingError
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.progress import NullObserver

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.config.config import EvaluateConfig, resolve
+from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import InputError, ModelFileError, OutputError, TrainingError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile, open_model
@@ -86,7 +87,7 @@ def test_evaluate_without_unseen_images_says_what_to_do(model: ModelFile, toy_ce
 
 @pytest.mark.parametrize("backend", ["openvino", "pytorch"])
 def test_a_trained_model_classifies(trained: tuple[Path, str], toy_cells: Path, tmp_path: Path, backend: str) -> None:
-    from bloodcell_batch.config.config import ClassifyConfig  # noqa: PLC0415
+    from bloodcell_batch.config.classify import ClassifyConfig  # noqa: PLC0415
 
     settings = ClassifyConfig(model=trained[0], backend=backend, min_confidence=0.0, outlier_threshold=1e9)
     result = classify_slides(toy_cells, str(tmp_path / "r.csv"), settings)

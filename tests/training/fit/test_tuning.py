@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.comparison import TuneConfig
-from bloodcell_batch.config.config import resolve
 from bloodcell_batch.config.recipe import AugmentationConfig, TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.progress import NullObserver
 

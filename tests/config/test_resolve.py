@@ -5,8 +5,11 @@ import pytest
 from conftest import PROJECT
 from pydantic import ValidationError
 
-from bloodcell_batch.config.config import ClassifyConfig, CommandConfig, EvaluateConfig, resolve
+from bloodcell_batch.config.base import CommandConfig
+from bloodcell_batch.config.classify import ClassifyConfig
+from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import ExitCode, UsageError
 
 

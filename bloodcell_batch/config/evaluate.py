@@ -1,0 +1,29 @@
+"""Options of `evaluate`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bloodcell_batch.config.base import Option, Panel
+from bloodcell_batch.config.fields import AuditedConfig, NetworkConfig
+
+
+class EvaluateConfig(NetworkConfig, AuditedConfig):
+    """Options of `evaluate`."""
+
+    part: Annotated[Literal["unseen", "validation", "training", "all"], Option()] = Field(
+        "unseen", description="Images to use: those that the model's training never saw, or a part that it did see"
+    )
+    class_map: Annotated[dict[str, str], Option("OTHER=OURS", flags=("--map",))] = Field(
+        default_factory=dict,
+        description="Another laboratory's label and our class for it, or 'ignore'; repeatable",
+    )
+    bootstrap: Annotated[int, Option("SAMPLES", panel=Panel.ADVANCED)] = Field(
+        1000, ge=0, le=100_000, description="Bootstrap samples for the intervals; 0 for none"
+    )
+    corruptions: Annotated[bool, Option()] = Field(
+        False, description="Also classify the images corrupted in 14 ways at 5 severities"
+    )
+    corruption_images: Annotated[int, Option("IMAGES", panel=Panel.ADVANCED)] = Field(
+        500, ge=1, description="Images that are corrupted, evenly from all classes"
+    )
