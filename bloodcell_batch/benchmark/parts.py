@@ -23,9 +23,10 @@ from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing, de
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import DecodedImage, ImageFile, Prediction, Status
+from bloodcell_batch.results.file_names import output_paths
 from bloodcell_batch.results.journal import ROWS_PER_PART, open_journal
 from bloodcell_batch.stages.decode import make_decoder, measure_quality, pixel_digest
-from bloodcell_batch.stages.write import journal_folder, output_paths, publish
+from bloodcell_batch.stages.write import publish
 
 INT8_NAME = "openvino int8"
 _SAMPLE_IMAGES, _SAMPLE_PIXELS = 256, 40_000_000  # held decoded
@@ -123,7 +124,7 @@ def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
         paths = output_paths(str(Path(folder) / "results.parquet"))
 
         def job() -> int:
-            with open_journal(journal_folder(paths), str(paths.images)) as journal:
+            with open_journal(paths.journal, str(paths.images)) as journal:
                 for row in rows:
                     journal.append(row)
                 publish(journal, paths, (), (), "", lambda: "{}")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.records import Status
+from bloodcell_batch.results.file_names import run_record_of
 
 _MAX_BYTES = 1_000_000_000  # a hundred bytes for each of ten million failed or ignored files
 
@@ -78,18 +79,13 @@ class RecordedRun(_Part):
     record_sha256: str | None = None
 
 
-def record_path(table: Path) -> Path:
-    """The run record that belongs to an image table."""
-    return table.with_name(f"{table.stem}.run.json")
-
-
 def read_record(table: Path) -> dict[str, Any]:
     """The run record beside an image table, of the form that `RecordedRun` describes.
 
     Raises:
         InputError: missing, unreadable, no JSON, or of another form.
     """
-    path = record_path(table)
+    path = run_record_of(table)
     hint = "The run record is written beside the table by `classify`; keep the files together."
     try:
         if path.stat().st_size > _MAX_BYTES:

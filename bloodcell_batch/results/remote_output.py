@@ -12,6 +12,7 @@ from bloodcell_batch.errors import OutputError, UsageError
 from bloodcell_batch.files.remote import RemoteFolder
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.files.writing import locked, writing
+from bloodcell_batch.results.file_names import result_files, shard_file_of
 from bloodcell_batch.results.formats import output_suffix
 
 
@@ -56,5 +57,4 @@ def local_output(out: str, *, overwrite: bool) -> Iterator[str]:
 def _names(name: str) -> tuple[str, ...]:
     """Every file that a run may write, the one that people look for last."""
     table = Path(name)
-    beside = (f"{table.stem}.shard.parquet", f"{table.stem}.slides{table.suffix}", f"{table.stem}.run.json")
-    return *beside, name
+    return tuple(path.name for path in (shard_file_of(table), *result_files(table)))

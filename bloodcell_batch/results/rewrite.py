@@ -12,21 +12,11 @@ from bloodcell_batch.files.publishing import publish
 from bloodcell_batch.integrity.digests import sealed
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.results.file_names import result_files
 from bloodcell_batch.results.finished import ResultRow, Results
-from bloodcell_batch.results.formats import ONE_FILE, OUTPUT_FORMATS, output_suffix
+from bloodcell_batch.results.formats import OUTPUT_FORMATS, output_suffix
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
-
-
-def output_paths_of(out: Path) -> tuple[Path, ...]:
-    """The files that `write_results` writes for `out`: run record, slide table (not for workbooks), image table.
-
-    Raises:
-        UsageError: unknown suffix.
-    """
-    suffix = output_suffix(str(out))
-    record, slides = out.with_name(f"{out.stem}.run.json"), out.with_name(f"{out.stem}.slides{out.suffix}")
-    return (record, out) if suffix in ONE_FILE else (record, slides, out)
 
 
 def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: Mapping[str, Any], out: Path) -> None:
@@ -51,7 +41,7 @@ def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferentia
     slide_rows = to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)
     identity = results_id(images, str(record.get("model", {}).get("sha256", "")))
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    record_path, *slide_path, image_path = output_paths_of(out)
+    *slide_path, record_path, image_path = result_files(out)
     written: dict[str, Path] = {}
     writers: dict[Path, Callable[[Path], object]] = {}
 

@@ -25,11 +25,6 @@ _SCHEMA = pa.schema(
 _ROWS_AT_A_TIME = 8192
 
 
-def shard_file_of(images: Path) -> Path:
-    """The name of that file for an image table, whatever the table's format."""
-    return images.with_name(f"{images.stem}.shard.parquet")
-
-
 class ShardRows:
     """Remembers of every outcome what the image table doesn't say: about 100 bytes a row."""
 

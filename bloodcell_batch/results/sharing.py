@@ -8,9 +8,10 @@ import pyarrow.compute as pc
 
 from bloodcell_batch.config.results import PseudonymizeConfig
 from bloodcell_batch.files.publishing import check_new
+from bloodcell_batch.results.file_names import result_files
 from bloodcell_batch.results.finished import Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
-from bloodcell_batch.results.rewrite import output_paths_of, write_results
+from bloodcell_batch.results.rewrite import write_results
 
 # What is not listed stays here: command, input folder, options with paths, names of failed and ignored files.
 _KEPT = (
@@ -28,7 +29,7 @@ def write_shared(table: Path, out: Path, config: PseudonymizeConfig) -> int:
     Raises:
         BloodcellBatchError: nothing was written; the text says what to do.
     """
-    check_new(*output_paths_of(out), overwrite=config.overwrite)
+    check_new(*result_files(out), overwrite=config.overwrite)
     names = load_pseudonyms(config.key, out)
     results = load_results(table)
     hidden = results.pseudonymised(names)

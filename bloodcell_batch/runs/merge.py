@@ -19,9 +19,10 @@ from bloodcell_batch.errors import ConservationError, InputError, OutputError
 from bloodcell_batch.integrity.digests import broken_seal, listing_digest
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Status
+from bloodcell_batch.results.file_names import OutputPaths, output_paths, run_record_of, shard_file_of, slide_table_of
 from bloodcell_batch.results.journal import open_journal
 from bloodcell_batch.results.merged_record import ShardRecord, merged_record
-from bloodcell_batch.results.shard_file import completed, read_shard_file, shard_file_of
+from bloodcell_batch.results.shard_file import completed, read_shard_file
 from bloodcell_batch.results.stored_rows import outcomes_of
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA
@@ -31,7 +32,7 @@ from bloodcell_batch.slides.order import table_order
 from bloodcell_batch.slides.shards import Shard
 from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.tally import SlideTally
-from bloodcell_batch.stages.write import OutputPaths, check_writable, journal_folder, output_paths, publish
+from bloodcell_batch.stages.write import check_writable, publish
 
 _TOGETHER = "Keep the files of a shard together and unchanged, as `classify --shard` wrote them."
 _AGAIN = "Classify all shards anew, with the same program, model, options and images."
@@ -96,7 +97,7 @@ def merge_shards(
     )
     files = FileList()
     merged = heapq.merge(*(shard.outcomes() for shard in shards), key=lambda outcome: table_order(outcome.file))
-    with open_journal(journal_folder(paths), out) as journal:
+    with open_journal(paths.journal, out) as journal:
         total = sum(shard.images.num_rows for shard in shards)
         failures = record_outcomes(
             across(tally(_noted(merged, files))), journal, tally.counts, observer, "merging", total
@@ -138,8 +139,7 @@ def _check_apart(paths: OutputPaths, tables: Sequence[Path]) -> None:
 
 def _image_tables(given: Sequence[Path]) -> list[Path]:
     """Without the files beside the image tables, which `shard-*.parquet` in a shell names too."""
-    beside = {shard_file_of(path) for path in given}
-    beside |= {path.with_name(f"{path.stem}.slides{path.suffix}") for path in given}
+    beside = {file for path in given for file in (shard_file_of(path), slide_table_of(path))}
     return [path for path in given if path not in beside]
 
 
@@ -161,7 +161,7 @@ def _read(path: Path) -> ShardResults:
 
 
 def _record_of(path: Path) -> ShardRecord:
-    name = path.with_name(f"{path.stem}.run.json")
+    name = run_record_of(path)
     try:
         document = json.loads(name.read_bytes())
         record = ShardRecord.model_validate(document)

@@ -19,10 +19,11 @@ from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Rejection, RunCounts, ScanResult, SlideDifferential, Status
+from bloodcell_batch.results.file_names import OutputPaths, output_paths, shard_file_of
 from bloodcell_batch.results.journal import Journal, begun_publishing, open_journal
 from bloodcell_batch.results.remote_output import local_output
 from bloodcell_batch.results.run_record import RunFacts, input_digest, run_key, run_record
-from bloodcell_batch.results.shard_file import ShardRows, shard_file_of
+from bloodcell_batch.results.shard_file import ShardRows
 from bloodcell_batch.runs.local import Classifier, LocalClassifier, backend_options, thresholds_of
 from bloodcell_batch.slides.rules import slide_rule
 from bloodcell_batch.slides.shards import parse_shard, share_of
@@ -30,7 +31,7 @@ from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.stages.tally import SlideTally
-from bloodcell_batch.stages.write import OutputPaths, check_writable, journal_folder, output_paths, publish
+from bloodcell_batch.stages.write import check_writable, publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,9 @@ def _classify(
     paths = output_paths(out, config.csv_dialect)
     if paths.images is None:
         _check_stdout_will_do(config)
-    half_published = begun_publishing(journal_folder(paths))
+    half_published = begun_publishing(paths.journal)
     check_writable(paths, overwrite=_replaces(config) or half_published)
-    with open_journal(journal_folder(paths), out) as journal:
+    with open_journal(paths.journal, out) as journal:
         model = open_model(config.model, config.require_model_sha256)
         found = _scan(root, config, observer)
         clock.lap("scan")

@@ -4,12 +4,9 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
-from bloodcell_batch.config.fields import CsvDialect
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.publishing import check_new, sync
@@ -17,11 +14,9 @@ from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.digests import sealed
 from bloodcell_batch.integrity.results_id import ResultsId
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential
+from bloodcell_batch.results.file_names import OutputPaths
 from bloodcell_batch.results.formats import (
-    ONE_FILE,
     OUTPUT_FORMATS,
-    STDOUT,
-    output_suffix,
     write_csv_text,
     write_excel_csv,
     write_excel_csv_text,
@@ -31,40 +26,6 @@ from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SC
 from bloodcell_batch.results.workbook import write_results_workbook
 
 
-@dataclass(frozen=True, slots=True)
-class OutputPaths:
-    """Where a run publishes; all None for stdout, `slides` None where one file holds both tables."""
-
-    images: Path | None
-    slides: Path | None
-    run: Path | None
-    suffix: str
-    csv_dialect: CsvDialect = "plain"
-
-    def all(self) -> tuple[Path, ...]:
-        """The paths in publishing order: the table that people look for comes last."""
-        return tuple(path for path in (self.slides, self.run, self.images) if path is not None)
-
-
-def output_paths(out: str, csv_dialect: CsvDialect = "plain") -> OutputPaths:
-    """The files that belong to `--out`.
-
-    Raises:
-        UsageError: unknown suffix, or a CSV dialect for another format.
-    """
-    suffix = output_suffix(out, csv_dialect)
-    if suffix == STDOUT:
-        return OutputPaths(None, None, None, suffix, csv_dialect)
-    images = Path(out)
-    return OutputPaths(
-        images=images,
-        slides=None if suffix in ONE_FILE else images.with_name(f"{images.stem}.slides{images.suffix}"),
-        run=images.with_name(f"{images.stem}.run.json"),
-        suffix=suffix,
-        csv_dialect=csv_dialect,
-    )
-
-
 def check_writable(paths: OutputPaths, *, overwrite: bool) -> None:
     """Fail before the work begins, not after hours.
 
@@ -72,11 +33,6 @@ def check_writable(paths: OutputPaths, *, overwrite: bool) -> None:
         OutputError: the folder is missing or not writable, or results exist and `overwrite` is off.
     """
     check_new(*paths.all(), overwrite=overwrite)
-
-
-def journal_folder(paths: OutputPaths) -> Path | None:
-    """Where the journal of a run lies: beside the output, or None for stdout."""
-    return None if paths.images is None else paths.images.with_name(f"{paths.images.name}.partial")
 
 
 def publish(

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from bloodcell_batch.integrity.audit_log import check_chain
 from bloodcell_batch.integrity.digests import file_sha256
-from bloodcell_batch.results.recorded_run import record_path
+from bloodcell_batch.results.file_names import run_record_of, slide_table_of
 from bloodcell_batch.verification.findings import Findings
-from bloodcell_batch.verification.slide_checks import slide_table_path
 
 
 def check_audit_log(log: Path, table: Path | None, findings: Findings) -> str:
@@ -19,8 +18,8 @@ def check_audit_log(log: Path, table: Path | None, findings: Findings) -> str:
     for line, fault in chain.faults:
         findings.add(f"{log}, line {line}", fault)
     if table is not None:
-        files = {path for path in (table, slide_table_path(table), record_path(table)) if path.is_file()}
-        digests = {file_sha256(path) for path in files}
+        files = (table, slide_table_of(table), run_record_of(table))
+        digests = {file_sha256(path) for path in files if path is not None and path.is_file()}
         if not any(digests <= published for published in chain.published):
             findings.add(str(log), f"no run in it published {table} as it is now")
     return f"the audit log: {chain.lines:,} lines, the last one with the SHA-256 {chain.head}"

@@ -12,10 +12,9 @@ from bloodcell_batch.integrity.digests import RECORD, RESULTS, TABLES, file_sha2
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.model.file import DEFAULT_MODEL, open_model
 from bloodcell_batch.records import Status
-from bloodcell_batch.results.formats import ONE_FILE
+from bloodcell_batch.results.file_names import slide_table_of
 from bloodcell_batch.results.recorded_run import RecordedRun
 from bloodcell_batch.verification.findings import Findings
-from bloodcell_batch.verification.slide_checks import slide_table_path
 from bloodcell_batch.verification.table_checks import Seen
 
 _PLACE = "run record"
@@ -28,8 +27,9 @@ def check_seal(table: Path, document: Mapping[str, Any], findings: Findings) -> 
     elif document[RECORD] != record_digest(document):
         findings.add(_PLACE, "was changed after the run: its content has another SHA-256 than it says")
     files = {"images": table}
-    if table.suffix.lower() not in ONE_FILE:
-        files["slides"] = slide_table_path(table)
+    slides = slide_table_of(table)
+    if slides is not None:
+        files["slides"] = slides
     digests = document.get(TABLES) or {}
     for name, path in files.items():
         if name not in digests:

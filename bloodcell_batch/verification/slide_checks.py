@@ -7,7 +7,7 @@ from pathlib import Path
 from bloodcell_batch.differential.slide import duplicate_alerts, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.records import CrossSlideMatch
-from bloodcell_batch.results.formats import ONE_FILE
+from bloodcell_batch.results.file_names import slide_table_of
 from bloodcell_batch.results.recorded_run import RecordedRun
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
@@ -19,15 +19,9 @@ _SHEET = "Slides"
 _LAST_DIGIT = 1.01e-4  # exact limits may differ in the fourth digit between versions of SciPy
 
 
-def slide_table_path(table: Path) -> Path:
-    """The file that holds the slide table of an image table; for a workbook that is the same one."""
-    same = table.suffix.lower() in ONE_FILE
-    return table if same else table.with_name(f"{table.stem}.slides{table.suffix}")
-
-
 def check_slides(table: Path, seen: Seen, record: RecordedRun, findings: Findings) -> int:
     """Compare the published slide table with the one that the rows give; returns the number of slides."""
-    path = slide_table_path(table)
+    path = slide_table_of(table) or table
     expected = _counted(seen, record)
     try:
         published = read_table(path, SLIDE_SCHEMA, sheet=_SHEET).to_pylist()

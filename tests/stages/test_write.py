@@ -30,10 +30,11 @@ from bloodcell_batch.records import (
     Status,
 )
 from bloodcell_batch.results import journal as journals
+from bloodcell_batch.results.file_names import OutputPaths, output_paths
 from bloodcell_batch.results.formats import EXCEL_MARK, ONE_FILE, OUTPUT_FORMATS
 from bloodcell_batch.results.journal import Journal, open_journal
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
-from bloodcell_batch.stages.write import OutputPaths, check_writable, journal_folder, output_paths, publish
+from bloodcell_batch.stages.write import check_writable, publish
 
 FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.5, 30.25, 99.0), bytes(16))
 
@@ -67,7 +68,7 @@ def _publish(
 
 
 def _open(paths: OutputPaths) -> AbstractContextManager[Journal]:
-    return open_journal(journal_folder(paths), str(paths.images))
+    return open_journal(paths.journal, str(paths.images))
 
 
 def _names(folder: Path) -> list[str]:
@@ -79,35 +80,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
-class TestOutputPaths:
-    def test_three_files_belong_to_one_output(self) -> None:
-        paths = output_paths("some/folder/results.v2.parquet")
-        assert paths.images == Path("some/folder/results.v2.parquet")
-        assert paths.slides == Path("some/folder/results.v2.slides.parquet")
-        assert paths.run == Path("some/folder/results.v2.run.json")
-        assert paths.suffix == ".parquet"
-
-    def test_the_image_table_is_published_last(self) -> None:
-        paths = output_paths("results.csv")
-        assert paths.all() == (paths.slides, paths.run, paths.images)
-
-    def test_stdout_has_no_paths(self) -> None:
-        paths = output_paths("-")
-        assert paths.all() == ()
-        assert paths.suffix == "-"
-
+class TestNames:
     def test_an_upper_case_suffix_is_understood(self, tmp_path: Path) -> None:
         paths = _publish(tmp_path / "RESULTS.CSV", [_cell("s/a.jpg")])
         assert _names(tmp_path) == ["RESULTS.CSV", "RESULTS.run.json", "RESULTS.slides.CSV"]
         assert paths.images is not None
         assert len(_rows(paths.images)) == 1
-
-    @pytest.mark.parametrize("out", ["results", "results.txt", "results.csv.gz", ".csv", ""])
-    def test_other_suffixes_are_a_usage_error(self, out: str) -> None:
-        with pytest.raises(UsageError) as caught:
-            output_paths(out)
-        assert ".parquet" in caught.value.hint
-        assert ".csv" in caught.value.hint
 
 
 class TestCheckWritable:

@@ -104,7 +104,7 @@ def classify(
             raise UsageError("--json-summary and --out - both need stdout.", hint="Give --out the name of a file.")
         from bloodcell_batch.cli.console import make_observer  # noqa: PLC0415
         from bloodcell_batch.integrity.audit_log import AuditObserver  # noqa: PLC0415 - keeps --help fast
-        from bloodcell_batch.stages.write import output_paths  # noqa: PLC0415
+        from bloodcell_batch.results.file_names import output_paths  # noqa: PLC0415
 
         line.begin(settings, writes=output_paths(out, settings.csv_dialect).all())
         observer = AuditObserver(make_observer(quiet=quiet, log_format=log_format, progress=progress), line)

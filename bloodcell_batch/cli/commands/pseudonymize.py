@@ -28,8 +28,8 @@ def pseudonymize(
     with errors_as_text(LogFormat.TEXT), audited(audit_log, None) as line:
         settings = resolve(_Config, {"key": key, "audit_log": audit_log, "overwrite": overwrite})
         from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
-        from bloodcell_batch.results.rewrite import output_paths_of  # noqa: PLC0415
+        from bloodcell_batch.results.file_names import result_files  # noqa: PLC0415
         from bloodcell_batch.results.sharing import write_shared  # noqa: PLC0415
 
-        line.begin(settings, reads=[results], writes=output_paths_of(out))
+        line.begin(settings, reads=[results], writes=result_files(out))
         write_text(f"{out}: {write_shared(results, out, settings)} rows")

@@ -70,10 +70,10 @@ def review_import(
         settings = resolve(ReviewImportConfig, flags, config)
         from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
         from bloodcell_batch.reports.review.importing import import_review, summary  # noqa: PLC0415
-        from bloodcell_batch.results.rewrite import output_paths_of  # noqa: PLC0415
+        from bloodcell_batch.results.file_names import result_files  # noqa: PLC0415
 
         target = out or _next_name(results)
-        line.begin(settings, reads=[results, filled], writes=output_paths_of(target))
+        line.begin(settings, reads=[results, filled], writes=result_files(target))
         write_text(summary(import_review(results, filled, target, settings), target))
 
 

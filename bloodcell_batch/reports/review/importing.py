@@ -13,9 +13,10 @@ from bloodcell_batch.config.results import ReviewImportConfig, ReviewScope
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.publishing import check_new
 from bloodcell_batch.reports.review.export import COLUMNS, SHEET, cells_for_review
+from bloodcell_batch.results.file_names import result_files
 from bloodcell_batch.results.finished import ResultRow, Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
-from bloodcell_batch.results.rewrite import output_paths_of, write_reviewed
+from bloodcell_batch.results.rewrite import write_reviewed
 from bloodcell_batch.results.table_reading import read_records
 from bloodcell_batch.statistics.agreement import Agreement, agreement
 
@@ -50,7 +51,7 @@ def import_review(table: Path, review: Path, out: Path, config: ReviewImportConf
         InputError: the review doesn't fit the results, or is unfinished; the text names the first line at fault.
         OutputError: the new results exist already or can't be written.
     """
-    check_new(*output_paths_of(out), overwrite=config.overwrite)
+    check_new(*result_files(out), overwrite=config.overwrite)
     if out.resolve() == table.resolve():
         raise InputError(f"{out} is the table that is reviewed.", hint="Choose another --out: the original is kept.")
     original = load_results(table)
