@@ -251,7 +251,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("text", ["", "{", "not json", "{'a': 1}", '{"format_version": 1'])
     def test_a_header_that_is_no_json(self, tmp_path: Path, text: str) -> None:
-        assert "is no JSON" in _refusal(_write(tmp_path / "m.safetensors", text)).message
+        assert "is not JSON" in _refusal(_write(tmp_path / "m.safetensors", text)).message
 
     @pytest.mark.parametrize("text", ["[" * 100_000, '{"format_version": ' + "1" * 5000 + "}"], ids=["deep", "long"])
     def test_json_that_python_refuses_to_parse(self, tmp_path: Path, text: str) -> None:
