@@ -33,7 +33,7 @@ from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.reports.concordance.manual_counts import load_manual_counts
 from bloodcell_batch.reports.review.importing import import_review
 from bloodcell_batch.results.finished import load_results
-from bloodcell_batch.slides.rules import by_manifest
+from bloodcell_batch.slides.manifest import ManifestRule
 from bloodcell_batch.training.data.sources import open_source
 from bloodcell_batch.verification.verify import verify
 
@@ -135,9 +135,9 @@ def list_targets(picture: bytes) -> list[Target]:
     table = io.BytesIO()
     pq.write_table(pa.table({"path": ["a.jpg", "b.jpg"], "label": ["ig", "platelet"], "split": ["train", None]}), table)
     arrays = io.BytesIO()
-    pixels = np.zeros((2, 28, 28, 3), np.uint8)
+    pixels = np.zeros((8, 28, 28, 3), np.uint8)
     parts: dict[str, Any] = {f"{part}_images": pixels for part in ("train", "val", "test")}
-    parts |= {f"{part}_labels": np.zeros((2, 1), np.uint8) for part in ("train", "val", "test")}
+    parts |= {f"{part}_labels": np.arange(8, dtype=np.uint8)[:, None] for part in ("train", "val", "test")}
     np.savez(arrays, **parts)
     recipe = TrainConfig().model_dump_json(exclude_none=True)
     toml = b"\n".join(
@@ -158,7 +158,7 @@ def list_targets(picture: bytes) -> list[Target]:
         return reader
 
     def rule(path: Path) -> str:
-        return by_manifest(path)("s1/a.jpg")
+        return ManifestRule(path)("s1/a.jpg")
 
     def source(path: Path) -> None:
         for name in ("a.jpg", "b.jpg"):
@@ -182,7 +182,13 @@ def list_targets(picture: bytes) -> list[Target]:
         Target("MedMNIST", (arrays.getvalue(),), binary, put("m.npz", source), 5),
         Target("options", (toml, classify), (text_mutation,), put("c.toml", options), 12),
         Target("reference ranges", (ranges,), (text_mutation,), put("r.toml", load_reference_ranges), 3),
-        Target("manual counts", (manual,), (text_mutation,), put("m.csv", load_manual_counts), 3),
+        Target(
+            "manual counts",
+            (manual,),
+            (text_mutation,),
+            put("m.csv", lambda path: load_manual_counts(path, NullObserver())),
+            3,
+        ),
     ]
 
 

@@ -46,7 +46,7 @@ ONLY_IN = {
     "tensorrt": {"backends.tensorrt", "export.tensorrt"},
     "onnxruntime": {"export.onnx"},
     "xlsxwriter": {"results.workbook", "reports"},
-    "openpyxl": {"results.table_reading"},
+    "openpyxl": {"results.table_reading", "files.sheets"},
     "jinja2": {"reports", "training.comparison.report"},
     "lightning": {"training"},
     "simplejpeg": {"images"},

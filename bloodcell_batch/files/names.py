@@ -1,5 +1,7 @@
 """File names as text and as bytes; names need not be valid UTF-8."""
 
+import unicodedata
+
 
 def printable(text: str) -> str:
     """A path as UTF-8 text; bytes that are not UTF-8 appear as backslash escapes."""
@@ -14,3 +16,9 @@ def name_bytes(name: str) -> bytes:
 def name_text(data: bytes) -> str:
     """The inverse of `name_bytes`."""
     return data.decode("utf-8", "surrogateescape")
+
+
+def look(name: str) -> str:
+    """What a name looks like to a person: equal for composed and decomposed letters, and for blanks that differ only
+    in kind, in number or at the ends."""
+    return " ".join(unicodedata.normalize("NFKC", name).split())

@@ -6,35 +6,26 @@ pyarrow is imported where it is used, so that `--help` can read the table withou
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from bloodcell_batch.config.fields import CsvDialect
 from bloodcell_batch.errors import UsageError
+from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 STDOUT = "-"
-EXCEL_MARK = "\ufeff"
-"""First character of an Excel CSV: tells Excel, and us, that the file is UTF-8 with neutralised texts."""
-
-# What a spreadsheet would evaluate, turn into a number or a date, or (the apostrophe itself) not give back.
-_EVALUATED = tuple("=+-@\t\r\n'")
-_CONVERTED = re.compile(
-    r"\s*([\d.,:/%$€\s+-]*\d[\d.,:/%$€\s+-]*(e[+-]?\d+)?\s*(am|pm)?|true|false"
-    r"|(\d+[-/. ]*)?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[-/. ]*\d*([-/. ,]+\d+)?)\s*",
-    re.IGNORECASE,
-)
 
 
 def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """Parquet with zstd, one row group a batch."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - see the module's docstring
 
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    # An open file: Arrow takes a name with a colon, such as run-10:30.parquet, for a URI.
+    with path.open("wb") as handle, pq.ParquetWriter(handle, schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch)
 
@@ -60,17 +51,6 @@ def write_excel_csv_text(handle: TextIO, schema: pa.Schema, batches: Iterable[pa
     """CSV with a byte-order mark, in which texts that a spreadsheet would change start with an apostrophe."""
     handle.write(EXCEL_MARK)
     _write_csv(handle, schema, batches, neutralised)
-
-
-def neutralised(text: str) -> str:
-    """`text` with an apostrophe before it if a spreadsheet would evaluate or convert it (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_EVALUATED) or _CONVERTED.fullmatch(text) else text
-
-
-def restored(text: str) -> str:
-    """The text that `neutralised` was given."""
-    rest = text[1:]
-    return rest if text.startswith("'") and neutralised(rest) == text else text
 
 
 def _write_csv(

@@ -13,7 +13,7 @@ from openpyxl.utils.escape import unescape
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.archives import check_workbook
 from bloodcell_batch.files.library_errors import library_reads, read_one_by_one
-from bloodcell_batch.results.formats import EXCEL_MARK, restored
+from bloodcell_batch.files.spreadsheets import EXCEL_MARK, restored
 
 CELLS_SHEET = "Cells"
 _LEAST_ROWS, _ROWS_A_BYTE = 100_000, 4  # a repeated value costs next to nothing: a few bytes can claim any number

@@ -25,6 +25,7 @@ from bloodcell_batch.results.remote_output import local_output
 from bloodcell_batch.results.run_record import RunFacts, input_digest, run_key, run_record
 from bloodcell_batch.results.shard_file import ShardRows
 from bloodcell_batch.runs.local import Classifier, LocalClassifier, backend_options, thresholds_of
+from bloodcell_batch.slides.manifest import remarks
 from bloodcell_batch.slides.rules import slide_rule
 from bloodcell_batch.slides.shards import parse_shard, share_of
 from bloodcell_batch.stages.dedup import CrossSlideSearch
@@ -140,8 +141,11 @@ def _replaces(config: ClassifyConfig) -> bool:
 
 
 def _scan(root: Path | str, config: ClassifyConfig, observer: Observer) -> ScanResult:
-    found = scan(root, slide_rule(config.slide_by, config.slide_regex, config.slide_manifest))
+    rule = slide_rule(config.slide_by, config.slide_regex, config.slide_manifest)
+    found = scan(root, rule)
     _check_found(found, observer)
+    for remark in remarks(rule, found.files):
+        observer.warn(remark)
     return found if config.shard is None else share_of(found, parse_shard(config.shard))
 
 

@@ -1,6 +1,5 @@
 """Which slide an image belongs to: its parent folder, its top folder, a regular expression or a manifest."""
 
-import csv
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -51,44 +50,12 @@ def by_regex(pattern: str) -> SlideRule:
     return rule
 
 
-def by_manifest(manifest: Path) -> SlideRule:
-    """Slides from a CSV file with the columns `path` (relative to the scanned folder) and `slide_id`.
-
-    Raises:
-        InputError: unreadable file, missing columns, or a path listed under two slides.
-    """
-    slides: dict[str, str] = {}
-    try:
-        with manifest.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle)
-            missing = {"path", "slide_id"} - set(reader.fieldnames or ())
-            if missing:
-                hint = "The first line must name the columns path and slide_id."
-                raise InputError(f"The manifest {manifest} lacks the column {', '.join(sorted(missing))}.", hint=hint)
-            for row in reader:
-                path = str(PurePosixPath((row["path"] or "").replace("\\", "/")))
-                if slides.setdefault(path, row["slide_id"]) != row["slide_id"]:
-                    message = f"The manifest {manifest}, line {reader.line_num}, puts {path} into a second slide."
-                    raise InputError(message, hint="List every image once.")
-    except OSError as error:
-        raise InputError(f"Can't read the manifest {manifest}: {error.strerror}.", hint="Check its path.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The manifest {manifest} is no UTF-8 CSV file: {error}.", hint="Save it as CSV.") from error
-
-    def rule(path: str) -> str:
-        slide = slides.get(path)
-        if not slide:
-            hint = "Add a line for it, or move the file out of the folder."
-            raise InputError(f"The manifest {manifest} has no slide for the image {path}.", hint=hint)
-        return slide
-
-    return rule
-
-
 def slide_rule(kind: SlideBy, regex: str | None = None, manifest: Path | None = None) -> SlideRule:
     """The rule for `--slide-by`; `regex` and `manifest` are needed by the kinds of those names."""
     if kind == "regex":
         return by_regex(regex or "")
     if kind == "manifest":
-        return by_manifest(manifest or Path())
+        from bloodcell_batch.slides.manifest import ManifestRule  # noqa: PLC0415 - reads tables, which takes NumPy
+
+        return ManifestRule(manifest or Path())
     return by_top if kind == "top" else by_parent

@@ -16,6 +16,7 @@ from filelock import FileLock
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import ExitCode, LockedError, OutputError, UsageError
+from bloodcell_batch.files.spreadsheets import EXCEL_MARK
 from bloodcell_batch.integrity.digests import file_sha256, record_digest
 from bloodcell_batch.records import (
     CrossSlideMatch,
@@ -31,7 +32,7 @@ from bloodcell_batch.records import (
 )
 from bloodcell_batch.results import journal as journals
 from bloodcell_batch.results.file_names import OutputPaths, output_paths
-from bloodcell_batch.results.formats import EXCEL_MARK, ONE_FILE, OUTPUT_FORMATS
+from bloodcell_batch.results.formats import ONE_FILE, OUTPUT_FORMATS
 from bloodcell_batch.results.journal import Journal, open_journal
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from bloodcell_batch.stages.write import check_writable, publish

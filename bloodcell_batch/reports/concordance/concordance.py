@@ -84,7 +84,7 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
     names = load_pseudonyms(config.pseudonymize, out)
     results = load_results(table).pseudonymised(names)
     ranges = load_reference_ranges(config.reference_ranges)
-    found = compare(results.slides, _hidden(load_manual_counts(manual), names), ranges)
+    found = compare(results.slides, _hidden(load_manual_counts(manual, observer), names), ranges)
     for slides, why in (
         (found.only_theirs, "are not in the results"),
         (found.without_leukocytes, "have no leukocytes in the results"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bloodcell_batch.cell_classes import LEUKOCYTES
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.results.table_reading import read_records
+from bloodcell_batch.files.sheets import SheetRow, listed_lines, read_sheet
+from bloodcell_batch.progress import Observer
 
 _HINT = (
     "Give a CSV or XLSX file with the column slide_id and columns of percentages named after the classes "
@@ -23,43 +24,81 @@ class ManualCount:
     percent: dict[str, float]
 
 
-def load_manual_counts(path: Path) -> tuple[ManualCount, ...]:
+def load_manual_counts(path: Path, observer: Observer) -> tuple[ManualCount, ...]:
     """Read the file.
 
+    Args:
+        path: CSV file or workbook.
+        observer: warned of rows that may be counts and not percentages.
+
     Raises:
-        InputError: unreadable, no slides or classes, a slide twice, or a value that is no percentage.
+        InputError: unreadable, no slides or classes, a slide twice, a value that is no percentage, or shares (0.6)
+            and counts where percentages are meant.
     """
-    records = read_records(path)
-    columns = {name: column for name in LEUKOCYTES for column in (name, f"{name}_percent") if column in _names(records)}
-    if "slide_id" not in _names(records) or not columns:
-        raise InputError(f"{path} has no column slide_id, or none named after a class.", hint=_HINT)
+    sheet = read_sheet(path, ("slide_id",))
+    columns = _class_columns(path, sheet.columns)
     counts: dict[str, ManualCount] = {}
-    for line, record in enumerate(records, start=2):
-        count = _count(record, columns, f"{path}, row {line}")
+    short: list[int] = []
+    for row in sheet.rows:
+        where = f"{path}, line {row.line}"
+        count = _count(row, columns, where)
         if count.slide_id in counts:
-            raise InputError(f"{path}, row {line}: the slide {count.slide_id!r} is there twice.", hint=_HINT)
+            raise InputError(f"{where}: the slide {count.slide_id!r} is there twice.", hint="Delete one of the two.")
         counts[count.slide_id] = count
+        if count.percent and sum(count.percent.values()) < 100 - _ROUNDING:
+            short.append(row.line)
+    if short:
+        observer.warn(
+            f"{path}: the classes given add up to less than 100 % in {listed_lines(short)}; "
+            "that is right only if other leukocytes were counted too and these are percentages, not counts"
+        )
     return tuple(counts.values())
 
 
-def _names(records: list[dict[str, str]]) -> set[str]:
-    return set(records[0]) if records else set()
+def _class_columns(path: Path, columns: tuple[str, ...]) -> dict[str, str]:
+    """The column of each class that has one."""
+    found: dict[str, str] = {}
+    for name in LEUKOCYTES:
+        named = [column for column in (name, f"{name}_percent") if column in columns]
+        if len(named) > 1:
+            raise InputError(f"{path} has the columns {named[0]} and {named[1]} for one class.", hint="Keep one.")
+        if named:
+            found[name] = named[0]
+        elif f"{name}_count" in columns:
+            hint = "Divide by the slide's leukocytes, multiply by 100, and name the column after the class."
+            raise InputError(f"{path} has counts ({name}_count), but percentages are compared.", hint=hint)
+    if not found:
+        raise InputError(f"{path} has no column named after a class.", hint=_HINT)
+    return found
 
 
-def _count(record: Mapping[str, str], columns: Mapping[str, str], where: str) -> ManualCount:
+def _count(row: SheetRow, columns: Mapping[str, str], where: str) -> ManualCount:
     percent: dict[str, float] = {}
+    signs = set()
     for name, column in columns.items():
-        text = record[column].strip().removesuffix("%").strip().replace(",", ".")
+        text = row[column].strip()
         if not text:
             continue
+        signs.add(text.endswith("%"))
         try:
-            percent[name] = float(text)
+            percent[name] = float(text.removesuffix("%").strip().replace(",", "."))
         except ValueError as error:
-            raise InputError(f"{where}: {column} is {record[column]!r}, which is no number.", hint=_HINT) from error
+            raise InputError(f"{where}: {column} is {row[column]!r}, which is not a number.", hint=_HINT) from error
         if not 0 <= percent[name] <= 100:
-            raise InputError(f"{where}: {column} is {record[column]!r}, not in 0-100.", hint=_HINT)
+            raise InputError(f"{where}: {column} is {row[column]!r}, not in 0-100.", hint=_HINT)
+    _check_sum(percent, where, shares=signs == {False})
+    return ManualCount(row["slide_id"], percent)
+
+
+def _check_sum(percent: Mapping[str, float], where: str, *, shares: bool) -> None:
+    """Percentages of leukocytes add up to 100, or to less where classes are left out; `shares`: they may be 0.6
+    where 60 is meant, since none has a percent sign."""
     total = sum(percent.values())
+    if shares and percent and max(percent.values()) <= 1 and total > 0.5:
+        hint = (
+            "Write 60 or 60%, not 0.6: Excel holds a percentage as a share of 1 and saves it so if the format is lost."
+        )
+        raise InputError(f"{where}: the percentages add up to {total:g}: these are shares of 1.", hint=hint)
     if total > 100 + _ROUNDING or (len(percent) == len(LEUKOCYTES) and total < 100 - _ROUNDING):
-        hint = "The denominator is all leukocytes; nucleated red cells and smudge cells are outside."
+        hint = "Give percentages, not counts; the denominator is all leukocytes: nucleated red cells are outside."
         raise InputError(f"{where}: the percentages add up to {total:g}.", hint=hint)
-    return ManualCount(record["slide_id"], percent)

@@ -9,6 +9,7 @@ from bloodcell_batch.cell_classes import CLASS_NAMES, VERIFIED_LABELS
 from bloodcell_batch.config.results import ReviewExportConfig, ReviewScope
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.publishing import check_new, publish, text_writer
+from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import Status
 from bloodcell_batch.reports.review.workbook import write_review_workbook
@@ -22,7 +23,6 @@ from bloodcell_batch.reports.thumbnails import (
     warn_of_gaps,
 )
 from bloodcell_batch.results.finished import ResultRow, Results, load_results
-from bloodcell_batch.results.formats import EXCEL_MARK, neutralised
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 
 COLUMNS = (

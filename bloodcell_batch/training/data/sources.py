@@ -4,12 +4,12 @@ Every source is a list of images with labels and a function that reads one of th
 to `SOURCES`.
 """
 
-import csv
 import hashlib
 import os
+import posixpath
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.archives import check_arrays
 from bloodcell_batch.files.library_errors import library_reads
 from bloodcell_batch.files.paths import leads_out
+from bloodcell_batch.files.sheets import SheetRow, read_sheet
 from bloodcell_batch.images.preprocessing import DecodeLimits
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile
@@ -112,26 +113,27 @@ def _open_manifest(path: Path, class_map: Mapping[str, str], observer: Observer)
     entries: list[LabelledFile] = []
     seen: dict[str, int] = {}
     unknown: Counter[str] = Counter()
-    for number, row in enumerate(_manifest_rows(path), start=1):
-        name = class_map.get(row["label"], row["label"])
+    for row in _manifest_rows(path):
+        label = row["label"].strip()
+        name = class_map.get(label, label)
         if name == IGNORE:
             continue
         if name not in CLASS_NAMES:
-            unknown[row["label"]] += 1
+            unknown[label] += 1
             continue
-        if row["path"] in seen:
-            first = seen[row["path"]]
-            raise InputError(f"{path}: rows {first} and {number} both name {row['path']!r}.", hint="Remove one.")
-        seen[row["path"]] = number
-        part = row.get("split", "").strip().lower()
+        image = posixpath.normpath(row["path"].replace("\\", "/"))
+        if image in seen:
+            raise InputError(f"{path}: lines {seen[image]} and {row.line} both name {image!r}.", hint="Remove one.")
+        seen[image] = row.line
+        part = row.values.get("split", "").strip().lower()
         if part not in _PARTS:
             hint = "Use train, validation or test, or leave it empty."
-            raise InputError(f"{path}: row {number} has the unknown split {row['split']!r}.", hint=hint)
-        entries.append(LabelledFile(_manifest_file(path, row["path"], number), CLASS_NAMES.index(name), _PARTS[part]))
+            raise InputError(f"{path}, line {row.line}: the split {row['split']!r} is unknown.", hint=hint)
+        entries.append(LabelledFile(_manifest_file(path, image, row.line), CLASS_NAMES.index(name), _PARTS[part]))
     if unknown:
         listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_LISTED))
         hint = f"Classes are {', '.join(CLASS_NAMES)}; map other names with --map OTHER=OURS or OTHER={IGNORE}."
-        raise InputError(f"{path} has labels that are no classes: {listed}.", hint=hint)
+        raise InputError(f"{path} has labels that are not classes: {listed}.", hint=hint)
     if not entries:
         raise InputError(f"{path} lists no images.", hint="A manifest has the columns path, label and maybe split.")
     return Source(tuple(entries), make_reader(str(path.parent), DecodeLimits()))
@@ -142,34 +144,31 @@ def _manifest_file(manifest: Path, name: str, number: int) -> ImageFile:
     try:
         inside = os.path.relpath(manifest.parent / name, manifest.parent) if Path(name).is_absolute() else name
         if leads_out(inside):
-            raise InputError(f"{manifest}: row {number} names {name!r}, outside of its folder.", hint=hint)
+            raise InputError(f"{manifest}, line {number}, names {name!r}, outside of its folder.", hint=hint)
         status = (manifest.parent / inside).stat()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        message = f"{manifest}: row {number} names {name!r}: {why}."
+        message = f"{manifest}, line {number}, names {name!r}: {why}."
         raise InputError(message, hint=hint) from error
     return ImageFile(name, "", status.st_size, status.st_mtime_ns, stat.S_ISREG(status.st_mode))
 
 
-def _manifest_rows(path: Path) -> Iterator[dict[str, str]]:
+def _manifest_rows(path: Path) -> tuple[SheetRow, ...]:
+    needed = ("path", "label")
+    if path.suffix.lower() != ".parquet":
+        return read_sheet(path, needed).rows
     try:
-        if path.suffix == ".parquet":
-            rows = read_parquet(path).to_pylist()
-            columns = set(rows[0]) if rows else {"path", "label"}
-        else:
-            with path.open(newline="", encoding="utf-8-sig") as stream:
-                reader = csv.DictReader(stream)
-                rows, columns = list(reader), set(reader.fieldnames or ())
-    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
-        raise InputError(
-            f"Can't read the manifest {path}: {error}.", hint="Save it as UTF-8 CSV or Parquet."
-        ) from error
-    missing = sorted({"path", "label"} - columns)
+        rows = read_parquet(path).to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"Can't read the manifest {path}: {error}.", hint="Save it as Parquet or CSV.") from error
+    missing = sorted(set(needed) - set(rows[0])) if rows else []
     if missing:
         hint = "A manifest has the columns path, label and maybe split."
-        raise InputError(f"{path} lacks the columns: {', '.join(missing)}.", hint=hint)
-    for row in rows:
-        yield {key: "" if value is None else str(value) for key, value in row.items() if key is not None}
+        raise InputError(f"{path} lacks the column {', '.join(missing)}.", hint=hint)
+    return tuple(
+        SheetRow(number, {key: "" if value is None else str(value) for key, value in row.items()})
+        for number, row in enumerate(rows, start=1)
+    )
 
 
 def _open_medmnist(path: Path, class_map: Mapping[str, str], observer: Observer) -> Source:
@@ -188,15 +187,7 @@ def _open_medmnist(path: Path, class_map: Mapping[str, str], observer: Observer)
             for part, code in _MEDMNIST_PARTS.items():
                 with library_reads():
                     images, labels = content[f"{part}_images"], content[f"{part}_labels"].reshape(-1)
-                if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-                    raise InputError(f"{path}: {part}_images are no 8-bit colour images.", hint=hint)
-                whole = labels.dtype.kind in "iu"
-                if (
-                    not whole
-                    or len(labels) != len(images)
-                    or (len(labels) and not 0 <= labels.min() <= labels.max() < 8)
-                ):
-                    raise InputError(f"{path}: {part}_labels don't fit the images or the eight classes.", hint=hint)
+                _check_medmnist(path, part, images, labels, hint)
                 size = int(images[0].nbytes) if len(images) else 0
                 for i, label in enumerate(labels.tolist()):
                     name = f"{part}/{CLASS_NAMES[label]}_{i:05}"
@@ -212,16 +203,25 @@ def _open_medmnist(path: Path, class_map: Mapping[str, str], observer: Observer)
     return Source(tuple(entries), read)
 
 
-def _are_classes(labels: NDArray[np.generic]) -> bool:
-    """Whether these are numbers of our classes; so are none."""
-    numbers = labels.dtype.kind in "iu"
-    return numbers and (not len(labels) or bool(0 <= labels.min() <= labels.max() < len(CLASS_NAMES)))
+def _check_medmnist(
+    path: Path, part: str, images: NDArray[np.generic], labels: NDArray[np.generic], hint: str
+) -> None:
+    """InputError unless these are colour images with as many labels of the eight classes."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise InputError(f"{path}: {part}_images are no 8-bit colour images.", hint=hint)
+    numbers = labels.dtype.kind in "iu" and len(labels) == len(images)
+    found = set(labels.tolist()) if numbers else set()
+    if not numbers or not found <= set(range(len(CLASS_NAMES))):
+        raise InputError(f"{path}: {part}_labels don't fit the images or the eight classes.", hint=hint)
+    if part == "train" and len(found) < len(CLASS_NAMES):
+        told = f"{path} has {len(found)} classes, not the eight of BloodMNIST"
+        raise InputError(f"{told}: it may show something else than blood cells.", hint=hint)
 
 
 SOURCES: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Mapping[str, str], Observer], Source]]] = {
     "a folder with one folder of images per class": (Path.is_dir, _open_folder),
-    "a .csv or .parquet manifest with the columns path, label and maybe split": (
-        lambda path: path.suffix in {".csv", ".parquet"},
+    "a .csv, .xlsx or .parquet manifest with the columns path, label and maybe split": (
+        lambda path: path.suffix.lower() in {".csv", ".xlsx", ".parquet"},
         _open_manifest,
     ),
     "a MedMNIST .npz file": (lambda path: path.suffix == ".npz", _open_medmnist),

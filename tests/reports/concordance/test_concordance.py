@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 from browser import Browser
 from finished_run import Run
@@ -13,10 +14,20 @@ from bloodcell_batch.cli.app import app
 from bloodcell_batch.differential.arithmetic import adequacy, leukocyte_shares
 from bloodcell_batch.differential.reference_ranges import Range, ReferenceRanges
 from bloodcell_batch.errors import InputError
+from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.reports.concordance.concordance import compare
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
 from bloodcell_batch.statistics.method_comparison import bland_altman, passing_bablok, pearson
+
+
+class Listener(NullObserver):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str, **_fields: object) -> None:
+        self.warnings.append(text)
+
 
 HEAD = "slide_id,neutrophil,lymphocyte,monocyte,eosinophil,basophil,ig"
 ROWS = (
@@ -79,10 +90,10 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("slide,neutrophil\n007,3\n", "no column slide_id"),
-            ("slide_id,blast\n007,3\n", "none named after a class"),
+            ("slide,neutrophil\n007,3\n", "lacks the column slide_id"),
+            ("slide_id,blast\n007,3\n", "no column named after a class"),
             (HEAD + "\n7,55,27,7,5,2,4\n", "a spreadsheet may have changed it"),
-            (HEAD + "\n007,many,27,7,5,2,4\n", "row 2: neutrophil is 'many'"),
+            (HEAD + "\n007,many,27,7,5,2,4\n", "line 2: neutrophil is 'many'"),
             (HEAD + "\n007,155,27,7,5,2,4\n", "not in 0-100"),
             (HEAD + "\n007,55,27,7,5,2,24\n", "add up to 120"),
             (HEAD + "\n007,5,27,7,5,2,4\n", "add up to 50"),
@@ -107,7 +118,47 @@ class TestCommand:
 
     def test_percentages_as_people_write_them(self, tmp_path: Path) -> None:
         (tmp_path / "m.csv").write_text('slide_id;neutrophil_percent;ig\n007;"54,5 %";\n', encoding="utf-8")
-        assert load_manual_counts(tmp_path / "m.csv") == (ManualCount("007", {"neutrophil": 54.5}),)
+        assert load_manual_counts(tmp_path / "m.csv", NullObserver()) == (ManualCount("007", {"neutrophil": 54.5}),)
+
+    def test_percentages_of_a_workbook_are_what_its_cells_show(self, tmp_path: Path) -> None:
+        book = openpyxl.Workbook()
+        sheet = book.worksheets[0]
+        for line in (["slide_id", "neutrophil", "lymphocyte"], ["A", 0.6, 0.4], ["B", 0.155, 0.845]):
+            sheet.append(line)
+        for row in sheet.iter_rows(min_row=2, min_col=2):
+            for cell in row:
+                cell.number_format = "0.0%"
+        book.save(tmp_path / "m.xlsx")
+        first, second = load_manual_counts(tmp_path / "m.xlsx", NullObserver())
+        assert first.percent == {"neutrophil": 60, "lymphocyte": 40}
+        assert second.percent == {"neutrophil": 15.5, "lymphocyte": 84.5}
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("slide_id,neutrophil,lymphocyte\nA,0.6,0.4\n", "line 2: the percentages add up to 1: these are shares"),
+            ("slide_id,neutrophil,lymphocyte\nA,60,40\nB,.55,.4\n", "line 3: the percentages add up to 0.95"),
+            ("slide_id,neutrophil,lymphocyte\nA,120,80\n", "not in 0-100"),
+            ("slide_id,neutrophil,lymphocyte\nA,90,60\n", "add up to 150"),
+            ("slide_id,neutrophil_count\nA,60\n", "has counts (neutrophil_count), but percentages"),
+            ("slide_id,neutrophil,neutrophil_percent\nA,60,60\n", "for one class"),
+            ("slide_id,neutrophil,neutrophil\nA,60,40\n", "two columns named 'neutrophil'"),
+            ("slide_id,neutrophil\nA,60\nA,40\n", "line 3: the slide 'A' is there twice"),
+            ("slide_id,neutrophil\nA,sixty\n", "not a number"),
+        ],
+    )
+    def test_what_are_no_percentages_is_refused_with_its_line(self, tmp_path: Path, text: str, said: str) -> None:
+        (tmp_path / "m.csv").write_text(text, encoding="utf-8")
+        with pytest.raises(InputError) as caught:
+            load_manual_counts(tmp_path / "m.csv", NullObserver())
+        assert said in str(caught.value)
+
+    def test_what_may_be_counts_is_a_warning(self, tmp_path: Path) -> None:
+        (tmp_path / "m.csv").write_text("slide_id,neutrophil,lymphocyte\nA,60,30\nB,30,15\nC,60,40\n", encoding="utf-8")
+        listener = Listener()
+        load_manual_counts(tmp_path / "m.csv", listener)
+        assert len(listener.warnings) == 1
+        assert "less than 100 % in lines 2, 3;" in listener.warnings[0]
 
 
 def _slide(name: str, counts: dict[str, int]) -> SlideDifferential:

@@ -2,6 +2,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 from conftest import draw_picture, encode
 
@@ -65,7 +66,7 @@ def test_other_laboratories_labels_are_mapped(tmp_path: Path) -> None:
     path = manifest(tmp_path, rows)
     source = open_source(path, {"NEU": "neutrophil", "MYB": "ignore"}, Listener())
     assert [CLASS_NAMES[entry.label] for entry in source.entries] == ["neutrophil", "ig", "neutrophil"]
-    with pytest.raises(InputError, match=r"labels that are no classes: 'NEU' \(2 rows\), 'MYB' \(1 rows\)"):
+    with pytest.raises(InputError, match=r"labels that are not classes: 'NEU' \(2 rows\), 'MYB' \(1 rows\)"):
         open_source(path, {}, Listener())
     with pytest.raises(UsageError, match="unknown classes: neutro"):
         open_source(path, {"NEU": "neutro"}, Listener())
@@ -86,11 +87,15 @@ def test_folders_are_mapped_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file,label\na.jpg,ig\n", "lacks the columns: path"),
+        ("file,label\na.jpg,ig\n", "lacks the column path"),
         ("path,label\n", "lists no images"),
-        ("path,label\nnone.jpg,ig\n", "row 1 names 'none.jpg': No such file"),
-        ("path,label,split\na.jpg,ig,holdout\n", "row 1 has the unknown split 'holdout'"),
-        ("path,label\na.jpg,ig\na.jpg,monocyte\n", "rows 1 and 2 both name 'a.jpg'"),
+        ("path,label\nnone.jpg,ig\n", "line 2, names 'none.jpg': No such file"),
+        ("path,label,split\na.jpg,ig,holdout\n", "line 2: the split 'holdout' is unknown"),
+        ("path,label\na.jpg,ig\na.jpg,monocyte\n", "lines 2 and 3 both name 'a.jpg'"),
+        ("path,label\na.jpg,ig\n\n./a.jpg,ig\n", "lines 2 and 4 both name 'a.jpg'"),
+        ("path;label\r\nx\\..\\a.jpg;ig\r\na.jpg;ig\r\n", "lines 2 and 3 both name 'a.jpg'"),
+        ("path,label,label\na.jpg,ig,monocyte\n", "two columns named 'label'"),
+        ("path,label\na.jpg,ig,monocyte\n", "line 2: the row has more values"),
     ],
 )
 def test_a_wrong_manifest_is_explained(tmp_path: Path, text: str, said: str) -> None:
@@ -106,7 +111,7 @@ def test_a_wrong_manifest_is_explained(tmp_path: Path, text: str, said: str) -> 
 def test_other_things_are_no_source(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("", encoding="utf-8")
     (tmp_path / "latin.csv").write_bytes("path,label\né.jpg,ig\n".encode("latin-1"))
-    for name, said in (("none", "There is no"), ("x.txt", "no source of labelled"), ("latin.csv", "Can't read the ma")):
+    for name, said in (("none", "There is no"), ("x.txt", "no source of labelled"), ("latin.csv", "Can't read")):
         with pytest.raises(InputError, match=said):
             open_source(tmp_path / name, {}, Listener())
     with pytest.raises(InputError, match="no folder that is named after a class"):
@@ -141,7 +146,9 @@ def test_a_medmnist_file_keeps_its_own_split(tmp_path: Path, side: int) -> None:
         ({"train_images": np.zeros((16, 28, 28), dtype=np.uint8)}, "no 8-bit colour images"),
         ({"val_images": np.zeros((8, 28, 28, 3), dtype=np.float32)}, "no 8-bit colour images"),
         ({"test_labels": np.full((8, 1), 8)}, "test_labels don't fit"),
-        ({"train_labels": np.zeros((3, 1), dtype=np.uint8)}, "train_labels don't fit"),
+        ({"train_labels": np.zeros((16, 1), dtype=np.uint8)}, "has 1 classes, not the eight"),
+        ({"train_labels": (np.arange(16) % 7).reshape(-1, 1)}, "has 7 classes, not the eight of BloodMNIST"),
+        ({"train_labels": np.arange(15) % 8}, "train_labels don't fit"),
     ],
 )
 def test_a_wrong_medmnist_file_is_explained(tmp_path: Path, change: dict[str, object], said: str) -> None:
@@ -157,3 +164,22 @@ def test_a_broken_medmnist_file_is_explained(tmp_path: Path) -> None:
     np.savez(path, images=np.zeros(3))
     with pytest.raises(InputError, match="train_images"):
         open_source(path, {}, Listener())
+
+
+def test_manifests_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "é 1.jpg").write_bytes(encode(draw_picture(1)))
+    (tmp_path / "b.jpg").write_bytes(encode(draw_picture(2)))
+    text = 'note;path;label\r\n;a\\é 1.jpg;basophil\r\n"x; y";b.jpg;"ig "\r\n;;\r\n'
+    for name, data in (("m.csv", text.encode("utf-8-sig")), ("u.csv", text.replace(";", "\t").encode("utf-16"))):
+        (tmp_path / name).write_bytes(data)
+        source = open_source(tmp_path / name, {}, Listener())
+        assert [(entry.file.path, CLASS_NAMES[entry.label]) for entry in source.entries] == [
+            ("a/é 1.jpg", "basophil"),
+            ("b.jpg", "ig"),
+        ]
+    book = openpyxl.Workbook()
+    for line in (["path", "label"], ["a/é 1.jpg", "basophil"], [None, None], ["b.jpg", "ig"]):
+        book.worksheets[0].append(line)
+    book.save(tmp_path / "m.xlsx")
+    assert len(open_source(tmp_path / "m.xlsx", {}, Listener()).entries) == 2
