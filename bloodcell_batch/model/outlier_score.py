@@ -13,7 +13,9 @@ from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.model.file import OUTLIER_PREFIX, ModelFile
 
 _MAX_DIRECTIONS = 128
-_BLOCK = 64
+# Vectors of length up to 2 and 1 in these steps have products in steps of 2**-51 and, whatever part of it is added
+# first, sums below 2: all exact in float64.
+_FEATURE_STEPS, _DIRECTION_STEPS = 2.0**26, 2.0**25
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,12 @@ class OutlierScore:
         """Scores (N,) of features (N, D): about 1 for cells like the training cells, larger for strangers.
 
         A score does not depend on the other rows, to the last bit: the matrix product, whose order of additions
-        depends on the number of rows, is made of blocks of one size.
+        depends on the processor and the number and place of the rows, is made of numbers whose sums are exact.
         """
         centred = unit_length(features) - self.mean
-        projected = np.empty((len(centred), len(self.directions)), dtype=np.float32)
-        for start in range(0, len(centred), _BLOCK):
-            rows = centred[start : start + _BLOCK]
-            block = np.zeros((_BLOCK, centred.shape[1]), dtype=np.float32)
-            block[: len(rows)] = rows
-            projected[start : start + _BLOCK] = (block @ self.directions.T)[: len(rows)]
+        rows = np.round(centred.astype(np.float64) * _FEATURE_STEPS)
+        columns = np.round(self.directions.astype(np.float64) * _DIRECTION_STEPS)
+        projected = (rows @ columns.T / (_FEATURE_STEPS * _DIRECTION_STEPS)).astype(np.float32)
         energy = np.square(centred).sum(axis=1) - np.square(projected).sum(axis=1)
         outside = np.maximum(energy, 0) / self.residual
         whitened = projected * self.scale

@@ -203,9 +203,7 @@ def _open_medmnist(path: Path, class_map: Mapping[str, str], observer: Observer)
     return Source(tuple(entries), read)
 
 
-def _check_medmnist(
-    path: Path, part: str, images: NDArray[np.generic], labels: NDArray[np.generic], hint: str
-) -> None:
+def _check_medmnist(path: Path, part: str, images: NDArray[np.generic], labels: NDArray[np.generic], hint: str) -> None:
     """InputError unless these are colour images with as many labels of the eight classes."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise InputError(f"{path}: {part}_images are no 8-bit colour images.", hint=hint)
