@@ -1,6 +1,6 @@
 """Tables that people make, as CSV from any spreadsheet or as a workbook: rows of texts, each with its line number.
 
-What spreadsheets of many countries do to a table is undone here, for all of them alike: byte-order marks, UTF-16,
+What spreadsheets of many countries do to a table is undone here, for all of them alike: byte-order marks,
 semicolons and tabs between the values, CRLF, percentages that a cell shows as 60 % and holds as 0.6, empty lines at the
 end. What can't be undone is an error that names the line; nothing is taken in silence.
 """
@@ -17,10 +17,10 @@ from typing import Any
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.archives import check_workbook
 from bloodcell_batch.files.library_errors import library_reads, read_one_by_one
-from bloodcell_batch.files.spreadsheets import restored
+from bloodcell_batch.files.spreadsheets import EXCEL_MARK, restored
 
 _DELIMITERS = ",;\t"
-_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _MAX_ROWS, _MAX_COLUMNS = 1_048_576, 16_384  # of a sheet; a row may claim to stand anywhere
 _LISTED = 5
 _HINT = "Save it as CSV (UTF-8) or XLSX again."
@@ -105,13 +105,15 @@ def _trimmed(values: Sequence[str]) -> list[str]:
 
 def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     data = path.read_bytes()
-    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
-    text = data.decode(encoding)
+    if data.startswith(_UTF_16_MARKS):
+        raise ValueError("it is UTF-16, as Excel saves 'Unicode Text'")
+    marked = data.startswith(EXCEL_MARK.encode())
+    text = data.decode("utf-8-sig")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     before = 0
     for values in reader:
         # Our own Excel CSV carries the mark, and apostrophes that are not part of its texts.
-        yield before + 1, [restored(value) for value in values] if encoding == "utf-8-sig" else values
+        yield before + 1, [restored(value) for value in values] if marked else values
         before = reader.line_num
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from bloodcell_batch.errors import OutputError
+from bloodcell_batch.files.paths import for_arrow
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.files.writing import locked, writing
 from bloodcell_batch.records import ImageFile, Outcome, Rejection
@@ -118,7 +119,7 @@ class Journal:
         """The rows that `resume` kept, for the `resumed` first of `files`."""
         start = 0
         for part in self._parts[:]:
-            for batch in pq.ParquetFile(part).iter_batches(batch_size=ROWS_PER_PART):
+            for batch in pq.ParquetFile(for_arrow(part)).iter_batches(batch_size=ROWS_PER_PART):
                 now = files[start : start + len(batch)]
                 for outcome, file in zip(outcomes_of(batch), now, strict=True):
                     yield replace(outcome, file=file)
@@ -141,7 +142,7 @@ class Journal:
             return
         part = self.folder / f"part-{self._flushed:09d}.parquet"
         with writing(part, WRITING_HINT), written_whole(part) as partial:
-            pq.write_table(_table_of(self._rows), partial, write_page_checksum=True)
+            pq.write_table(_table_of(self._rows), for_arrow(partial), write_page_checksum=True)
         if part not in self._parts:  # it is when an interruption came right here
             self._parts.append(part)
         self._flushed += len(self._rows)
@@ -152,7 +153,7 @@ class Journal:
         waiting: list[pa.RecordBatch] = []
         rows = 0
         for part in self._parts:
-            for batch in pq.ParquetFile(part).iter_batches(columns=IMAGE_SCHEMA.names):
+            for batch in pq.ParquetFile(for_arrow(part)).iter_batches(columns=IMAGE_SCHEMA.names):
                 waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=IMAGE_SCHEMA))
                 rows += len(batch)
                 while rows >= ROWS_PER_PART:
@@ -195,7 +196,7 @@ def _file_key(file: ImageFile) -> bytes:
 def _check_part(part: Path, start: int, files: Sequence[ImageFile]) -> tuple[int, str]:
     """Rows of the part and "", or 0 and why it does not hold for the files from `start` on."""
     try:
-        table = pq.read_table(part, page_checksum_verification=True)
+        table = pq.read_table(for_arrow(part), page_checksum_verification=True)
         keys = table.column(_FILE_KEY).to_pylist()
     except (OSError, KeyError, pa.ArrowException) as error:
         return 0, f"{part.name} is damaged: {str(error).splitlines()[0]}"

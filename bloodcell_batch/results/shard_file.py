@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.names import name_bytes, name_text, printable
+from bloodcell_batch.files.paths import for_arrow
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.records import ImageFile, Outcome, Rejection
@@ -53,7 +54,7 @@ class ShardRows:
         arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
         table = pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata({_RUN: started}))
         with writing(path), written_whole(path) as partial:
-            pq.write_table(table, partial, compression="zstd")
+            pq.write_table(table, for_arrow(partial), compression="zstd")
 
 
 def read_shard_file(path: Path, started: str) -> pa.Table:
@@ -64,7 +65,7 @@ def read_shard_file(path: Path, started: str) -> pa.Table:
     """
     hint = "Keep the files of a shard together, as `classify --shard` wrote them."
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(for_arrow(path))
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.", hint=hint) from error
     except (OSError, pa.ArrowException) as error:

@@ -9,13 +9,12 @@ from bloodcell_batch.files.sheets import listed_lines, read_sheet
 LINES = [["name", "n"], ["ä", "1"], ["b, c", ""]]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-mark"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_csv_of_many_countries(tmp_path: Path, encoding: str, separator: str, end: str) -> None:
     text = end.join(separator.join(f'"{value}"' for value in line) for line in LINES) + end
-    data = b"\xff\xfe" + text.encode("utf-16-le") if encoding == "utf-16-le-mark" else text.encode(encoding)
-    (tmp_path / "t.csv").write_bytes(data)
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
     sheet = read_sheet(tmp_path / "t.csv", ["n"])
     assert sheet.columns == ("name", "n")
     assert [(row.line, row.values) for row in sheet.rows] == [
@@ -77,8 +76,12 @@ def test_what_cannot_be_undone_is_an_error_that_says_where(tmp_path: Path, text:
 
 def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("a\nä\n".encode("latin-1"))
+    (tmp_path / "wide.csv").write_text("a\n1\n", encoding="utf-16")
     (tmp_path / "t.xlsx").write_bytes(b"PK")
-    for name, said in (("none.csv", "There is no file"), ("", "Can't read"), ("latin.csv", "utf-8"), ("t.xlsx", "zip")):
+    for name, said in (
+        *(("none.csv", "There is no file"), ("", "Can't read"), ("latin.csv", "utf-8")),
+        *(("wide.csv", "UTF-16"), ("t.xlsx", "zip")),
+    ):
         with pytest.raises(InputError, match=said):
             read_sheet(tmp_path / name)
 

@@ -84,8 +84,11 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
     names = load_pseudonyms(config.pseudonymize, out)
     results = load_results(table).pseudonymised(names)
     ranges = load_reference_ranges(config.reference_ranges)
-    found = compare(results.slides, _hidden(load_manual_counts(manual, observer), names), ranges)
+    counts = _hidden(load_manual_counts(manual), names)
+    found = compare(results.slides, counts, ranges)
+    partial = [count.slide_id for count in counts if count.is_partial]
     for slides, why in (
+        (partial, "add up to less than 100 %: were other leukocytes counted too, or are these no percentages?"),
         (found.only_theirs, "are not in the results"),
         (found.without_leukocytes, "have no leukocytes in the results"),
     ):

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from bloodcell_batch.cell_classes import LEUKOCYTES
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.files.sheets import SheetRow, listed_lines, read_sheet
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.files.sheets import SheetRow, read_sheet
 
 _HINT = (
     "Give a CSV or XLSX file with the column slide_id and columns of percentages named after the classes "
@@ -23,13 +22,14 @@ class ManualCount:
     slide_id: str
     percent: dict[str, float]
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether the percentages leave room for other leukocytes; if there were none, they may be counts."""
+        return bool(self.percent) and sum(self.percent.values()) < 100 - _ROUNDING
 
-def load_manual_counts(path: Path, observer: Observer) -> tuple[ManualCount, ...]:
+
+def load_manual_counts(path: Path) -> tuple[ManualCount, ...]:
     """Read the file.
-
-    Args:
-        path: CSV file or workbook.
-        observer: warned of rows that may be counts and not percentages.
 
     Raises:
         InputError: unreadable, no slides or classes, a slide twice, a value that is no percentage, or shares (0.6)
@@ -38,20 +38,12 @@ def load_manual_counts(path: Path, observer: Observer) -> tuple[ManualCount, ...
     sheet = read_sheet(path, ("slide_id",))
     columns = _class_columns(path, sheet.columns)
     counts: dict[str, ManualCount] = {}
-    short: list[int] = []
     for row in sheet.rows:
         where = f"{path}, line {row.line}"
         count = _count(row, columns, where)
         if count.slide_id in counts:
             raise InputError(f"{where}: the slide {count.slide_id!r} is there twice.", hint="Delete one of the two.")
         counts[count.slide_id] = count
-        if count.percent and sum(count.percent.values()) < 100 - _ROUNDING:
-            short.append(row.line)
-    if short:
-        observer.warn(
-            f"{path}: the classes given add up to less than 100 % in {listed_lines(short)}; "
-            "that is right only if other leukocytes were counted too and these are percentages, not counts"
-        )
     return tuple(counts.values())
 
 

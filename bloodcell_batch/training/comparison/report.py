@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import CLASS_NAMES, RESEARCH_USE_ONLY
 from bloodcell_batch.config.comparison import CompareConfig
+from bloodcell_batch.files.paths import for_arrow
 from bloodcell_batch.files.publishing import publish, text_writer
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.training.comparison.system_row import FINISHED, Row
@@ -68,7 +69,7 @@ def write_comparison(rows: Sequence[Row], out: Path, options: CompareConfig, com
     table = _table(rows, options)
     publish(
         {
-            out / "comparison.parquet": lambda path: pq.write_table(table, path, compression="zstd"),
+            out / "comparison.parquet": lambda path: pq.write_table(table, for_arrow(path), compression="zstd"),
             out / "comparison.md": text_writer(as_markdown(rows, options, command)),
             out / "comparison.html": text_writer(as_html(rows, options, command)),
         }

@@ -14,20 +14,10 @@ from bloodcell_batch.cli.app import app
 from bloodcell_batch.differential.arithmetic import adequacy, leukocyte_shares
 from bloodcell_batch.differential.reference_ranges import Range, ReferenceRanges
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.reports.concordance.concordance import compare
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
 from bloodcell_batch.statistics.method_comparison import bland_altman, passing_bablok, pearson
-
-
-class Listener(NullObserver):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str, **_fields: object) -> None:
-        self.warnings.append(text)
-
 
 HEAD = "slide_id,neutrophil,lymphocyte,monocyte,eosinophil,basophil,ig"
 ROWS = (
@@ -118,7 +108,7 @@ class TestCommand:
 
     def test_percentages_as_people_write_them(self, tmp_path: Path) -> None:
         (tmp_path / "m.csv").write_text('slide_id;neutrophil_percent;ig\n007;"54,5 %";\n', encoding="utf-8")
-        assert load_manual_counts(tmp_path / "m.csv", NullObserver()) == (ManualCount("007", {"neutrophil": 54.5}),)
+        assert load_manual_counts(tmp_path / "m.csv") == (ManualCount("007", {"neutrophil": 54.5}),)
 
     def test_percentages_of_a_workbook_are_what_its_cells_show(self, tmp_path: Path) -> None:
         book = openpyxl.Workbook()
@@ -129,7 +119,7 @@ class TestCommand:
             for cell in row:
                 cell.number_format = "0.0%"
         book.save(tmp_path / "m.xlsx")
-        first, second = load_manual_counts(tmp_path / "m.xlsx", NullObserver())
+        first, second = load_manual_counts(tmp_path / "m.xlsx")
         assert first.percent == {"neutrophil": 60, "lymphocyte": 40}
         assert second.percent == {"neutrophil": 15.5, "lymphocyte": 84.5}
 
@@ -150,15 +140,15 @@ class TestCommand:
     def test_what_are_no_percentages_is_refused_with_its_line(self, tmp_path: Path, text: str, said: str) -> None:
         (tmp_path / "m.csv").write_text(text, encoding="utf-8")
         with pytest.raises(InputError) as caught:
-            load_manual_counts(tmp_path / "m.csv", NullObserver())
+            load_manual_counts(tmp_path / "m.csv")
         assert said in str(caught.value)
 
-    def test_what_may_be_counts_is_a_warning(self, tmp_path: Path) -> None:
-        (tmp_path / "m.csv").write_text("slide_id,neutrophil,lymphocyte\nA,60,30\nB,30,15\nC,60,40\n", encoding="utf-8")
-        listener = Listener()
-        load_manual_counts(tmp_path / "m.csv", listener)
-        assert len(listener.warnings) == 1
-        assert "less than 100 % in lines 2, 3;" in listener.warnings[0]
+    def test_what_may_be_counts_is_told(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "m.csv").write_text("slide_id,neutrophil,lymphocyte\n007,60,30\n2E5,60,40\n", encoding="utf-8")
+        code, said = _call(run, tmp_path / "m.csv", tmp_path / "c.html")
+        assert code == 0
+        assert "1 slides of" in said
+        assert "add up to less than 100 %: were other leukocytes counted too, or are these no percentages?: 007" in said
 
 
 def _slide(name: str, counts: dict[str, int]) -> SlideDifferential:
