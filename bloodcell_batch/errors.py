@@ -16,6 +16,8 @@ BloodcellBatchError            1
 A bad image is not an error: it is a `Rejection` and becomes a row of the table.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import IntEnum
 
 
@@ -41,6 +43,12 @@ class BloodcellBatchError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'near'?` for the end of a message, where a known word is close; otherwise nothing."""
+    found = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 class UsageError(BloodcellBatchError):

@@ -8,7 +8,7 @@ from bloodcell_batch.backends import AUTO_LADDER, BACKEND_NAMES, BACKENDS, Rung
 from bloodcell_batch.backends.contract import Backend, BackendModule, BackendOptions
 from bloodcell_batch.backends.cuda_driver import has_driver
 from bloodcell_batch.backends.views import ViewsBackend
-from bloodcell_batch.errors import BackendError, UsageError
+from bloodcell_batch.errors import BackendError, UsageError, did_you_mean
 from bloodcell_batch.model.file import ModelFile
 
 
@@ -35,7 +35,7 @@ def open_backend(model: ModelFile, name: str = "auto", options: BackendOptions |
     """
     if name not in BACKEND_NAMES:
         hint = f"Choose one of: {', '.join(BACKEND_NAMES)}."
-        raise UsageError(f"There is no backend {name!r}.", hint=hint)
+        raise UsageError(f"There is no backend {name!r}{did_you_mean(name, BACKEND_NAMES) or '.'}", hint=hint)
     options = replace(options or BackendOptions(), named=name != "auto")
     skipped: list[str] = []
     refused: list[str] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bloodcell_batch.cli.options import TerminatedError
+from bloodcell_batch.cli.errors_as_text import TerminatedError
 from bloodcell_batch.config.resolve import peek
 from bloodcell_batch.errors import BloodcellBatchError, ExitCode
 

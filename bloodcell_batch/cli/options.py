@@ -1,21 +1,23 @@
-"""What all commands share: options made from configuration fields, and the one place where errors become text."""
+"""Typer's options, made from the fields of the configurations, and those that commands share beside them."""
 
-import os
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable, Iterable
+from copy import copy
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
+from typer.models import ArgumentInfo, OptionInfo
 
-from bloodcell_batch.config.base import CommandConfig
-from bloodcell_batch.errors import BloodcellBatchError, ExitCode
+from bloodcell_batch.backends import BACKEND_NAMES
+from bloodcell_batch.config.base import CommandConfig, Option, Panel, choices_of, flag_of, stated, value_type
+from bloodcell_batch.results.formats import format_names
+
+_FEWEST_IN_PANELS = 13
+_CHOICES = {"backend": BACKEND_NAMES}
+"""Choices of fields whose values another room lists."""
 
 
 class LogFormat(StrEnum):
@@ -23,10 +25,6 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
-
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings and errors.")]
-Log = Annotated[LogFormat, typer.Option("--log-format", help="Form of the messages on stderr.")]
 
 
 class ProgressDisplay(StrEnum):
@@ -38,37 +36,120 @@ class ProgressDisplay(StrEnum):
     NONE = "none"
 
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings and errors.")]
+Log = Annotated[
+    LogFormat,
+    typer.Option("--log-format", help="Form of the messages on stderr.", rich_help_panel=Panel.OUTPUT.value),
+]
 ShowProgress = Annotated[
     ProgressDisplay,
-    typer.Option("--progress", help="Progress on stderr; auto is rich on a terminal and plain lines elsewhere."),
+    typer.Option(
+        "--progress",
+        help="Progress on stderr; auto is rich on a terminal and plain lines elsewhere.",
+        rich_help_panel=Panel.OUTPUT.value,
+    ),
 ]
-
 ResultsTable = Annotated[
     Path,
     typer.Argument(
         help="Table that classify (or review import) wrote; its run record is beside it.", metavar="RESULTS"
     ),
 ]
+TableOut = Annotated[
+    str,
+    typer.Option(
+        help=f"Result table, {format_names()}; NAME.slides.* and NAME.run.json are written beside it "
+        "(a workbook holds all of it). It may be a URL. Use - for CSV on stdout.",
+        metavar="FILE",
+    ),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Any key of the recipe; repeatable.", metavar="KEY=VALUE")
+]
 
 
-class TerminatedError(BaseException):
-    """SIGTERM arrived; derived from BaseException so that no handler for errors stops it."""
+def own_parameters(function: Callable[..., object]) -> list[inspect.Parameter]:
+    """The parameters of a command that are its own: all but the first, which is what the command line gives it."""
+    _, *own = inspect.signature(function, eval_str=True).parameters.values()
+    return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
 
 
-def option(kind: type[CommandConfig], field: str, *names: str, metavar: str | None = None) -> Any:  # noqa: ANN401
-    """A Typer option whose help and shown default come from the field of a configuration.
+def field_parameters(kind: type[CommandConfig]) -> list[inspect.Parameter]:
+    """One parameter for every field that has an `Option`. Its default is None, meaning "not given"."""
+    return [
+        _parameter(name, field, option)
+        for name, field in kind.model_fields.items()
+        if (option := stated(field, Option)) is not None
+    ]
 
-    The option's own default is None, meaning "not given", so that a value from --config can take its place.
-    """
-    info = kind.model_fields[field]
-    parts = [f"{info.description}.", _limits(info.metadata)]
-    if not info.is_required() and info.default is not None and info.default is not False:
-        parts.append(f"Default: {info.default}.")
-    names = names or (f"--{field.replace('_', '-')}",)
-    choices = get_args(info.annotation)
-    if metavar is None and choices and all(isinstance(choice, str) for choice in choices):
-        metavar = "|".join(choices)
-    return typer.Option(*names, help=" ".join(filter(None, parts)), show_default=False, metavar=metavar)
+
+def common_parameters() -> list[inspect.Parameter]:
+    """`--quiet` and `--log-format`, which every command has."""
+    return [
+        inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet),
+        inspect.Parameter("log_format", inspect.Parameter.KEYWORD_ONLY, default=LogFormat.TEXT, annotation=Log),
+    ]
+
+
+def in_panels(parameters: Iterable[inspect.Parameter]) -> list[inspect.Parameter]:
+    """The parameters in the order of their panels; a command with few options gets none."""
+    given = list(parameters)
+    if sum(isinstance(_info(parameter), OptionInfo) for parameter in given) < _FEWEST_IN_PANELS:
+        return [_without_panel(parameter) for parameter in given]
+    order = [panel.value for panel in Panel]
+    return sorted(given, key=lambda parameter: order.index(_info(parameter).rich_help_panel or Panel.COMMON.value))
+
+
+def _info(parameter: inspect.Parameter) -> OptionInfo | ArgumentInfo:
+    info: OptionInfo | ArgumentInfo = get_args(parameter.annotation)[1]
+    return info
+
+
+def _without_panel(parameter: inspect.Parameter) -> inspect.Parameter:
+    info = copy(_info(parameter))
+    info.rich_help_panel = None
+    return parameter.replace(annotation=Annotated[get_args(parameter.annotation)[0], info])
+
+
+def _parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter:
+    choices = _CHOICES.get(name) or choices_of(field.annotation)
+    info = typer.Option(
+        *(option.flags or (flag_of(name, field),)),
+        help=_help(field),
+        show_default=False,
+        metavar=option.metavar or "|".join(choices) or None,
+        rich_help_panel=None if option.panel is Panel.COMMON else option.panel.value,
+        autocompletion=_completion(choices),
+    )
+    default = inspect.Parameter.empty if field.is_required() else None
+    kind = _typed(value_type(field.annotation))
+    annotation = Annotated[kind | None, info]  # type: ignore[valid-type]  # a type only at run time
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _typed(kind: Any) -> Any:  # noqa: ANN401 - types
+    """How Typer takes values of a type: choices as plain text or numbers, several values as a list."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return list[value_type(arguments[0])]  # type: ignore[misc]  # a type only at run time
+    return list[str] if origin is dict else kind
+
+
+def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]] | None:
+    def matching(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return matching if choices else None
+
+
+def _help(field: FieldInfo) -> str:
+    parts = [f"{field.description}.", _limits(field.metadata)]
+    default = field.default
+    told = not field.is_required() and field.default_factory is None
+    if told and default is not None and default is not False and default != ():
+        shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
+        parts.append(f"Default: {shown}.")
+    return " ".join(filter(None, parts))
 
 
 def _limits(metadata: list[Any]) -> str:
@@ -82,37 +163,3 @@ def _limits(metadata: list[Any]) -> str:
     if low.startswith("above") or high:
         return f"{(low or high).capitalize()}."
     return f"At least {low}." if low else ""
-
-
-@contextmanager
-def errors_as_text(log_format: LogFormat, when_interrupted: str = "Run it again.") -> Iterator[None]:
-    """Turn every expected error into one message on stderr and the exit code that belongs to it."""
-    from bloodcell_batch.cli.console import report_error  # noqa: PLC0415 - rich is not needed for --help
-
-    # Pillow warns about odd metadata; what is wrong with the pixels it raises, and that becomes a row.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    except BloodcellBatchError as error:
-        report_error(error, log_format)
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt as stop:
-        report_error(BloodcellBatchError("Interrupted; nothing was published.", hint=when_interrupted), log_format)
-        raise typer.Exit(ExitCode.INTERRUPTED) from stop
-    except TerminatedError as stop:
-        report_error(BloodcellBatchError("Terminated; nothing was published.", hint=when_interrupted), log_format)
-        raise typer.Exit(ExitCode.TERMINATED) from stop
-    except MemoryError as error:
-        hint = "Close other programs, or lower --workers, --batch-size or --max-megapixels; then run it again."
-        report_error(BloodcellBatchError("Memory is full; nothing was published.", hint=hint), log_format)
-        raise typer.Exit(ExitCode.ERROR) from error
-    except BrokenPipeError as closed:
-        # The reader of our stdout went away, as `| head` does. Python would complain again while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(ExitCode.ERROR) from closed
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise TerminatedError

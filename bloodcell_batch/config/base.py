@@ -6,7 +6,8 @@ on the command line, and `Effect` what it can change.
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
-from typing import TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -80,3 +81,22 @@ def flag_of(name: str, field: FieldInfo) -> str:
     """The option of a field in full, `--batch-size` of `batch_size`; what it would be called if it has none."""
     option, named = stated(field, Option), "--" + name.replace("_", "-")
     return next((flag for flag in option.flags if flag.startswith("--")), named) if option else named
+
+
+def value_type(annotation: Any) -> Any:  # noqa: ANN401 - types
+    """The type of a field's values without None and metadata; for choices, the type of each choice."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return value_type(arguments[0])
+    if origin in {Union, UnionType}:
+        return value_type(next(argument for argument in arguments if argument is not type(None)))
+    return type(arguments[0]) if origin is Literal else annotation
+
+
+def choices_of(annotation: Any) -> tuple[str, ...]:  # noqa: ANN401 - types
+    """The values that a field of few choices can have, as text; empty for other fields."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return tuple(map(str, arguments))
+    inner = arguments[:1] if origin is Annotated else arguments if origin in {Union, UnionType} else ()
+    return tuple(choice for argument in inner for choice in choices_of(argument))

@@ -5,19 +5,17 @@ from typing import Annotated
 
 import typer
 
-from bloodcell_batch.backends import BACKEND_NAMES
-from bloodcell_batch.cli.audit_option import audited
-from bloodcell_batch.cli.options import Log, LogFormat, Quiet, errors_as_text, option
+from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.progress import Observer
 
-_Config = EvaluateConfig
 
-
+@configured(EvaluateConfig)
 def evaluate(
+    call: Call[EvaluateConfig],
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -26,56 +24,32 @@ def evaluate(
             metavar="[MODEL] DATA",
         ),
     ],
-    model: Annotated[Path | None, typer.Option(help="Model file, in place of MODEL.", metavar="FILE")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with the options below.", metavar="FILE")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.", metavar="FILE")] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="Write evaluation.json, evaluation.md and pictures to this folder.", metavar="FOLDER"),
     ] = None,
-    part: Annotated[str | None, option(_Config, "part")] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="Another laboratory's label; OURS may be 'ignore'.", metavar="OTHER=OURS"),
-    ] = None,
-    corruptions: Annotated[bool | None, option(_Config, "corruptions", "--corruptions")] = None,
-    corruption_images: Annotated[int | None, option(_Config, "corruption_images", metavar="IMAGES")] = None,
     folds: Annotated[
         int | None,
-        typer.Option(help="Cross-validate instead: train the recipe anew for every fold.", min=2, metavar="N"),
+        typer.Option(help="Cross-validate instead: train the recipe once more for every fold.", min=2, metavar="N"),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="Recipe for --folds, a TOML file; the model's own if not given.", metavar="FILE")
     ] = None,
-    bootstrap: Annotated[int | None, option(_Config, "bootstrap", metavar="SAMPLES")] = None,
-    require_model_sha256: Annotated[str | None, option(_Config, "require_model_sha256", metavar="HEX")] = None,
-    backend: Annotated[str | None, option(_Config, "backend", metavar="|".join(BACKEND_NAMES))] = None,
-    precision: Annotated[str | None, option(_Config, "precision")] = None,
-    plan: Annotated[Path | None, option(_Config, "plan", metavar="FILE")] = None,
-    batch_size: Annotated[int | None, option(_Config, "batch_size", metavar="IMAGES")] = None,
-    views: Annotated[int | None, option(_Config, "views", metavar="1|2|4|8")] = None,
-    workers: Annotated[int | None, option(_Config, "workers", metavar="THREADS")] = None,
-    audit_log: Annotated[Path | None, option(_Config, "audit_log", metavar="FILE")] = None,
-    quiet: Quiet = False,
-    log_format: Log = LogFormat.TEXT,
 ) -> None:
     """Measure a model on labelled images, through the same decoder and backend as `classify`.
 
     The model file remembers which images it was trained and calibrated on; by default these are left out.
     """
-    flags = {key: value for key, value in locals().items() if key in _Config.model_fields and value is not None}
-    with errors_as_text(log_format), audited(audit_log, config) as line:
-        settings = resolve(_Config, flags, config)
-        chosen, data = _model_and_data(paths, settings.model)
-        line.begin(settings, writes=[path for path in (out, report and report / "evaluation.json") if path])
-        settings = _with_classes(settings, mapping or [])
-        from bloodcell_batch.cli.console import make_observer  # noqa: PLC0415 - keeps --help fast
+    settings = call.settings
+    chosen, data = _model_and_data(paths, settings.model)
+    call.line.begin(settings, writes=[path for path in (out, report and report / "evaluation.json") if path])
 
-        observer = make_observer(quiet=quiet, log_format=log_format)
-        if folds is None:
-            _measure(chosen, data, settings, (out, report), observer)
-        else:
-            _cross_validate(recipe or (chosen, settings.require_model_sha256), data, folds, out, observer)
+    observer = call.observer()
+    if folds is None:
+        _measure(chosen, data, settings, (out, report), observer)
+    else:
+        _cross_validate(recipe or (chosen, settings.require_model_sha256), data, folds, out, observer)
 
 
 def _measure(
@@ -102,7 +76,7 @@ def _measure(
 def _cross_validate(
     template: Path | tuple[Path | None, str | None], data: Path, folds: int, out: Path | None, observer: Observer
 ) -> None:
-    """Train `template` anew for every fold: a recipe, or that of a model file (with the SHA-256 it must have)."""
+    """Train `template` once more for every fold: a recipe, or that of a model file (with the SHA-256 it must have)."""
     from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.model.file import open_model  # noqa: PLC0415
     from bloodcell_batch.training.evaluation.report import write_content  # noqa: PLC0415
@@ -123,12 +97,3 @@ def _model_and_data(paths: list[Path], model: Path | None) -> tuple[Path | None,
         hint = "evaluate [MODEL] DATA, or evaluate DATA --model MODEL."
         raise UsageError("Give one model and one source of labelled images.", hint=hint)
     return (paths[0] if len(paths) == 2 else model), paths[-1]
-
-
-def _with_classes(settings: EvaluateConfig, mapping: list[str]) -> EvaluateConfig:
-    pairs = [entry.partition("=") for entry in mapping]
-    wrong = [entry for entry, (other, _, ours) in zip(mapping, pairs, strict=True) if not other or not ours]
-    if wrong:
-        raise UsageError(f"--map {wrong[0]!r} is not OTHER=OURS.", hint="For example: --map NGS=neutrophil")
-    given = {other: ours for other, _, ours in pairs}
-    return settings.model_copy(update={"class_map": settings.class_map | given})

@@ -5,46 +5,37 @@ from typing import Annotated
 
 import typer
 
-from bloodcell_batch.cli.options import Log, LogFormat, Quiet, errors_as_text, option
+from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.config.export import ExportConfig, ExportOpenVinoConfig, ExportTrtConfig
-from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import UsageError
 
 Model = Annotated[
     Path | None,
     typer.Argument(help="Model file (the one shipped with the package if left out).", metavar="[MODEL]"),
 ]
-Images = Annotated[Path | None, option(ExportConfig, "images", metavar="FOLDER")]
-MaxImages = Annotated[int | None, option(ExportConfig, "max_images", metavar="IMAGES")]
-_OpenVino = ExportOpenVinoConfig
-Overwrite = Annotated[bool | None, option(ExportConfig, "overwrite", "--overwrite")]
 
 
+@configured(ExportConfig, config_file="")
 def export_onnx(
+    call: Call[ExportConfig],
     out: Annotated[Path, typer.Option(help="ONNX file to write; OUT.json comes beside it.", metavar="FILE.onnx")],
     model: Model = None,
-    precision: Annotated[str | None, option(ExportConfig, "precision")] = None,
-    images: Images = None,
-    max_images: MaxImages = None,
-    overwrite: Overwrite = None,
-    quiet: Quiet = False,
-    log_format: Log = LogFormat.TEXT,
 ) -> None:
     """Write the network as ONNX, after comparing it with PyTorch through onnxruntime.
 
     Input: uint8 RGB images of any batch, resized. Normalisation and softmax are inside.
     """
-    flags = {key: value for key, value in locals().items() if key in ExportConfig.model_fields}
-    with errors_as_text(log_format):
-        settings = resolve(ExportConfig, flags)
-        from bloodcell_batch.cli.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
-        from bloodcell_batch.export.floating_point import export_onnx as run  # noqa: PLC0415
+    settings = call.settings
+    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.export.floating_point import export_onnx as run  # noqa: PLC0415
 
-        parity = run(model, out, settings, make_observer(quiet=quiet, log_format=log_format))
-        write_text(f"{out}: {settings.precision}; {parity.as_text()}")
+    parity = run(model, out, settings, call.observer())
+    write_text(f"{out}: {settings.precision}; {parity.as_text()}")
 
 
+@configured(ExportOpenVinoConfig, config_file="")
 def export_openvino(
+    call: Call[ExportOpenVinoConfig],
     model: Model = None,
     out: Annotated[
         Path | None,
@@ -54,14 +45,6 @@ def export_openvino(
             metavar="FILE.xml",
         ),
     ] = None,
-    precision: Annotated[str | None, option(_OpenVino, "precision")] = None,
-    images: Images = None,
-    max_images: MaxImages = None,
-    calibration_images: Annotated[int | None, option(_OpenVino, "calibration_images", metavar="IMAGES")] = None,
-    max_loss: Annotated[float | None, option(_OpenVino, "max_loss", metavar="SHARE")] = None,
-    overwrite: Overwrite = None,
-    quiet: Quiet = False,
-    log_format: Log = LogFormat.TEXT,
 ) -> None:
     """Write the network in OpenVINO's format, after comparing it with PyTorch.
 
@@ -71,27 +54,27 @@ def export_openvino(
     refused (exit code 4) if it costs more than --max-loss. With one folder per class that is accuracy, cells labelled
     rightly, or cells labelled wrongly; without, it is other top classes, or another number of cells for review.
     """
-    flags = {key: value for key, value in locals().items() if key in _OpenVino.model_fields}
-    with errors_as_text(log_format):
-        settings = resolve(_OpenVino, flags)
-        from bloodcell_batch.cli.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
+    settings = call.settings
+    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
 
-        observer = make_observer(quiet=quiet, log_format=log_format)
-        if settings.precision == "int8":
-            from bloodcell_batch.export.int8 import export_int8  # noqa: PLC0415
+    observer = call.observer()
+    if settings.precision == "int8":
+        from bloodcell_batch.export.int8 import export_int8  # noqa: PLC0415
 
-            place, check = export_int8(model, out, settings, observer)
-            write_text("\n".join((f"{place}: int8", *check.as_lines())))
-            return
-        if out is None:
-            raise UsageError("--out is missing.", hint="Name the file to write, ending in .xml.")
-        from bloodcell_batch.export.floating_point import export_openvino as run  # noqa: PLC0415
+        place, check = export_int8(model, out, settings, observer)
+        write_text("\n".join((f"{place}: int8", *check.as_lines())))
+        return
+    if out is None:
+        raise UsageError("--out is missing.", hint="Name the file to write, ending in .xml.")
+    from bloodcell_batch.export.floating_point import export_openvino as run  # noqa: PLC0415
 
-        parity = run(model, out, settings, observer)
-        write_text(f"{out}: {settings.precision}; {parity.as_text()}")
+    parity = run(model, out, settings, observer)
+    write_text(f"{out}: {settings.precision}; {parity.as_text()}")
 
 
+@configured(ExportTrtConfig, config_file="")
 def export_trt(
+    call: Call[ExportTrtConfig],
     model: Model = None,
     out: Annotated[
         Path | None,
@@ -100,24 +83,13 @@ def export_trt(
             metavar="FILE.plan",
         ),
     ] = None,
-    precision: Annotated[str | None, option(ExportTrtConfig, "precision")] = None,
-    batch: Annotated[int | None, option(ExportTrtConfig, "batch", metavar="IMAGES")] = None,
-    max_batch: Annotated[int | None, option(ExportTrtConfig, "max_batch", metavar="IMAGES")] = None,
-    images: Images = None,
-    max_images: MaxImages = None,
-    overwrite: Overwrite = None,
-    quiet: Quiet = False,
-    log_format: Log = LogFormat.TEXT,
 ) -> None:
     """Compile the network with TensorRT for this machine's GPU, and publish it only if it agrees with PyTorch.
 
     The plan runs with this TensorRT version, on this kind of GPU and operating system; classify checks that. Exit code
     4: TensorRT or a GPU is missing, or the plan failed a check.
     """
-    flags = {key: value for key, value in locals().items() if key in ExportTrtConfig.model_fields}
-    with errors_as_text(log_format):
-        settings = resolve(ExportTrtConfig, flags)
-        from bloodcell_batch.cli.console import make_observer  # noqa: PLC0415 - keeps --help fast
-        from bloodcell_batch.export.tensorrt import export_trt as run  # noqa: PLC0415
+    settings = call.settings
+    from bloodcell_batch.export.tensorrt import export_trt as run  # noqa: PLC0415
 
-        run(model, out, settings, make_observer(quiet=quiet, log_format=log_format))
+    run(model, out, settings, call.observer())

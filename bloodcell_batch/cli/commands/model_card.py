@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
-from bloodcell_batch.cli.options import LogFormat, errors_as_text
+from bloodcell_batch.cli.configured import Call, configured
+from bloodcell_batch.config.base import CommandConfig
 
 
+@configured(CommandConfig, config_file="")
 def model_card(
+    _call: Call[CommandConfig],
     model: Annotated[
         Path | None,
         typer.Argument(
@@ -17,9 +20,8 @@ def model_card(
     ] = None,
 ) -> None:
     """Print the model card, in Markdown: data, licence, figures and limits, as stored in the model file."""
-    with errors_as_text(LogFormat.TEXT):
-        from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
-        from bloodcell_batch.model.card import model_card as render  # noqa: PLC0415
-        from bloodcell_batch.model.file import open_model  # noqa: PLC0415
+    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.model.card import model_card as render  # noqa: PLC0415
+    from bloodcell_batch.model.file import open_model  # noqa: PLC0415
 
-        write_text(render(open_model(model)))
+    write_text(render(open_model(model)))
