@@ -186,7 +186,7 @@ def list_targets(picture: bytes) -> list[Target]:
             "manual counts",
             (manual,),
             (text_mutation,),
-            put("m.csv", lambda path: load_manual_counts(path, NullObserver())),
+            put("m.csv", load_manual_counts),
             3,
         ),
     ]
