@@ -1,7 +1,6 @@
 """A finished run to work on: real classifications of drawn pictures would all be outliers, so labels are set here."""
 
 import hashlib
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from conftest import draw_picture, encode
 
 from bloodcell_batch.cell_classes import CLASS_NAMES, RESEARCH_USE_ONLY
 from bloodcell_batch.differential.arithmetic import DENOMINATOR
-from bloodcell_batch.integrity.digests import sealed
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.records import (
@@ -24,7 +22,9 @@ from bloodcell_batch.records import (
     Rejection,
     Status,
 )
+from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.formats import OUTPUT_FORMATS
+from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
@@ -69,33 +69,33 @@ def write_run(root: Path, outcomes: tuple[Outcome, ...], out: Path) -> Path:
     tally = SlideTally(len(outcomes), 0)
     list(tally(outcomes))
     model = open_model()
-    record = {
-        "bloodcell_batch": "0",
-        "schema_version": "1",
-        "notice": RESEARCH_USE_ONLY,
-        "command": ["bloodcell-batch", "classify", str(root)],
-        "started": "2026-01-02T03:04:05+00:00",
-        "finished": "2026-01-02T03:04:09+00:00",
-        "input": str(root),
-        "config": {"dedup": "near"},
-        "thresholds": {"confidence": 0.66, "outlier": 9.0},
-        "denominator": DENOMINATOR,
-        "model": {"name": model.header.name, "sha256": model.sha256, "architecture": model.header.architecture},
-        "backend": {"name": "pytorch", "description": "PyTorch on cpu", "skipped": []},
-        "counts": {"found": len(outcomes), **{s.value: n for s, n in tally.counts.by_status.items()}, "ignored": 0},
-        "cross_slide_duplicates": [],
-        "versions": {"python": "3"},
-    }
-    text = json.dumps(record)
+    record = RunRecord.from_document(
+        {
+            "bloodcell_batch": "0",
+            "schema_version": "1",
+            "notice": RESEARCH_USE_ONLY,
+            "command": ["bloodcell-batch", "classify", str(root)],
+            "started": "2026-01-02T03:04:05+00:00",
+            "finished": "2026-01-02T03:04:09+00:00",
+            "input": str(root),
+            "config": {"dedup": "near"},
+            "thresholds": {"confidence": 0.66, "outlier": 9.0},
+            "denominator": DENOMINATOR,
+            "model": {"name": model.header.name, "sha256": model.sha256, "architecture": model.header.architecture},
+            "backend": {"name": "pytorch", "description": "PyTorch on cpu", "skipped": []},
+            "counts": {"found": len(outcomes), **{s.value: n for s, n in tally.counts.by_status.items()}, "ignored": 0},
+            "cross_slide_duplicates": [],
+            "versions": {"python": "3"},
+        }
+    )
     batches: list[pa.RecordBatch] = [to_batch(outcomes, IMAGE_COLUMNS, IMAGE_SCHEMA)]
     if out.suffix == ".xlsx":
         slides = to_batch(tally.differentials(), SLIDE_COLUMNS, SLIDE_SCHEMA)
-        write_results_workbook(out, slides, IMAGE_SCHEMA, batches, text)
+        write_results_workbook(out, slides, IMAGE_SCHEMA, batches, record.document())
     else:
         OUTPUT_FORMATS[out.suffix](out, IMAGE_SCHEMA, batches)
-    out.with_name(f"{out.stem}.run.json").write_text(
-        sealed(text, results_id(read_table(out, IMAGE_SCHEMA), model.sha256), {"images": out}), encoding="utf-8"
-    )
+    identity = results_id(read_table(out, IMAGE_SCHEMA), model.sha256)
+    run_record_of(out).write_text(record.with_digests(identity, {"images": out}).as_json(), encoding="utf-8")
     return out
 
 

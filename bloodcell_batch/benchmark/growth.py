@@ -1,6 +1,5 @@
 """What an image costs when there are more of them: `classify` on growing folders, then again with nothing to do."""
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from bloodcell_batch.config.benchmark import BenchmarkConfig
 from bloodcell_batch.errors import BloodcellBatchError, InputError
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.progress import Observer
+from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.stages.scan import scan
 
 # A small process between this one and the run: to Linux, a process has had the memory of the one that started it.
@@ -96,5 +96,5 @@ def _run(options: list[str], out: Path) -> tuple[float, int]:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise BloodcellBatchError(f"classify failed: {last}", hint="Leave --growth out, or make room in TMPDIR.")
-    times = json.loads(out.with_name(f"{out.stem}.run.json").read_text(encoding="utf-8"))["timings_seconds"]
+    times = read_record(out).timings_seconds
     return times["total"] - times["load"], int(done.stdout)

@@ -32,6 +32,7 @@ from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import ImageFile
+from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.stages.scan import scan
 
@@ -210,9 +211,9 @@ def _classify(root: Path, model: ModelFile, config: BenchmarkConfig) -> WholeRun
     runs: list[WholeRun] = []
     with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as name:
         for _ in range(config.rounds):
-            result = classify_slides(root, str(Path(name) / "results.parquet"), options)
-            record = json.loads((Path(name) / "results.run.json").read_text(encoding="utf-8"))
-            runs.append(WholeRun(result.counts.done, result.seconds, record["timings_seconds"]))
+            table = Path(name) / "results.parquet"
+            result = classify_slides(root, str(table), options)
+            runs.append(WholeRun(result.counts.done, result.seconds, read_record(table).timings_seconds))
     return min(runs, key=lambda run: run.seconds)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bloodcell_batch import __version__
 from bloodcell_batch.backends import BACKENDS, Rung
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import Choice, open_backend, why_not
@@ -25,6 +26,9 @@ from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import DecodedImage, ImageFile, Prediction, Status
 from bloodcell_batch.results.file_names import output_paths
 from bloodcell_batch.results.journal import ROWS_PER_PART, open_journal
+from bloodcell_batch.results.record_entries import BackendEntry, ModelEntry
+from bloodcell_batch.results.run_record import RunRecord
+from bloodcell_batch.results.tables import SCHEMA_VERSION
 from bloodcell_batch.stages.decode import make_decoder, measure_quality, pixel_digest
 from bloodcell_batch.stages.write import publish
 
@@ -113,6 +117,22 @@ def measure_decoding(sample: Sample, preprocessing: Preprocessing, config: Bench
     yield timed(RESIZE, lambda rgb: resize_to_input(rgb, preprocessing), pictures)
 
 
+# What is measured is the writing of rows: the record says nothing.
+_RECORD = RunRecord(
+    bloodcell_batch=__version__,
+    schema_version=SCHEMA_VERSION,
+    notice="",
+    started="",
+    finished="",
+    thresholds={},
+    denominator="",
+    model=ModelEntry(name="", sha256="", architecture=""),
+    backend=BackendEntry(name="", description=""),
+    counts={},
+    versions={},
+)
+
+
 def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
     """Rows like those of a run, as Parquet, in a temporary folder; flushing to the disk included."""
     rng = np.random.default_rng(0)
@@ -127,7 +147,7 @@ def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
             with open_journal(paths.journal, str(paths.images)) as journal:
                 for row in rows:
                     journal.append(row)
-                publish(journal, paths, (), (), "", lambda: "{}")
+                publish(journal, paths, (), (), "", lambda: _RECORD)
             return len(rows)
 
         return Part(WRITE, best_rate(job, config))

@@ -12,7 +12,7 @@ from bloodcell_batch.backends import AUTO_LADDER
 from bloodcell_batch.backends.selection import open_backend, why_not
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.parallel.cpus import available_cpus
-from bloodcell_batch.results.run_record import versions
+from bloodcell_batch.runs.run_facts import versions
 
 
 def examine(model_path: Path | None, folder: Path) -> Iterator[str]:

@@ -63,9 +63,9 @@ def load_additions(
 
 def _adjusted(results: Results, model: Path | None) -> dict[str, dict[str, AdjustedShare]]:
     opened = open_model(model)
-    made_by = results.record.get("model", {}).get("sha256")
+    made_by = results.record.model.sha256
     if opened.sha256 != made_by:
-        message = f"The results were made by another model ({str(made_by)[:12]}) than {opened.path}"
+        message = f"The results were made by another model ({made_by[:12]}) than {opened.path}"
         hint = "Name the model file that made them with --model; its confusion matrix is what corrects the counts."
         raise InputError(f"{message} ({opened.sha256[:12]}).", hint=hint)
     confusion = confusion_of(opened)

@@ -59,7 +59,7 @@ def fhir_bundle(results: Results) -> dict[str, Any]:
     return {
         "resourceType": "Bundle",
         "type": "collection",
-        "timestamp": results.record.get("finished"),
+        "timestamp": results.record.finished,
         "entry": [{"fullUrl": f"urn:uuid:{entry['id']}", "resource": entry} for entry in entries],
     }
 
@@ -84,7 +84,7 @@ def _member(results: Results, slide: SlideDifferential, name: str) -> dict[str, 
 
 
 def _observation(results: Results, slide: SlideDifferential, code: tuple[str, str]) -> dict[str, Any]:
-    model = results.record.get("model", {})
+    model = results.record.model
     number, display = code
     verified = any(row.verified_label for row in results.by_slide[slide.slide_id])
     by_whom = "some or all cells verified by a person" if verified else "not verified by a person"
@@ -104,10 +104,10 @@ def _observation(results: Results, slide: SlideDifferential, code: tuple[str, st
             }
         ],
         "code": {"coding": [{"system": "http://loinc.org", "code": number, "display": display}]},
-        "issued": results.record.get("finished"),
+        "issued": results.record.finished,
         "method": {"text": f"preclassification of cell images, {by_whom}"},
         "specimen": {"identifier": {"value": slide.slide_id}, "display": f"slide {slide.slide_id}"},
-        "device": {"display": f"bloodcell-batch {__version__}, model {model.get('name')} sha256 {model.get('sha256')}"},
+        "device": {"display": f"bloodcell-batch {__version__}, model {model.name} sha256 {model.sha256}"},
     }
 
 

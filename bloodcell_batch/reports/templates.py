@@ -1,7 +1,6 @@
 """HTML pages from the templates in `assets/`: one file each, with style, script and pictures inside."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 import jinja2
 
@@ -31,21 +30,21 @@ def render(template: str, **values: object) -> str:
 def provenance(results: Results) -> list[tuple[str, str]]:
     """What made the numbers, for people; no path of the machine it ran on."""
     record = results.record
-    model, backend = record.get("model", {}), record.get("backend", {})
-    counts, limits = record.get("counts", {}), record.get("thresholds", {})
-    facts: list[tuple[str, Any]] = [
+    model = record.model
+    facts = [
         ("Results", results.results_id),
-        ("Classified", f"{record.get('started', '?')} to {record.get('finished', '?')}"),
+        ("Classified", f"{record.started} to {record.finished}"),
         ("Page written", datetime.now(UTC).isoformat(timespec="seconds")),
-        ("Program", f"bloodcell-batch {record.get('bloodcell_batch', '?')}; this page: {__version__}"),
-        ("Model", f"{model.get('name', '?')} ({model.get('architecture', '?')}), SHA-256 {model.get('sha256', '?')}"),
-        ("Backend", backend.get("description", "?")),
-        ("Files", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())),
-        ("Left for review", ", ".join(f"{name} {value:g}" for name, value in limits.items())),
-        ("Denominator", record.get("denominator", "?")),
-        ("Versions", ", ".join(f"{name} {value}" for name, value in record.get("versions", {}).items())),
+        ("Program", f"bloodcell-batch {record.bloodcell_batch}; this page: {__version__}"),
+        ("Model", f"{model.name} ({model.architecture}), SHA-256 {model.sha256}"),
+        ("Backend", record.backend.description),
+        ("Files", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in record.counts.items())),
+        ("Left for review", ", ".join(f"{name} {value:g}" for name, value in record.thresholds.items())),
+        ("Denominator", record.denominator),
+        ("Versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
     ]
-    for review in results.reviews:
-        people = ", ".join(review.get("verified_by", []))
-        facts.append(("Review", f"{review.get('imported', '?')}: {review.get('cells', '?')} cells by {people}"))
-    return [(name, str(value)) for name, value in facts]
+    reviews = [
+        ("Review", f"{review.imported}: {review.cells} cells by {', '.join(review.verified_by)}")
+        for review in results.reviews
+    ]
+    return [*facts, *reviews]

@@ -70,8 +70,8 @@ def make_thumbnails(
 
 def images_folder(results: Results, images: Path | None, observer: Observer) -> Path | None:
     """The folder with the images: `images`, or the one in the run record if it is still there."""
-    folder = images or Path(str(results.record.get("input", "")))
-    if folder.is_dir() and str(results.record.get("input", "")):
+    folder = images or Path(results.record.input)
+    if folder.is_dir() and results.record.input:
         return folder
     observer.warn(f"no thumbnails: there is no folder {folder}; name it with --images", folder=str(folder))
     return None

@@ -1,13 +1,13 @@
 """The results of a `classify` run, read back for everything that is done with them afterwards."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+from pydantic import JsonValue
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.differential.slide import duplicate_alerts, slide_differential
@@ -15,7 +15,8 @@ from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
 from bloodcell_batch.results.pseudonyms import Pseudonyms
-from bloodcell_batch.results.recorded_run import count_mismatch, read_record
+from bloodcell_batch.results.record_entries import ReviewEntry
+from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
 
@@ -77,7 +78,7 @@ class Results:
 
     path: Path
     images: pa.Table
-    record: dict[str, Any]
+    record: RunRecord
     results_id: str
     rows: tuple[ResultRow, ...]
 
@@ -104,9 +105,9 @@ class Results:
         return found
 
     @property
-    def reviews(self) -> list[dict[str, Any]]:
-        """The reviews that were imported so far, oldest first, as the run record tells them."""
-        return list(self.record.get("reviews", []))
+    def reviews(self) -> list[ReviewEntry]:
+        """The reviews that were imported so far, oldest first."""
+        return self.record.reviews
 
     def pseudonymised(self, names: Pseudonyms | None) -> "Results":
         """The same results with pseudonyms for slides, paths, hashes and reviewers; unchanged without a key."""
@@ -123,17 +124,17 @@ class Results:
             )
             for row in self.rows
         )
-        reviews = [
-            review | {"verified_by": [names.person(person) for person in review.get("verified_by", [])]}
+        reviews: list[JsonValue] = [
+            review.model_dump(exclude_unset=True) | {"verified_by": [names.person(who) for who in review.verified_by]}
             for review in self.reviews
         ]
-        return replace(self, rows=rows, record=self.record | {"reviews": reviews})
+        return replace(self, rows=rows, record=self.record.updated(reviews=reviews))
 
     def _matches(self) -> list[CrossSlideMatch]:
         by_file = {row.file: row for row in self.rows}
         pairs = [
-            (by_file.get(match["paths"][0]), by_file.get(match["paths"][1]), match["distance"])
-            for match in self.record.get("cross_slide_duplicates", [])
+            (by_file.get(match.paths[0]), by_file.get(match.paths[1]), match.distance)
+            for match in self.record.cross_slide_duplicates
         ]
         return [CrossSlideMatch(a.path, a.slide_id, b.path, b.slide_id, d) for a, b, d in pairs if a and b]
 
@@ -151,8 +152,8 @@ def load_results(path: Path) -> Results:
     except ValueError as error:
         raise InputError(f"{path} is no result table: {error}.", hint="Give it as `classify` wrote it.") from error
     _check_counts(path, rows, record)
-    identity = results_id(images, str(record.get("model", {}).get("sha256", "")))
-    if record.get("results_id", identity) != identity:
+    identity = results_id(images, record.model.sha256)
+    if record.results_id not in {"", identity}:
         raise InputError(f"{path} does not have the rows that its run record was written for.", hint=_UNCHANGED)
     return Results(path, images, record, identity, rows)
 
@@ -179,10 +180,7 @@ _TEXTS = (
 )
 
 
-def _check_counts(path: Path, rows: tuple[ResultRow, ...], record: Mapping[str, Any]) -> None:
-    wrong = count_mismatch(Counter(row.status for row in rows), record.get("counts", {}))
+def _check_counts(path: Path, rows: tuple[ResultRow, ...], record: RunRecord) -> None:
+    wrong = record.count_mismatch(Counter(row.status for row in rows))
     if wrong:
-        raise InputError(
-            f"{path} {wrong}.",
-            hint=_UNCHANGED,
-        )
+        raise InputError(f"{path} {wrong}.", hint=_UNCHANGED)

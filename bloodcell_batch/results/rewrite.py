@@ -1,25 +1,24 @@
 """Writing results anew: after a review, with the verified labels beside the preclassification, or to share."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from bloodcell_batch.files.publishing import publish
-from bloodcell_batch.integrity.digests import sealed
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.results.file_names import result_files
 from bloodcell_batch.results.finished import ResultRow, Results
 from bloodcell_batch.results.formats import OUTPUT_FORMATS, output_suffix
+from bloodcell_batch.results.record_entries import ReviewEntry
+from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 
 
-def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: Mapping[str, Any], out: Path) -> None:
+def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: ReviewEntry, out: Path) -> None:
     """Write the tables and the run record with `review` added to its list of reviews.
 
     Args:
@@ -31,16 +30,16 @@ def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: Mappi
     Raises:
         OutputError: they can't be written.
     """
-    images = _images(original, rows, str(review["imported"]))
-    record = original.record | {"reviews": [*original.reviews, dict(review)]}
+    images = _images(original, rows, review.imported)
+    reviews = [earlier.model_dump(exclude_unset=True) for earlier in (*original.reviews, review)]
+    record = original.record.updated(reviews=[*reviews])
     write_results(out, images, replace(original, rows=rows).slides, record)
 
 
-def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferential], record: Mapping[str, Any]) -> None:
+def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferential], record: RunRecord) -> None:
     """Write an image table, its slide table and its run record as `classify` would; OutputError if that fails."""
     slide_rows = to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)
-    identity = results_id(images, str(record.get("model", {}).get("sha256", "")))
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    identity = results_id(images, record.model.sha256)
     *slide_path, record_path, image_path = result_files(out)
     written: dict[str, Path] = {}
     writers: dict[Path, Callable[[Path], object]] = {}
@@ -59,8 +58,14 @@ def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferentia
         table("images", image_path, lambda path: write(path, images.schema, images.to_batches()))
     else:
         batches = images.to_batches()
-        table("images", image_path, lambda p: write_results_workbook(p, slide_rows, images.schema, batches, text))
-    writers[record_path] = lambda path: path.write_text(sealed(text, identity, written), encoding="utf-8")
+        table(
+            "images",
+            image_path,
+            lambda p: write_results_workbook(p, slide_rows, images.schema, batches, record.document()),
+        )
+    writers[record_path] = lambda path: path.write_text(
+        record.with_digests(identity, written).as_json(), encoding="utf-8"
+    )
     publish(writers)
 
 

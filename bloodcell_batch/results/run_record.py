@@ -1,156 +1,174 @@
-"""The run record: everything about a run that is not a row of a table, as JSON."""
+"""The run record: everything about a run that is not a row of a table, as JSON beside the image table.
 
-import importlib.metadata
+One model describes it wherever it is written, read, merged or verified. `RunRecord.model_json_schema()` is its JSON
+Schema.
+"""
+
+import hashlib
 import json
-import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
 
-from bloodcell_batch import __version__
-from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
-from bloodcell_batch.config.base import not_compared
-from bloodcell_batch.config.classify import ClassifyConfig
-from bloodcell_batch.differential.arithmetic import DENOMINATOR
-from bloodcell_batch.files.names import printable
-from bloodcell_batch.integrity.digests import listing_digest
-from bloodcell_batch.model.file import ModelFile
-from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts, ScanResult, Status
-from bloodcell_batch.results.tables import SCHEMA_VERSION
-from bloodcell_batch.slides.shards import parse_shard
+from pydantic import Field, JsonValue, PrivateAttr, ValidationError
 
-_PACKAGES = ("numpy", "pillow", "simplejpeg", "pyarrow", "openvino", "torch", "timm")
+from bloodcell_batch.config.problems import first_problem
+from bloodcell_batch.errors import InputError
+from bloodcell_batch.integrity.digests import canonical_json, file_sha256
+from bloodcell_batch.records import Status
+from bloodcell_batch.results.file_names import run_record_of
+from bloodcell_batch.results.record_entries import (
+    BackendEntry,
+    Entry,
+    FailureEntry,
+    IgnoredEntry,
+    MatchEntry,
+    MergedShardEntry,
+    ModelEntry,
+    ReviewEntry,
+    ShardEntry,
+    ThroughputEntry,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What the pipeline knows at the end of a run; times in seconds."""
-
-    command: Sequence[str]
-    config: ClassifyConfig
-    key: dict[str, str]
-    thresholds: dict[str, float]
-    model: ModelFile
-    backend: str
-    backend_description: str
-    backends_skipped: Sequence[str]
-    scan: ScanResult
-    input_sha256: str
-    counts: RunCounts
-    failures: Sequence[Rejection]
-    resumed: int
-    kept: int
-    matches: Sequence[CrossSlideMatch]
-    started: datetime
-    timings: dict[str, float]
+_MAX_BYTES = 1_000_000_000  # a hundred bytes for each of ten million failed or ignored files
+_KEEP_TOGETHER = "The run record is written beside the table by `classify`; keep the files together."
 
 
-def run_record(facts: RunFacts) -> str:
-    """The run record as indented JSON with a final newline."""
-    document: dict[str, Any] = {
-        "bloodcell_batch": __version__,
-        "schema_version": SCHEMA_VERSION,
-        "notice": RESEARCH_USE_ONLY,
-        "command": list(facts.command),
-        "started": facts.started.isoformat(),
-        "finished": datetime.now(UTC).isoformat(),
-        "input": printable(facts.scan.root),
-        "input_sha256": facts.input_sha256,
-        "config": facts.config.model_dump(mode="json"),
-        "key": facts.key,
-        **_shard(facts.config.shard, facts.scan.listing_sha256),
-        "thresholds": facts.thresholds,
-        "denominator": DENOMINATOR,
-        "model": {
-            "name": facts.model.header.name,
-            "sha256": facts.model.sha256,
-            "architecture": facts.model.header.architecture,
-        },
-        "backend": {
-            "name": facts.backend,
-            "description": facts.backend_description,
-            "skipped": list(facts.backends_skipped),
-        },
-        "counts": counts_of(facts.counts),
-        "resumed": facts.resumed,
-        "kept_from_earlier_result": facts.kept,
-        "throughput": throughput(facts.counts, facts.timings["total"]),
-        "timings_seconds": {name: round(value, 3) for name, value in facts.timings.items()},
-        **findings(facts.failures, facts.matches),
-        "unreadable_folders": [printable(folder) for folder in facts.scan.unreadable_folders],
-        "ignored": [{"path": printable(file.path), "why": file.why} for file in facts.scan.ignored],
-        "versions": versions(),
-    }
-    return as_json(document)
+class RunRecord(Entry):
+    """A run of `classify` or `merge`, with the reviews that were imported since.
+
+    Required is what every record holds. The rest is left out where there is nothing to say, and nearly all of it once
+    the results have pseudonyms.
+    """
+
+    bloodcell_batch: str = Field(description="Version of the program that classified the images")
+    schema_version: str = Field(description="Version of the tables' columns")
+    notice: str = Field(description="What the results may be used for")
+    command: list[str] = Field([], description="The command line")
+    started: str = Field(description="Start of the run, UTC", json_schema_extra={"format": "date-time"})
+    finished: str = Field(description="End of the run, UTC", json_schema_extra={"format": "date-time"})
+    merged: str = Field("", description="When shards were merged, UTC", json_schema_extra={"format": "date-time"})
+    input: str = Field("", description="Folder or URL that was classified")
+    input_sha256: str | None = Field(
+        None, description="SHA-256, in hex, of the paths and sizes of the images: of a line of JSON for each"
+    )
+    config: dict[str, JsonValue] = Field({}, description="Every option of `classify`, by its name")
+    key: dict[str, str] = Field(
+        {}, description="All that the rows depend on besides the images; equal keys, equal rows"
+    )
+    shard: ShardEntry | None = Field(None, description="Which part of a run this is, for --shard")
+    thresholds: dict[str, float] = Field(
+        description="Thresholds in use: confidence (0 to 1, lower is unclassified), outlier (higher is unclassified)"
+    )
+    denominator: str = Field(description="Classes that the percentages of the differential are of")
+    model: ModelEntry = Field(description="The model")
+    backend: BackendEntry = Field(description="What ran the model")
+    counts: dict[str, int] = Field(description="Files: found, by status as in the image table, and ignored")
+    resumed: int = Field(0, description="Files whose rows an interrupted run had left")
+    kept_from_earlier_result: int = Field(0, description="Files whose rows --update kept")
+    throughput: ThroughputEntry | None = Field(None, description="Speed")
+    timings_seconds: dict[str, float] = Field({}, description="Duration by part of the run, and in total; seconds")
+    failures: list[FailureEntry] | None = Field(None, description="Files with the status failed")
+    cross_slide_duplicates: list[MatchEntry] = Field([], description="Pictures that are in two slides")
+    unreadable_folders: list[str] = Field([], description="Folders that could not be read")
+    ignored: list[IgnoredEntry] | None = Field(None, description="Files that are not images by their names")
+    versions: dict[str, str] = Field(description="Versions of Python, the operating system and packages")
+    shards: list[MergedShardEntry] = Field([], description="The shards that were merged")
+    pseudonymised: bool = Field(False, description="Whether slides, paths, hashes and people have pseudonyms")
+    results_id: str = Field("", description="Identity of the rows and the model, whatever the format of the table")
+    tables_sha256: dict[str, str] | None = Field(
+        None, description="SHA-256, in hex, of the published tables: images, slides"
+    )
+    reviews: list[ReviewEntry] = Field([], description="Reviews that were imported, oldest first")
+    record_sha256: str | None = Field(
+        None, description="SHA-256, in hex, of this record without this entry: of JSON with sorted keys, without spaces"
+    )
+
+    # Of a record that was read: its digest is of what the file says, to the digit.
+    _document: dict[str, JsonValue] | None = PrivateAttr(None)
+
+    @classmethod
+    def from_document(cls, document: dict[str, JsonValue]) -> Self:
+        """The record that a JSON object is, which must not be changed any more.
+
+        Raises:
+            pydantic.ValidationError: it is of another form.
+        """
+        record = cls.model_validate(document)
+        record._document = document  # noqa: SLF001 - its own
+        return record
+
+    def document(self) -> Mapping[str, JsonValue]:
+        """The record as a JSON object, with all that it was read with, in the same order."""
+        if self._document is None:
+            self._document = self.model_dump(exclude_unset=True)
+        return self._document
+
+    def as_json(self) -> str:
+        """The text of the file: indented, with a final newline."""
+        return json.dumps(self.document(), indent=2, ensure_ascii=False) + "\n"
+
+    def updated(self, **entries: JsonValue) -> Self:
+        """The same record with other entries, at the end if it had none of these names."""
+        return self.from_document({**self.document(), **entries})
+
+    def content_sha256(self) -> str:
+        """What `record_sha256` is if nothing was changed."""
+        rest = {name: value for name, value in self.document().items() if name != "record_sha256"}
+        return hashlib.sha256(canonical_json(rest)).hexdigest()
+
+    def with_digests(self, results_id: str, tables: Mapping[str, Path]) -> Self:
+        """The same record with the digests of `tables` and of itself, in place of earlier ones.
+
+        They show changes made by accident, or by somebody who can't compute them. Who can is found by the audit log,
+        which holds the digests in another place.
+
+        Args:
+            results_id: of the image table.
+            tables: what each table is called in the record, and the file that holds it.
+        """
+        digests: dict[str, JsonValue] = {name: file_sha256(path) for name, path in tables.items()}
+        entries = {**self.document(), "results_id": results_id, "tables_sha256": digests}
+        entries.pop("record_sha256", None)
+        fresh = self.from_document(entries)
+        return fresh.updated(record_sha256=fresh.content_sha256())
+
+    def change_since_written(self, images: Path) -> str:
+        """What was changed after the record and its image table were written, in words.
+
+        Empty if nothing was, or where there is no digest to compare with: `verify` tells of that.
+        """
+        if self.record_sha256 is not None and self.record_sha256 != self.content_sha256():
+            return f"The run record of {images} was changed after it was written"
+        of_table = (self.tables_sha256 or {}).get("images")
+        if of_table is not None and of_table != file_sha256(images):
+            return f"{images} was changed after it was written: it has another SHA-256 than its run record says"
+        return ""
+
+    def count_mismatch(self, found: Mapping[Status, int]) -> str:
+        """How the rows of a table, counted by status, and `counts` differ, in words; empty if they don't."""
+        for status in Status:
+            said, rows = self.counts.get(status.value), found.get(status, 0)
+            if said is not None and said != rows:
+                return f"has {rows} rows with the status {status.value}, its run record says {said}"
+        return ""
 
 
-def as_json(document: Mapping[str, Any]) -> str:
-    """The text of a run record."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+def read_record(table: Path, hint: str = _KEEP_TOGETHER) -> RunRecord:
+    """The run record beside an image table.
 
-
-def run_key(
-    model: ModelFile, backend_description: str, thresholds: Mapping[str, float], config: ClassifyConfig
-) -> dict[str, str]:
-    """Everything but the images that the rows depend on, by the names people know: two runs with the same key give
-    the same row for the same file."""
-    options = config.model_dump(mode="json", exclude=not_compared(ClassifyConfig))
-    return {
-        "version": __version__,
-        "schema_version": SCHEMA_VERSION,
-        "model": model.sha256,
-        "backend": backend_description,
-        **{f"the threshold of the {name}": str(value) for name, value in thresholds.items()},
-        **{f"--{name.replace('_', '-')}": json.dumps(value) for name, value in options.items()},
-    }
-
-
-def input_digest(found: ScanResult) -> str:
-    """What identifies the images of a run, SHA-256 in hex: see `listing_digest`."""
-    return listing_digest((printable(file.path), file.size_bytes) for file in found.files)
-
-
-def counts_of(counts: RunCounts) -> dict[str, int]:
-    """The entry `counts`."""
-    by_status = {status.value: counts.by_status[status] for status in Status}
-    return {"found": counts.found, **by_status, "ignored": counts.ignored}
-
-
-def throughput(counts: RunCounts, seconds: float) -> dict[str, float | None]:
-    """The entry `throughput`."""
-    return {"images_per_second": round(counts.done / seconds, 1) if seconds else None}
-
-
-def findings(failures: Sequence[Rejection], matches: Sequence[CrossSlideMatch]) -> dict[str, Any]:
-    """The entries `failures` and `cross_slide_duplicates`."""
-    return {
-        "failures": [_failure(rejection) for rejection in failures],
-        "cross_slide_duplicates": [
-            {"paths": [printable(match.path), printable(match.other_path)], "distance": match.distance}
-            for match in matches
-        ],
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what can change a number: Python, the operating system and the packages in the data path."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _shard(text: str | None, listing_sha256: str) -> dict[str, Any]:
-    if text is None:
-        return {}
-    shard = parse_shard(text)
-    return {"shard": {"index": shard.index, "count": shard.count, "listing_sha256": listing_sha256}}
-
-
-def _failure(rejection: Rejection) -> dict[str, str]:
-    reason = rejection.reason.value if rejection.reason else ""
-    return {"path": printable(rejection.file.path), "reason": reason, "detail": rejection.detail}
+    Raises:
+        InputError: missing, unreadable, not JSON, or of another form; with `hint`.
+    """
+    path = run_record_of(table)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"The run record {path} has more than {_MAX_BYTES:,} bytes.", hint=hint)
+        return RunRecord.from_document(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"Can't read the run record {path}: {error.strerror}.", hint=hint) from error
+    except ValidationError as error:
+        problem = first_problem(error, "its top level")
+        raise InputError(f"{path} is not a run record: {problem}.", hint=hint) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"The run record {path} is not JSON: {error}.", hint=hint) from error

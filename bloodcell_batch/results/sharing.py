@@ -1,10 +1,10 @@
 """`pseudonymize`: the tables and the run record of a run in a form that may leave the laboratory."""
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import JsonValue
 
 from bloodcell_batch.config.results import PseudonymizeConfig
 from bloodcell_batch.files.publishing import check_new
@@ -12,13 +12,14 @@ from bloodcell_batch.results.file_names import result_files
 from bloodcell_batch.results.finished import Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 from bloodcell_batch.results.rewrite import write_results
+from bloodcell_batch.results.run_record import RunRecord
 
 # What is not listed stays here: command, input folder, options with paths, names of failed and ignored files.
 _KEPT = (
     *("bloodcell_batch", "schema_version", "notice", "started", "finished", "thresholds", "denominator", "model"),
     *("backend", "counts", "versions"),
 )
-_KEPT_OF_A_REVIEW = ("imported", "program", "version", "scope", "cells", "cells_left_open", "verified_by", "agreement")
+_KEPT_OF_A_REVIEW = {"imported", "program", "version", "scope", "cells", "cells_left_open", "verified_by", "agreement"}
 
 
 def write_shared(table: Path, out: Path, config: PseudonymizeConfig) -> int:
@@ -56,15 +57,15 @@ def _images(hidden: Results) -> pa.Table:
     return table.take(pc.sort_indices(table, [("slide_id", "ascending"), ("path", "ascending")]))
 
 
-def _record(hidden: Results, path_of: dict[str, str]) -> dict[str, Any]:
-    record = {name: hidden.record[name] for name in _KEPT if name in hidden.record}
-    matches = hidden.record.get("cross_slide_duplicates", [])
-    return record | {
-        "pseudonymised": True,
-        "cross_slide_duplicates": [
-            {"paths": [path_of[path] for path in match["paths"]], "distance": match["distance"]}
-            for match in matches
-            if all(path in path_of for path in match["paths"])
-        ],
-        "reviews": [{name: review[name] for name in _KEPT_OF_A_REVIEW if name in review} for review in hidden.reviews],
-    }
+def _record(hidden: Results, path_of: dict[str, str]) -> RunRecord:
+    document = hidden.record.document()
+    matches: list[JsonValue] = [
+        {"paths": [path_of[path] for path in match.paths], "distance": match.distance}
+        for match in hidden.record.cross_slide_duplicates
+        if all(path in path_of for path in match.paths)
+    ]
+    reviews: list[JsonValue] = [review.model_dump(include=_KEPT_OF_A_REVIEW) for review in hidden.reviews]
+    return RunRecord.from_document(
+        {name: document[name] for name in _KEPT}
+        | {"pseudonymised": True, "cross_slide_duplicates": matches, "reviews": reviews}
+    )

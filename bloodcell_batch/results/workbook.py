@@ -63,7 +63,11 @@ def write_workbook(path: Path, sheets: Sequence[Sheet], facts: Mapping[str, obje
 
 
 def write_results_workbook(
-    path: Path, slides: pa.RecordBatch, images: pa.Schema, batches: Iterable[pa.RecordBatch], record: str
+    path: Path,
+    slides: pa.RecordBatch,
+    images: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    record: Mapping[str, object],
 ) -> None:
     """The results of a run as one workbook: sheets Slides, Cells (continued in Cells 2, ...) and Run.
 
@@ -72,7 +76,7 @@ def write_results_workbook(
         slides: the slide table.
         images: schema of the image table.
         batches: the image table.
-        record: the run record, JSON.
+        record: the run record as a JSON object.
     """
     write_workbook(
         path,
@@ -80,7 +84,7 @@ def write_results_workbook(
             Sheet("Slides", slides.schema, [slides], 'OR(LEN({alerts})>0,{adequacy}="<100")'),
             Sheet("Cells", images, batches, 'OR({status}="failed",{review}=TRUE)'),
         ],
-        json.loads(record),
+        record,
     )
 
 

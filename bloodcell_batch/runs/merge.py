@@ -1,31 +1,31 @@
 """Merge: the tables of all shards become those of one run, as if it had never been split."""
 
 import heapq
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from bloodcell_batch import __version__
 from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.merge import MergeConfig
+from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.errors import ConservationError, InputError, OutputError
-from bloodcell_batch.integrity.digests import broken_seal, listing_digest
+from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Status
-from bloodcell_batch.results.file_names import OutputPaths, output_paths, run_record_of, shard_file_of, slide_table_of
+from bloodcell_batch.results.file_names import OutputPaths, output_paths, shard_file_of, slide_table_of
 from bloodcell_batch.results.journal import open_journal
-from bloodcell_batch.results.merged_record import ShardRecord, merged_record
+from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.shard_file import completed, read_shard_file
 from bloodcell_batch.results.stored_rows import outcomes_of
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA
+from bloodcell_batch.runs.merged_record import merged_record
 from bloodcell_batch.runs.pipeline import RunResult, record_outcomes
 from bloodcell_batch.slides.file_list import FileList
 from bloodcell_batch.slides.order import table_order
@@ -35,7 +35,7 @@ from bloodcell_batch.stages.tally import SlideTally
 from bloodcell_batch.stages.write import check_writable, publish
 
 _TOGETHER = "Keep the files of a shard together and unchanged, as `classify --shard` wrote them."
-_AGAIN = "Classify all shards anew, with the same program, model, options and images."
+_AGAIN = "Classify all shards again, with the same program, model, options and images."
 _ROWS_AT_A_TIME = 8192
 _NAMED = 10
 
@@ -48,7 +48,7 @@ class ShardResults:
     shard: Shard
     images: pa.Table
     rows: pa.Table
-    record: ShardRecord
+    record: RunRecord
 
     def outcomes(self) -> Iterator[Outcome]:
         """Its outcomes in table order.
@@ -90,11 +90,12 @@ def merge_shards(
     _check_apart(paths, tables)
     shards = _in_order([_read(path) for path in _image_tables(tables)])
     _check_alike(shards, observer)
-    settings = shards[0].record.config
-    across = CrossSlideSearch(settings["dedup"], settings["dedup_distance"])
-    tally = SlideTally(
-        sum(shard.record.counts["found"] for shard in shards), sum(shard.record.counts["ignored"] for shard in shards)
-    )
+    options = _options(shards[0])
+    across = CrossSlideSearch(options.dedup, options.dedup_distance)
+    counted = Counter[str]()
+    for shard in shards:
+        counted.update(shard.record.counts)
+    tally = SlideTally(counted["found"], counted["ignored"])
     files = FileList()
     merged = heapq.merge(*(shard.outcomes() for shard in shards), key=lambda outcome: table_order(outcome.file))
     with open_journal(paths.journal, out) as journal:
@@ -116,7 +117,7 @@ def merge_shards(
             shards[0].record.model.sha256,
             lambda: merged_record(records, command, digest, tally.counts, failures, matches),
         )
-    seconds = sum(shard.record.timings_seconds["total"] for shard in shards)
+    seconds = sum(shard.record.timings_seconds.get("total", 0.0) for shard in shards)
     return RunResult(tally.counts, slides, tuple(shards[0].record.unreadable_folders), seconds)
 
 
@@ -148,38 +149,34 @@ def _read(path: Path) -> ShardResults:
     record = _record_of(path)
     if record.shard is None:
         hint = "Give the tables that `classify --shard i/n` wrote, one for each i."
-        raise InputError(f"{path} is no shard: it was made without --shard.", hint=hint)
+        raise InputError(f"{path} is not a shard: it was made without --shard.", hint=hint)
     if record.reviews:
         raise InputError(f"{path} has been reviewed already.", hint="Merge the shards first, then review the result.")
     found = Counter(images.column("status").to_pylist())
-    for status in Status:
-        if record.counts[status] != found[status]:
-            rows = f"{found[status]} rows with the status {status}, its run record says {record.counts[status]}"
-            raise InputError(f"{path} has {rows}.", hint=_TOGETHER)
+    mismatch = record.count_mismatch({status: found[status] for status in Status})
+    if mismatch:
+        raise InputError(f"{path} {mismatch}.", hint=_TOGETHER)
     rows_beside = read_shard_file(shard_file_of(path), record.started)
     return ShardResults(path, Shard(record.shard.index, record.shard.count), images, rows_beside, record)
 
 
-def _record_of(path: Path) -> ShardRecord:
-    name = run_record_of(path)
-    try:
-        document = json.loads(name.read_bytes())
-        record = ShardRecord.model_validate(document)
-    except OSError as error:
-        raise InputError(f"Can't read the run record {name}: {error.strerror}.", hint=_TOGETHER) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{name} is no run record: {where}: {first['msg']}.", hint=_TOGETHER) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name} is no run record: {error}.", hint=_TOGETHER) from error
+def _record_of(path: Path) -> RunRecord:
+    record = read_record(path, _TOGETHER)
     if record.bloodcell_batch != __version__:
-        hint = "Use the version that classified them, or classify all shards anew."
+        hint = "Use the version that classified them, or classify all shards again."
         raise InputError(f"{path} was made by version {record.bloodcell_batch}, this is {__version__}.", hint=hint)
-    broken = broken_seal(document, path)
-    if broken:
-        raise InputError(f"{broken}.", hint=_TOGETHER)
+    change = record.change_since_written(path)
+    if change:
+        raise InputError(f"{change}.", hint=_TOGETHER)
     return record
+
+
+def _options(shard: ShardResults) -> ClassifyConfig:
+    try:
+        return ClassifyConfig.model_validate(shard.record.config)
+    except ValidationError as error:
+        problem = f"the run record of {shard.path} has impossible options: {first_problem(error)}"
+        raise InputError(f"The shards can't be merged: {problem}.", hint=_TOGETHER) from error
 
 
 def _in_order(shards: Sequence[ShardResults]) -> list[ShardResults]:
@@ -215,7 +212,7 @@ def _check_alike(shards: Sequence[ShardResults], observer: Observer) -> None:
         observer.warn(f"the shards ran on different backends ({', '.join(backends)}): last digits may differ")
 
 
-def _identity(record: ShardRecord) -> dict[str, Any]:
+def _identity(record: RunRecord) -> dict[str, JsonValue]:
     """What all shards of one run have in common, by its name in an error."""
     listing = record.shard.listing_sha256 if record.shard else ""
     free = not_compared(ClassifyConfig)

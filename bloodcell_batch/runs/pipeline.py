@@ -22,9 +22,9 @@ from bloodcell_batch.records import Outcome, Rejection, RunCounts, ScanResult, S
 from bloodcell_batch.results.file_names import OutputPaths, output_paths, shard_file_of
 from bloodcell_batch.results.journal import Journal, begun_publishing, open_journal
 from bloodcell_batch.results.remote_output import local_output
-from bloodcell_batch.results.run_record import RunFacts, input_digest, run_key, run_record
 from bloodcell_batch.results.shard_file import ShardRows
 from bloodcell_batch.runs.local import Classifier, LocalClassifier, backend_options, thresholds_of
+from bloodcell_batch.runs.run_facts import RunFacts, input_digest, record_of, run_key
 from bloodcell_batch.slides.manifest import remarks
 from bloodcell_batch.slides.rules import slide_rule
 from bloodcell_batch.slides.shards import parse_shard, share_of
@@ -102,7 +102,7 @@ def _classify(
             _resume(journal, key, found, paths, config, observer)
             # What a run has begun to replace may be of two runs; that one's journal has every row.
             updates = config.update and not half_published
-            earlier = load_earlier(paths.images, paths.run, key, observer) if updates else None
+            earlier = load_earlier(paths.images, key, observer) if updates else None
             job = _Job(
                 found=found,
                 input_sha256=input_sha256,
@@ -220,7 +220,7 @@ def _run(job: _Job, journal: Journal, observer: Observer, clock: "_Clock") -> Ru
         slides,
         matches,
         job.model.sha256,
-        lambda: run_record(
+        lambda: record_of(
             RunFacts(
                 command=job.command,
                 config=config,

@@ -1,7 +1,6 @@
 """Recall: what an interrupted or an earlier run found out about a file takes the place of doing it again."""
 
 import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,9 +10,9 @@ import pyarrow as pa
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.images.damage import UndecodableImageError
-from bloodcell_batch.integrity.digests import broken_seal
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, LoadedImage, Outcome, Prediction, Rejection
+from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.results.stored_rows import as_known, outcomes_of
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
@@ -63,32 +62,31 @@ class EarlierRows:
         return {outcome.file.path: outcome for batch in batches for outcome in outcomes_of(batch)}
 
 
-def load_earlier(
-    images: Path | None, record: Path | None, key: Mapping[str, str], observer: Observer
-) -> EarlierRows | None:
-    """The earlier result at `images`, whose run record is `record`, if its rows hold for a run of this `key`.
+def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer) -> EarlierRows | None:
+    """The earlier result at `images` if its rows hold for a run of this `key`.
 
     Raises:
         UsageError: the results go to stdout.
         InputError: there is something that is no result of ours, or it was reviewed or changed since.
     """
-    if images is None or record is None:
+    if images is None:
         raise UsageError("--update needs a file.", hint="Give --out the name of an earlier result.")
     if not images.exists():
         return None
-    hint = "Use --overwrite to classify everything anew, or another --out."
+    hint = "Use --overwrite to classify everything again, or another --out."
     try:
-        document = json.loads(record.read_text(encoding="utf-8"))
-        earlier = document["key"]
-        broken = broken_seal(document, images)
-        changed = [name for name, value in key.items() if earlier.get(name) != value]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{images} can't be updated: {record} is no run record of this version.", hint=hint) from error
-    if broken:
-        raise InputError(f"{broken}: its rows can't be kept.", hint=hint)
+        record = read_record(images)
+    except InputError as error:
+        raise InputError(f"{images} can't be updated: {error.message}", hint=hint) from error
+    if not record.key:
+        raise InputError(f"{images} can't be updated: its run record is not one that `classify` wrote.", hint=hint)
+    change = record.change_since_written(images)
+    if change:
+        raise InputError(f"{change}: its rows can't be kept.", hint=hint)
+    changed = [name for name, value in key.items() if record.key.get(name) != value]
     if changed:
-        was, now = earlier.get(changed[0]), key[changed[0]]
-        observer.warn(f"everything is classified anew: {changed[0]} was {was} and now is {now}")
+        was, now = record.key.get(changed[0]), key[changed[0]]
+        observer.warn(f"everything is classified again: {changed[0]} was {was} and now is {now}")
         return None
     table = read_table(images, IMAGE_SCHEMA, VERIFIED_FIELDS)
     if len(table.schema) > len(IMAGE_SCHEMA):

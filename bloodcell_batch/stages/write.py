@@ -11,7 +11,6 @@ from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.publishing import check_new, sync
 from bloodcell_batch.files.writing import writing
-from bloodcell_batch.integrity.digests import sealed
 from bloodcell_batch.integrity.results_id import ResultsId
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential
 from bloodcell_batch.results.file_names import OutputPaths
@@ -22,6 +21,7 @@ from bloodcell_batch.results.formats import (
     write_excel_csv_text,
 )
 from bloodcell_batch.results.journal import WRITING_HINT, Journal
+from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, mark_for_review, to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 
@@ -41,7 +41,7 @@ def publish(
     slides: Sequence[SlideDifferential],
     matches: Sequence[CrossSlideMatch],
     model_sha256: str,
-    run_record: Callable[[], str],
+    run_record: Callable[[], RunRecord],
 ) -> None:
     """Write the tables and the run record in the journal's folder, then rename them all.
 
@@ -65,14 +65,14 @@ def publish(
     with writing(paths.images, WRITING_HINT):
         fresh = [journal.folder / f"final-{path.name}" for path in paths.all()]
         *slide_table, record, image_table = fresh
-        text = run_record()
+        written = run_record()
         if slide_table:
             write(slide_table[0], SLIDE_SCHEMA, iter([slide_rows]))
             write(image_table, IMAGE_SCHEMA, rows)
         else:
-            write_results_workbook(image_table, slide_rows, IMAGE_SCHEMA, rows, text)
+            write_results_workbook(image_table, slide_rows, IMAGE_SCHEMA, rows, written.document())
         tables = dict(zip(("images", "slides"), [image_table, *slide_table], strict=False))
-        record.write_text(sealed(text, str(identity), tables), encoding="utf-8")
+        record.write_text(written.with_digests(str(identity), tables).as_json(), encoding="utf-8")
         for path in fresh:
             sync(path)
         with journal.publishing():

@@ -1,54 +1,52 @@
 """Checks of the run record: its own digest, those of the tables, and its counts against the rows."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from bloodcell_batch.errors import ModelFileError
-from bloodcell_batch.integrity.digests import RECORD, RESULTS, TABLES, file_sha256, listing_digest, record_digest
+from bloodcell_batch.integrity.digests import file_sha256, listing_digest
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.model.file import DEFAULT_MODEL, open_model
 from bloodcell_batch.records import Status
 from bloodcell_batch.results.file_names import slide_table_of
-from bloodcell_batch.results.recorded_run import RecordedRun
+from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.table_checks import Seen
 
 _PLACE = "run record"
 
 
-def check_seal(table: Path, document: Mapping[str, Any], findings: Findings) -> None:
+def check_digests(table: Path, record: RunRecord, findings: Findings) -> None:
     """Compare the digests in the run record with the record and with the bytes of the tables."""
-    if document.get(RECORD) is None:
-        findings.add(_PLACE, f"{RECORD} is missing")
-    elif document[RECORD] != record_digest(document):
+    if record.record_sha256 is None:
+        findings.add(_PLACE, "record_sha256 is missing")
+    elif record.record_sha256 != record.content_sha256():
         findings.add(_PLACE, "was changed after the run: its content has another SHA-256 than it says")
     files = {"images": table}
     slides = slide_table_of(table)
     if slides is not None:
         files["slides"] = slides
-    digests = document.get(TABLES) or {}
+    digests = record.tables_sha256 or {}
     for name, path in files.items():
         if name not in digests:
-            findings.add(_PLACE, f"{TABLES} has no digest of the table {path.name}")
+            findings.add(_PLACE, f"tables_sha256 has no digest of the table {path.name}")
         elif path.is_file() and file_sha256(path) != digests[name]:
             findings.add(
                 str(path), "was changed after the run: its bytes have another SHA-256 than the run record says"
             )
 
 
-def check_identity(images: pa.Table, record: RecordedRun, findings: Findings) -> None:
+def check_identity(images: pa.Table, record: RunRecord, findings: Findings) -> None:
     """Compare the identity in the run record with that of the rows and the model."""
     if not record.results_id:
-        findings.add(_PLACE, f"{RESULTS} is missing")
+        findings.add(_PLACE, "results_id is missing")
     elif record.results_id != results_id(images, record.model.sha256):
-        findings.add(_PLACE, f"{RESULTS} is not of the rows in the table and the model")
+        findings.add(_PLACE, "results_id is not of the rows in the table and the model")
 
 
-def check_record(record: RecordedRun, seen: Seen, findings: Findings) -> None:
+def check_record(record: RunRecord, seen: Seen, findings: Findings) -> None:
     """Compare the counts and lists of the run record with the rows, and its thresholds with its options."""
     counts = record.counts
     for status in Status:
@@ -73,7 +71,7 @@ def check_record(record: RecordedRun, seen: Seen, findings: Findings) -> None:
             findings.add(_PLACE, f"thresholds: {name} is {record.thresholds.get(name)}, the option said {chosen}")
 
 
-def check_model(record: RecordedRun, model: Path | None, findings: Findings) -> str:
+def check_model(record: RunRecord, model: Path | None, findings: Findings) -> str:
     """Hash the model file and compare it with the record; returns why it was not checked, empty if it was."""
     path = model or DEFAULT_MODEL
     try:

@@ -8,7 +8,7 @@ from bloodcell_batch.differential.slide import duplicate_alerts, slide_different
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.records import CrossSlideMatch
 from bloodcell_batch.results.file_names import slide_table_of
-from bloodcell_batch.results.recorded_run import RecordedRun
+from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
 from bloodcell_batch.verification.findings import Findings
@@ -19,7 +19,7 @@ _SHEET = "Slides"
 _LAST_DIGIT = 1.01e-4  # exact limits may differ in the fourth digit between versions of SciPy
 
 
-def check_slides(table: Path, seen: Seen, record: RecordedRun, findings: Findings) -> int:
+def check_slides(table: Path, seen: Seen, record: RunRecord, findings: Findings) -> int:
     """Compare the published slide table with the one that the rows give; returns the number of slides."""
     path = slide_table_of(table) or table
     expected = _counted(seen, record)
@@ -45,7 +45,7 @@ def check_slides(table: Path, seen: Seen, record: RecordedRun, findings: Finding
     return len(expected)
 
 
-def _counted(seen: Seen, record: RecordedRun) -> dict[str, Row]:
+def _counted(seen: Seen, record: RunRecord) -> dict[str, Row]:
     matches = [
         CrossSlideMatch(one, seen.kept[one]["slide_id"], other, seen.kept[other]["slide_id"], match.distance)
         for match in record.cross_slide_duplicates

@@ -9,7 +9,7 @@ import pyarrow as pa
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.images.hamming import as_words, pairs_within
 from bloodcell_batch.records import BLANK_CONTRAST, Status
-from bloodcell_batch.results.recorded_run import RecordedRun
+from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.row_checks import Row, Rules, is_cell, is_duplicate, row_faults
 
@@ -33,7 +33,7 @@ class Seen:
     by_status: Counter[Status] = field(default_factory=Counter)
 
 
-def check_table(images: pa.Table, rules: Rules, record: RecordedRun, findings: Findings) -> Seen:
+def check_table(images: pa.Table, rules: Rules, record: RunRecord, findings: Findings) -> Seen:
     """Check every row, then the rows against each other."""
     seen = Seen()
     for number, row in _numbered(images):
@@ -128,7 +128,7 @@ def _check_equal_files(seen: Seen, dedup: str, findings: Findings) -> None:
                 findings.add(path, f"has the same bytes as {earlier}, but is no duplicate of it")
 
 
-def _check_near(seen: Seen, distance: int, record: RecordedRun, findings: Findings) -> None:
+def _check_near(seen: Seen, distance: int, record: RunRecord, findings: Findings) -> None:
     """Compare the hashes of all kept pictures again: none of one slide may be near, those of two must be recorded."""
     hashed = [path for path, row in seen.kept.items() if _is_hash(row["phash"]) and _contrast(row) >= _SURELY_BLANK]
     words = as_words(b"".join(bytes.fromhex(seen.kept[path]["phash"]) for path in hashed))
@@ -143,7 +143,7 @@ def _check_near(seen: Seen, distance: int, record: RecordedRun, findings: Findin
             findings.add(hashed[j], f"is the same picture as {hashed[i]} in another slide; the run record doesn't know")
 
 
-def _check_matches(seen: Seen, record: RecordedRun, findings: Findings) -> None:
+def _check_matches(seen: Seen, record: RunRecord, findings: Findings) -> None:
     for match in record.cross_slide_duplicates:
         one, other = (seen.kept.get(path) for path in match.paths)
         named = " and ".join(match.paths)

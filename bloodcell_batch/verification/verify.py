@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bloodcell_batch.config.results import VerifyConfig
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.results.recorded_run import RecordedRun, read_record
+from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
 from bloodcell_batch.slides.rules import SlideRule, by_parent, by_top
@@ -15,7 +14,7 @@ from bloodcell_batch.stages.interpret import Thresholds
 from bloodcell_batch.verification.audit_log_checks import check_audit_log
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.image_checks import check_images
-from bloodcell_batch.verification.record_checks import check_identity, check_model, check_record, check_seal
+from bloodcell_batch.verification.record_checks import check_digests, check_identity, check_model, check_record
 from bloodcell_batch.verification.row_checks import Rules
 from bloodcell_batch.verification.slide_checks import check_slides
 from bloodcell_batch.verification.table_checks import check_table
@@ -83,13 +82,12 @@ def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verific
         )
     findings = Findings(config.max_findings)
     try:
-        document = read_record(table)
-        check_seal(table, document, findings)
+        record = read_record(table)
+        check_digests(table, record, findings)
         images = read_table(table, IMAGE_SCHEMA, VERIFIED_FIELDS)
     except InputError as error:
         findings.add(str(table), error.message)
         return Verification((), ("the rows: the files can't be read",), findings)
-    record = RecordedRun.model_validate(document)
     if record.pseudonymised and config.images is not None:
         hint = "Verify the results that they were made from."
         raise UsageError(f"{table} has pseudonyms: its rows don't name the files in {config.images}.", hint=hint)
@@ -112,10 +110,10 @@ def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verific
     return Verification(tuple(checked), tuple(skipped), findings)
 
 
-def _rules(record: RecordedRun) -> Rules:
+def _rules(record: RunRecord) -> Rules:
     limits = record.thresholds
     complete = {"confidence", "outlier"} <= limits.keys()
-    megapixels: Any = record.config.get("max_megapixels")
+    megapixels = record.config.get("max_megapixels")
     return Rules(
         thresholds=Thresholds(limits["confidence"], limits["outlier"]) if complete else None,
         partners=frozenset(path for match in record.cross_slide_duplicates for path in match.paths),

@@ -260,7 +260,7 @@ class TestChain:
         assert check_chain(log).head != head
         assert head not in call("verify", "--audit-log", log).stdout
 
-    def test_verify_finds_results_that_were_sealed_again(self, slides: Path, tmp_path: Path) -> None:
+    def test_verify_finds_results_whose_digests_were_made_again(self, slides: Path, tmp_path: Path) -> None:
         log, out = tmp_path / "log", tmp_path / "r.csv"
         call("classify", slides, "--out", out, "--audit-log", log, *FAST)
         result = call("verify", out, "--audit-log", log)

@@ -45,7 +45,7 @@ class TestPage:
         assert not re.search(r"(src|href)=\"(https?:|//)", text)
         assert str(run.images) not in text
         assert str(run.images.parent) not in text
-        assert load_results(run.table).record["model"]["sha256"] in text
+        assert load_results(run.table).record.model.sha256 in text
         assert "near duplicate of 007/cell 00.jpg, 7 of 256 bits" in text
 
     def test_the_gallery_and_the_queue_can_be_shortened(self, run: Run, tmp_path: Path) -> None:

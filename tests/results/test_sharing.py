@@ -59,7 +59,7 @@ def test_nothing_of_the_original_is_in_the_files(run: Run, tmp_path: Path, key_f
     shared = load_results(tmp_path / "out" / "s.csv")
     assert sum("cross_slide_duplicate" in " ".join(slide.alerts) for slide in shared.slides) == 2
     assert len(list((tmp_path / "out").iterdir())) == 3
-    assert shared.reviews[0]["verified_by"][0].startswith("R-")
+    assert shared.reviews[0].verified_by[0].startswith("R-")
 
 
 def test_the_key_stays_apart(run: Run, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Merged shards are the plain run, byte for byte; what does not fit together is refused."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from messy_slides import QUICK, draw_messy_slides, quick_backend
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
@@ -16,11 +18,21 @@ from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.merge import MergeConfig
 from bloodcell_batch.errors import BloodcellBatchError, InputError, OutputError, UsageError
-from bloodcell_batch.integrity.digests import sealed
+from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.runs.merge import merge_shards
 from bloodcell_batch.runs.pipeline import classify_slides
 
 COUNT = 3
+REVIEW = {
+    "imported": "2026-01-02T03:04:05+00:00",
+    "program": "0",
+    "version": 1,
+    "scope": "all",
+    "cells": 0,
+    "cells_left_open": 0,
+    "verified_by": [],
+    "agreement": {"cells": 0, "agreed": 0, "kappa": None, "per_class": {}},
+}
 
 
 def split(root: Path, folder: Path, suffix: str, **options: object) -> list[Path]:
@@ -64,7 +76,12 @@ def change_record(table: Path, change: Callable[[dict[str, Any]], object]) -> No
     path = table.with_name(f"{table.stem}.run.json")
     record = json.loads(path.read_text(encoding="utf-8"))
     change(record)
-    path.write_text(sealed(json.dumps(record), record["results_id"], {"images": table}), encoding="utf-8")
+    try:
+        again = RunRecord.from_document(record)
+    except ValidationError:
+        path.write_text(json.dumps(record), encoding="utf-8")
+    else:
+        path.write_text(again.with_digests(again.results_id, {"images": table}).as_json(), encoding="utf-8")
 
 
 def refusal(tables: list[Path], out: Path) -> BloodcellBatchError:
@@ -174,9 +191,9 @@ class TestRefusals:
             ("the option batch_size", lambda record: record["config"].update(batch_size=5)),
             ("the files that they found", lambda record: record["shard"].update(listing_sha256="00")),
             ("made by version 9", lambda record: record.update(bloodcell_batch="9")),
-            ("reviewed already", lambda record: record.update(reviews=[{"imported": "x"}])),
+            ("reviewed already", lambda record: record.update(reviews=[REVIEW])),
             ("its run record says 99", lambda record: record["counts"].update(failed=99)),
-            ("no run record", lambda record: record.pop("thresholds")),
+            ("not a run record", lambda record: record.pop("thresholds")),
             ("of another run", lambda record: record.update(started="2020-01-01")),
         ],
     )
@@ -197,7 +214,9 @@ class TestRefusals:
     @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000])
     def test_a_record_that_is_none(self, copies: list[Path], tmp_path: Path, content: str) -> None:
         copies[0].with_name("shard-0.run.json").write_text(content, encoding="utf-8")
-        assert "shard-0.run.json is no run record" in refusal(copies, tmp_path / "m.parquet").message
+        assert re.search(
+            r"shard-0\.run\.json is not (a run record|JSON)", refusal(copies, tmp_path / "m.parquet").message
+        )
 
     def test_rows_in_another_order(self, copies: list[Path], tmp_path: Path) -> None:
         table = pq.read_table(copies[0])

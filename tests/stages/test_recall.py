@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from finished_run import Run
+from small_record import small_record
 
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, KnownImage, Prediction, Reason, Rejection, Status
+from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier, recall, unless_unchanged
@@ -99,21 +101,21 @@ def test_recall_gives_the_earlier_prediction_and_decodes_what_has_none(run: Run)
 
 
 KEY = {"model": "ab"}
+RECORD = dict(small_record().document())
 
 
 class TestLoadEarlier:
-    def _record(self, table: Path, content: object) -> Path:
-        record = table.with_name("key.run.json")
-        record.write_text(json.dumps(content), encoding="utf-8")
-        return record
+    def _record(self, table: Path, content: object) -> None:
+        run_record_of(table).write_text(json.dumps(content), encoding="utf-8")
 
     def test_there_is_nothing_to_update_yet(self, tmp_path: Path) -> None:
-        assert load_earlier(tmp_path / "r.csv", tmp_path / "r.run.json", KEY, NullObserver()) is None
+        assert load_earlier(tmp_path / "r.csv", KEY, NullObserver()) is None
 
     @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".xlsx"])
     def test_rows_of_the_same_key(self, run: Run, tmp_path: Path, suffix: str) -> None:
         table = run.copy(tmp_path / f"r{suffix}")
-        earlier = load_earlier(table, self._record(table, {"key": KEY}), KEY, NullObserver())
+        self._record(table, {**RECORD, "key": KEY})
+        earlier = load_earlier(table, KEY, NullObserver())
         assert earlier is not None
         files = [outcome.file for outcome in run.outcomes]
         rows = [earlier.take(file) for file in earlier.passing(files)]
@@ -122,21 +124,25 @@ class TestLoadEarlier:
     def test_another_key_is_named(self, run: Run, tmp_path: Path) -> None:
         table = run.copy(tmp_path / "r.csv")
         observer = Telling()
-        record = self._record(table, {"key": {"model": "cd"}})
-        assert load_earlier(table, record, KEY, observer) is None
-        assert observer.warnings == ["everything is classified anew: model was cd and now is ab"]
+        self._record(table, {**RECORD, "key": {"model": "cd"}})
+        assert load_earlier(table, KEY, observer) is None
+        assert observer.warnings == ["everything is classified again: model was cd and now is ab"]
 
-    @pytest.mark.parametrize("content", [{}, [], {"key": 3}, {"key": None}, {"key": KEY, "tables_sha256": [3]}])
+    @pytest.mark.parametrize(
+        "content",
+        [{}, [], RECORD, {**RECORD, "key": 3}, {**RECORD, "key": None}, {**RECORD, "key": KEY, "tables_sha256": [3]}],
+    )
     def test_a_foreign_record_is_an_error(self, run: Run, tmp_path: Path, content: object) -> None:
         table = run.copy(tmp_path / "r.csv")
+        self._record(table, content)
         with pytest.raises(InputError, match="can't be updated"):
-            load_earlier(table, self._record(table, content), KEY, NullObserver())
+            load_earlier(table, KEY, NullObserver())
 
     def test_a_record_nested_without_end_is_an_error(self, run: Run, tmp_path: Path) -> None:
         table = run.copy(tmp_path / "r.csv")
-        (tmp_path / "deep.run.json").write_text("[" * 100_000, encoding="utf-8")
+        run_record_of(table).write_text("[" * 100_000, encoding="utf-8")
         with pytest.raises(InputError, match="can't be updated"):
-            load_earlier(table, tmp_path / "deep.run.json", KEY, NullObserver())
+            load_earlier(table, KEY, NullObserver())
 
     def test_a_review_is_not_lost(self, run: Run, tmp_path: Path) -> None:
         import pyarrow as pa  # noqa: PLC0415 - of this case only
@@ -146,10 +152,10 @@ class TestLoadEarlier:
         nothing = [pa.nulls(len(table), pa.string())] * 3
         reviewed = pa.Table.from_arrays([*table.columns, *nothing], schema=REVIEWED_SCHEMA)
         pq.write_table(reviewed, tmp_path / "r.parquet")
-        record = self._record(tmp_path / "r.parquet", {"key": KEY})
+        self._record(tmp_path / "r.parquet", {**RECORD, "key": KEY})
         with pytest.raises(InputError, match="reviewed"):
-            load_earlier(tmp_path / "r.parquet", record, KEY, NullObserver())
+            load_earlier(tmp_path / "r.parquet", KEY, NullObserver())
 
     def test_stdout_has_no_earlier_result(self) -> None:
         with pytest.raises(UsageError, match="needs a file"):
-            load_earlier(None, None, KEY, NullObserver())
+            load_earlier(None, KEY, NullObserver())

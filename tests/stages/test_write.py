@@ -1,6 +1,5 @@
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -12,12 +11,13 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
+from small_record import small_record
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import ExitCode, LockedError, OutputError, UsageError
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK
-from bloodcell_batch.integrity.digests import file_sha256, record_digest
+from bloodcell_batch.integrity.digests import file_sha256
 from bloodcell_batch.records import (
     CrossSlideMatch,
     ImageFacts,
@@ -34,6 +34,7 @@ from bloodcell_batch.results import journal as journals
 from bloodcell_batch.results.file_names import OutputPaths, output_paths
 from bloodcell_batch.results.formats import ONE_FILE, OUTPUT_FORMATS
 from bloodcell_batch.results.journal import Journal, open_journal
+from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from bloodcell_batch.stages.write import check_writable, publish
 
@@ -64,7 +65,7 @@ def _publish(
     with _open(paths) as journal:
         for outcome in outcomes:
             journal.append(outcome)
-        publish(journal, paths, slides, matches, "", lambda: '{"run": 1}\n')
+        publish(journal, paths, slides, matches, "", small_record)
     return paths
 
 
@@ -132,12 +133,12 @@ class TestPublish:
         _publish(tmp_path / f"r{suffix}", [_cell("s/a.jpg"), _failure("s/b.jpg")], [_slide("s")])
         tables = [f"r{suffix}"] if suffix in ONE_FILE else [f"r{suffix}", f"r.slides{suffix}"]
         assert _names(tmp_path) == sorted([*tables, "r.run.json"])
-        record = json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))
-        assert record["run"] == 1
-        assert record["tables_sha256"] == {
+        record = read_record(tmp_path / f"r{suffix}")
+        assert record.model == small_record().model
+        assert record.tables_sha256 == {
             name: file_sha256(tmp_path / table) for name, table in zip(("images", "slides"), tables, strict=False)
         }
-        assert record["record_sha256"] == record_digest(record)
+        assert record.record_sha256 == record.content_sha256()
 
     def test_parquet_has_the_declared_schemas(self, tmp_path: Path) -> None:
         _publish(tmp_path / "r.parquet", [_failure("s/b.jpg")], [_slide("s")])
@@ -219,7 +220,7 @@ class TestPublish:
             paths = output_paths(out, "excel")
             with _open(paths) as journal:
                 journal.append(_cell("=A1/a.jpg"))
-                publish(journal, paths, [_slide("=A1")], [], "", lambda: "{}")
+                publish(journal, paths, [_slide("=A1")], [], "", small_record)
         texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("r.csv", "r.slides.csv")]
         for text in [*texts, capsys.readouterr().out]:
             assert text.startswith(EXCEL_MARK)
@@ -235,9 +236,9 @@ class TestPublish:
         with _open(paths) as journal:
             journal.append(_cell("s/a.jpg"))
             journal.append(_failure("s/ü.jpg"))
-            publish(journal, paths, [_slide("s")], [], "", lambda: "never shown")
+            publish(journal, paths, [_slide("s")], [], "", small_record)
         text = capsys.readouterr().out
-        assert "never shown" not in text
+        assert "schema_version" not in text
         rows = list(csv.DictReader(io.StringIO(text)))
         assert [row["path"] for row in rows] == ["s/a.jpg", "s/ü.jpg"]
         assert text.count("\n") == 3
@@ -272,7 +273,7 @@ class TestFailure:
         paths = _publish(tmp_path / "r.parquet", [_cell("s/a.jpg")])
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-        def broken() -> str:
+        def broken() -> RunRecord:
             raise RuntimeError("no record")
 
         with _open(paths) as journal:
@@ -295,7 +296,7 @@ class TestLock:
             with pytest.raises(LockedError, match="Another run is writing") as caught, _open(paths):
                 pytest.fail("two runs at once")
             assert caught.value.exit_code == ExitCode.LOCKED
-            publish(journal, paths, [], [], "", lambda: "{}")
+            publish(journal, paths, [], [], "", small_record)
         assert _names(tmp_path) == ["r.csv", "r.run.json", "r.slides.csv"]
 
     def test_a_lock_of_another_holder_is_respected(self, tmp_path: Path) -> None:
@@ -312,7 +313,7 @@ class TestLock:
         with _open(paths) as one:
             _publish(tmp_path / "b.csv", [_cell("s/b.jpg")])
             one.append(_cell("s/a.jpg"))
-            publish(one, paths, [], [], "", lambda: "{}")
+            publish(one, paths, [], [], "", small_record)
         assert [row["path"] for row in _rows(tmp_path / "a.csv")] == ["s/a.jpg"]
         assert [row["path"] for row in _rows(tmp_path / "b.csv")] == ["s/b.jpg"]
 

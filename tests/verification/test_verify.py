@@ -19,10 +19,11 @@ from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.results import PseudonymizeConfig, ReviewImportConfig, VerifyConfig
 from bloodcell_batch.errors import ExitCode
-from bloodcell_batch.integrity.digests import file_sha256, sealed
+from bloodcell_batch.integrity.digests import file_sha256
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.reports.review.importing import import_review
+from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.results.sharing import write_shared
 from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
@@ -31,7 +32,7 @@ from bloodcell_batch.verification.verify import Verification, verify_run
 
 STATUSES = ("classified", "unclassified", "exact_duplicate", "near_duplicate", "failed")
 # What no other number of the table depends on: only the digest of the table's bytes shows a change.
-ONLY_SEALED = {
+ONLY_DIGESTED = {
     "width",
     "height",
     "brightness",
@@ -111,13 +112,12 @@ def change_parquet(path: Path, schema: pa.Schema, column: str, row: int) -> None
     pq.write_table(changed, path)
 
 
-def seal_again(table: Path) -> None:
-    """What somebody does who knows the seal."""
-    record = record_of(table)
+def digest_again(table: Path) -> None:
+    """What somebody does who knows how the digests are made."""
+    record = read_record(table)
+    identity = results_id(read_table(table, IMAGE_SCHEMA), record.model.sha256)
     tables = {"images": table, "slides": slides_of(table)}
-    text = record.read_text(encoding="utf-8")
-    identity = results_id(read_table(table, IMAGE_SCHEMA), json.loads(text)["model"]["sha256"])
-    record.write_text(sealed(text, identity, tables), encoding="utf-8")
+    record_of(table).write_text(record.with_digests(identity, tables).as_json(), encoding="utf-8")
 
 
 def texts(found: Verification) -> str:
@@ -138,10 +138,10 @@ def test_every_cell_of_the_image_table(results: Path, column: str, status: str) 
     change_parquet(results, IMAGE_SCHEMA, column, row)
     found = check(results)
     assert "its bytes have another SHA-256" in texts(found)
-    seal_again(results)
+    digest_again(results)
     again = check(results)
-    # A changed number that is used nowhere else is hidden by a new seal; the audit log or the images show it.
-    hidden = column in ONLY_SEALED and status != "failed"
+    # A changed number that is used nowhere else is hidden by new digests; the audit log or the images show it.
+    hidden = column in ONLY_DIGESTED and status != "failed"
     assert again.verified <= hidden, texts(again)
     assert "SHA-256" not in texts(again)
 
@@ -151,7 +151,7 @@ def test_every_cell_of_the_image_table(results: Path, column: str, status: str) 
 def test_every_cell_of_the_slide_table(results: Path, column: str, row: int) -> None:
     change_parquet(slides_of(results), SLIDE_SCHEMA, column, row)
     assert "slides.parquet: was changed after the run" in texts(check(results))
-    seal_again(results)
+    digest_again(results)
     assert check(results).findings.count >= 1
 
 
@@ -221,7 +221,7 @@ def test_a_row_less_or_more(results: Path, change: str) -> None:
     table = pq.read_table(results)
     changed = table.slice(1) if change == "drop" else pa.concat_tables([table, table.slice(0, 1)])
     pq.write_table(changed, results)
-    seal_again(results)
+    digest_again(results)
     said = texts(check(results))
     assert "counts: " in said
     assert "input_sha256" in said or change == "repeat"
@@ -255,12 +255,12 @@ def test_the_run_record(results: Path, keys: tuple[str, ...], value: object) -> 
     place[keys[-1]] = value
     path.write_text(json.dumps(record), encoding="utf-8")
     assert "run record: was changed after the run" in texts(check(results))
-    seal_again(results)
+    digest_again(results)
     unprovable = keys[0] in {"started", "backend"} or keys[-1] == "sha256"
     assert check(results).verified == unprovable
 
 
-def test_a_record_without_seal_is_not_verified(results: Path) -> None:
+def test_a_record_without_digests_is_not_verified(results: Path) -> None:
     path = record_of(results)
     record = json.loads(path.read_text(encoding="utf-8"))
     del record["record_sha256"], record["tables_sha256"], record["results_id"]
@@ -351,7 +351,7 @@ class TestModel:
         record = json.loads(path.read_text(encoding="utf-8"))
         record["model"]["sha256"] = "1" * 64
         path.write_text(json.dumps(record), encoding="utf-8")
-        seal_again(results)
+        digest_again(results)
         found = check(results)
         assert any("111111111111 is not the one in the package" in text for text in found.not_checked)
         assert "the model" not in found.checked

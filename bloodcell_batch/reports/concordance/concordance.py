@@ -97,7 +97,7 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
     content = {
         "notice": RESEARCH_USE_ONLY,
         "results_id": results.results_id,
-        "model_sha256": results.record.get("model", {}).get("sha256"),
+        "model_sha256": results.record.model.sha256,
         "reference_ranges": ranges.name if ranges else None,
         **found.as_dict(),
     }

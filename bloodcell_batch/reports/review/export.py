@@ -130,7 +130,7 @@ def _write_page(out: Path, records: Records, pictures: Pictures, results: Result
             "unclassified": UNCLASSIFIED,
         },
         results_id=results.results_id,
-        model=results.record.get("model", {}),
+        model=results.record.model,
     )
     publish({out: text_writer(page)})
 

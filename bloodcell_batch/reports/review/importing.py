@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import VERIFIED_LABELS
@@ -16,6 +16,7 @@ from bloodcell_batch.reports.review.export import COLUMNS, SHEET, cells_for_revi
 from bloodcell_batch.results.file_names import result_files
 from bloodcell_batch.results.finished import ResultRow, Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
+from bloodcell_batch.results.record_entries import AgreementEntry, ChangeEntry, ReviewEntry
 from bloodcell_batch.results.rewrite import write_reviewed
 from bloodcell_batch.results.table_reading import read_records
 from bloodcell_batch.statistics.agreement import Agreement, agreement
@@ -44,6 +45,15 @@ class ImportedReview:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReviewedFile:
+    """The name and the SHA-256 of a review file, and the name of the table that was reviewed."""
+
+    name: str
+    sha256: str
+    results: str
+
+
 def import_review(table: Path, review: Path, out: Path, config: ReviewImportConfig) -> ImportedReview:
     """Check the whole review, then write the new results to `out`; the old ones are never touched.
 
@@ -58,20 +68,16 @@ def import_review(table: Path, review: Path, out: Path, config: ReviewImportConf
     results = original.pseudonymised(load_pseudonyms(config.pseudonymize))
     digest = _digest(review)
     for earlier in results.reviews:
-        if earlier.get("file_sha256") == digest:
-            when = f"on {earlier.get('imported')}"
+        if earlier.file_sha256 == digest:
+            when = f"on {earlier.imported}"
             raise InputError(f"{review} was imported into {table} already, {when}.", hint="There is nothing to do.")
     verified, scope = _checked(results, review, config)
     rows = tuple(
         _after(row, shown, verified.get(shown.path)) for row, shown in zip(original.rows, results.rows, strict=True)
     )
     outcome = _outcome(results, verified, scope)
-    entry = _entry(results, rows, verified, outcome, scope) | {
-        "file": review.name,
-        "file_sha256": digest,
-        "results": table.name,
-    }
-    write_reviewed(original, rows, entry, out)
+    file = ReviewedFile(review.name, digest, table.name)
+    write_reviewed(original, rows, _entry(results, rows, verified, outcome, scope, file), out)
     return outcome
 
 
@@ -186,31 +192,34 @@ def _entry(
     verified: Mapping[str, Verification],
     outcome: ImportedReview,
     scope: ReviewScope,
-) -> dict[str, Any]:
+    file: ReviewedFile,
+) -> ReviewEntry:
     """What the run record says about this review."""
-    pairs = zip(results.rows, after, strict=True)
-    return {
-        "imported": datetime.now(UTC).isoformat(timespec="seconds"),
-        "program": __version__,
-        "version": outcome.version,
-        "results_id": results.results_id,
-        "scope": scope,
-        "cells": outcome.verified,
-        "cells_left_open": outcome.open,
-        "verified_by": sorted({said.by for said in verified.values()}),
-        "agreement": outcome.agreement.as_dict(),
-        "changes": [
-            {
-                "path": new.file,
-                "preclassification": old.label or None,
-                "before": old.verified_label or old.label or None,
-                "verified_label": new.verified_label,
-                "verified_by": new.verified_by,
-            }
-            for old, new in pairs
+    return ReviewEntry(
+        imported=datetime.now(UTC).isoformat(timespec="seconds"),
+        program=__version__,
+        version=outcome.version,
+        results_id=results.results_id,
+        scope=scope,
+        cells=outcome.verified,
+        cells_left_open=outcome.open,
+        verified_by=sorted({said.by for said in verified.values()}),
+        agreement=AgreementEntry.model_validate(outcome.agreement.as_dict()),
+        changes=[
+            ChangeEntry(
+                path=new.file,
+                preclassification=old.label or None,
+                before=old.verified_label or old.label or None,
+                verified_label=new.verified_label,
+                verified_by=new.verified_by,
+            )
+            for old, new in zip(results.rows, after, strict=True)
             if new.verified_label and new.verified_label != (old.verified_label or old.label)
         ],
-    }
+        file=file.name,
+        file_sha256=file.sha256,
+        results=file.results,
+    )
 
 
 def _digest(review: Path) -> str:

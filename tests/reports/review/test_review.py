@@ -102,15 +102,15 @@ class TestRoundTrip:
         assert verified.images.select(original.images.schema.names).equals(original.images)
         assert verified.results_id == original.results_id
         (review,) = verified.reviews
-        assert review["results_id"] == original.results_id
-        assert review["verified_by"] == ["A. Reviewer"]
-        assert review["file_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert (review["cells"], review["cells_left_open"], review["version"], review["scope"]) == (24, 0, 1, "flagged")
-        assert len(review["changes"]) == 24
-        change = next(c for c in review["changes"] if c["verified_label"] == "platelet")
-        assert (change["preclassification"], change["verified_by"]) == (None, "A. Reviewer")
+        assert review.results_id == original.results_id
+        assert review.verified_by == ["A. Reviewer"]
+        assert review.file_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (review.cells, review.cells_left_open, review.version, review.scope) == (24, 0, 1, "flagged")
+        assert len(review.changes) == 24
+        change = next(c for c in review.changes if c.verified_label == "platelet")
+        assert (change.preclassification, change.verified_by) == (None, "A. Reviewer")
         own = {"reviews": None, "tables_sha256": None, "record_sha256": None}
-        assert verified.record | own == original.record | own
+        assert {**verified.record.document(), **own} == {**original.record.document(), **own}
         said = {row["path"]: row for row in read(tmp_path / "v.csv")}
         assert sum(bool(row["verified_label"]) for row in said.values()) == 24
         assert all(bool(row["verified_at"]) == bool(row["verified_label"]) for row in said.values())
@@ -136,9 +136,9 @@ class TestRoundTrip:
         write(path, rows)
         call("import", tmp_path / "v.csv", path, "--out", tmp_path / "w.csv")
         first, second = load_results(tmp_path / "w.csv").reviews
-        assert (first["version"], second["version"]) == (1, 2)
-        (change,) = second["changes"]
-        assert (change["before"], change["verified_label"]) == ("neutrophil", "basophil")
+        assert (first.version, second.version) == (1, 2)
+        (change,) = second.changes
+        assert (change.before, change.verified_label) == ("neutrophil", "basophil")
         assert load_results(tmp_path / "v.csv").reviews == [first]
 
     def test_the_default_name(self, run: Run, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ class TestRoundTrip:
         verified = load_results(tmp_path / "v.csv")
         assert [slide.slide_id for slide in verified.slides] == ["007", "1-2", "2E5", "=A1"]
         assert [slide.shares["monocyte"].count for slide in verified.slides] == [9] * 4
-        assert all(change["path"].endswith(".jpg") for change in verified.reviews[0]["changes"])
+        assert all(change.path.endswith(".jpg") for change in verified.reviews[0].changes)
 
 
 BAD: list[tuple[str, Callable[[list[Record]], object], str]] = [
@@ -312,7 +312,7 @@ class TestInTheBrowser:
 
         call("import", run.table, browser.downloads / name, "--out", tmp_path / "v.parquet")
         verified = load_results(tmp_path / "v.parquet")
-        assert verified.reviews[0]["verified_by"] == ['=Dr. "1", ü']
+        assert verified.reviews[0].verified_by == ['=Dr. "1", ü']
         said = [row.verified_label for row in verified.rows if row.verified_label and row.slide_id == "007"]
         assert sorted(said) == sorted(["basophil", "platelet", "other", "not_a_cell", "ig", "erythroblast"])
         assert [slide.erythroblast_count for slide in verified.slides] == [1, 6, 6, 6]

@@ -1,0 +1,126 @@
+"""What the entries of a run record hold; the record itself is `run_record.RunRecord`.
+
+A record is read from a file that anybody may have changed: types are not converted, and an entry that a newer version
+has besides is kept.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Entry(BaseModel):
+    """A JSON object in a run record."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+
+class ShardEntry(Entry):
+    """Which part of a run this is."""
+
+    index: int = Field(description="Number of the shard, from 0")
+    count: int = Field(description="Number of shards")
+    listing_sha256: str = Field(description="SHA-256 of all files that were found, whatever their shard, in hex")
+
+
+class ModelEntry(Entry):
+    """The model that made the results."""
+
+    name: str = Field(description="Name in the model file")
+    sha256: str = Field(description="SHA-256 of the model file, in hex: its identity")
+    architecture: str = Field(description="Name of the network")
+
+
+class BackendEntry(Entry):
+    """What ran the model."""
+
+    name: str = Field(description="Name on the command line; several, joined by commas, where shards differ")
+    description: str = Field(description="Runtime, device and precision")
+    skipped: list[str] = Field([], description="Why each better backend was not used")
+
+
+class ThroughputEntry(Entry):
+    """The speed of the run."""
+
+    images_per_second: float | None = Field(
+        description="Images that were not ignored, per second of the whole run; null if it took no time"
+    )
+
+
+class FailureEntry(Entry):
+    """A file that could not be decoded."""
+
+    path: str = Field(description="Path in the image table")
+    reason: str = Field(description="Reason in the image table")
+    detail: str = Field("", description="What the decoder said")
+
+
+class MatchEntry(Entry):
+    """The same picture in two slides."""
+
+    paths: list[str] = Field(min_length=2, max_length=2, description="Paths in the image table")
+    distance: int = Field(description="Hamming distance of the perceptual hashes, in bits of 256")
+
+
+class IgnoredEntry(Entry):
+    """A file that was left out because it is not an image by its name."""
+
+    path: str = Field(description="Path relative to the scanned folder")
+    why: str = Field(description="Why it was left out")
+
+
+class ClassAgreementEntry(Entry):
+    """Cells of one class."""
+
+    preclassified: int = Field(description="Cells that the program gave this class")
+    verified: int = Field(description="Cells that the person gave this class")
+    both: int = Field(description="Cells that both gave this class")
+
+
+class AgreementEntry(Entry):
+    """Agreement of program and person over the cells that both gave a class."""
+
+    cells: int = Field(description="Number of these cells")
+    agreed: int = Field(description="Cells with the same class")
+    kappa: float | None = Field(description="Cohen's kappa, -1 to 1; null where chance alone would agree on everything")
+    per_class: dict[str, ClassAgreementEntry] = Field(description="By class")
+
+
+class ChangeEntry(Entry):
+    """A cell whose label a review changed."""
+
+    path: str = Field(description="Path in the image table")
+    preclassification: str | None = Field(description="Label of the program; null if unclassified")
+    before: str | None = Field(description="Label before this review; null if unclassified")
+    verified_label: str = Field(description="Label of the person")
+    verified_by: str = Field(description="Who gave it")
+
+
+class ReviewEntry(Entry):
+    """A review that was imported. Without names and paths once the results have pseudonyms."""
+
+    imported: str = Field(description="When, UTC", json_schema_extra={"format": "date-time"})
+    program: str = Field(description="Version of the program that imported it")
+    version: int = Field(description="Number of this review, from 1")
+    results_id: str = Field("", description="Identity of the results that were reviewed")
+    scope: str = Field(description="Cells that were exported: flagged, unclassified or all")
+    cells: int = Field(description="Cells that have a verified label in it")
+    cells_left_open: int = Field(description="Exported cells without one")
+    verified_by: list[str] = Field(description="Who verified, sorted")
+    agreement: AgreementEntry = Field(description="Agreement with the program")
+    changes: list[ChangeEntry] = Field([], description="Cells whose label it changed")
+    file: str = Field("", description="Name of the review file")
+    file_sha256: str = Field("", description="SHA-256 of the review file, in hex")
+    results: str = Field("", description="Name of the image table that was reviewed")
+
+
+class MergedShardEntry(Entry):
+    """A shard whose results were merged: what was its own."""
+
+    results: str = Field(description="Its image table, as given to `merge`")
+    shard: ShardEntry | None = Field(description="Which part it was")
+    input: str = Field(description="Folder or URL that it classified")
+    started: str = Field(description="Start of its run, UTC", json_schema_extra={"format": "date-time"})
+    finished: str = Field(description="End of its run, UTC", json_schema_extra={"format": "date-time"})
+    backend: BackendEntry = Field(description="What ran the model there")
+    counts: dict[str, int] = Field(description="Its image files by status")
+    timings_seconds: dict[str, float] = Field(description="Its duration by part, and in total; seconds")
+    versions: dict[str, str] = Field(description="Versions there")
