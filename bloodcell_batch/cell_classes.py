@@ -13,6 +13,8 @@ class Role(StrEnum):
     """Nucleated red blood cell: reported per 100 leukocytes, outside the percentages."""
     PLATELET = "platelet"
     """Images are counted, nothing more: crops say nothing about platelet concentration."""
+    OUTSIDE = "outside"
+    """Counted, in no percentage: smudge cells, artefacts."""
 
 
 @dataclass(frozen=True, slots=True)

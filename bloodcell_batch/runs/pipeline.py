@@ -25,7 +25,7 @@ from bloodcell_batch.results.remote_output import local_output
 from bloodcell_batch.results.shard_file import ShardRows
 from bloodcell_batch.runs.local import Classifier, LocalClassifier, backend_options, thresholds_of
 from bloodcell_batch.runs.run_facts import RunFacts, input_digest, record_of, run_key
-from bloodcell_batch.slides.manifest import remarks
+from bloodcell_batch.slides.remarks import remarks
 from bloodcell_batch.slides.rules import slide_rule
 from bloodcell_batch.slides.shards import parse_shard, share_of
 from bloodcell_batch.stages.dedup import CrossSlideSearch

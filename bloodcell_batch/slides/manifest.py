@@ -1,13 +1,12 @@
-"""Slides from a table that somebody made, and what a person should check about how files fall into slides."""
+"""Slides from a table that somebody made."""
 
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.names import look
 from bloodcell_batch.files.sheets import listed_lines, read_sheet
-from bloodcell_batch.records import ImageFile
 
 
 class ManifestRule:
@@ -57,19 +56,3 @@ class ManifestRule:
                 f"{first!r} ({listed_lines(sorted(left.values()))}); they are missing from the results"
             )
         return said
-
-
-def remarks(rule: Callable[[str], str], files: Sequence[ImageFile]) -> list[str]:
-    """What a person should check about how the files fall into slides: names that only look the same, and what a
-    manifest and the folder don't agree about."""
-    alike: dict[str, set[str]] = {}
-    for slide in {file.slide_id for file in files}:
-        alike.setdefault(look(slide), set()).add(slide)
-    said = [
-        f"the slides {' and '.join(ascii(name) for name in sorted(names))} look the same but are counted apart"
-        for names in alike.values()
-        if len(names) > 1
-    ]
-    if isinstance(rule, ManifestRule):
-        said += rule.remarks(file.path for file in files)
-    return sorted(said)

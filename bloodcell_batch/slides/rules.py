@@ -11,7 +11,7 @@ SlideBy = Literal["parent", "top", "regex", "manifest"]
 SlideRule = Callable[[str], str]
 
 ROOT_SLIDE = "."
-"""Slide of the images that lie directly in the scanned folder."""
+"""Slide of the images that lie directly in the scanned folder, beside folders with others."""
 
 
 def by_parent(path: str) -> str:

@@ -3,7 +3,8 @@
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.remote import RemoteFolder
@@ -12,7 +13,7 @@ from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
 from bloodcell_batch.records import IgnoredFile, ImageFile, ScanResult
 from bloodcell_batch.slides.file_list import FileList
 from bloodcell_batch.slides.order import table_order
-from bloodcell_batch.slides.rules import SlideRule, by_parent
+from bloodcell_batch.slides.rules import ROOT_SLIDE, SlideRule, by_parent
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 
@@ -21,7 +22,8 @@ def scan(root: Path | str, rule: SlideRule = by_parent) -> ScanResult:
     """Walk `root`, a folder or a URL, once, following links to folders but never in a circle.
 
     Returns:
-        Image files sorted by slide, then path, with `~` names last; ignored files and unreadable folders by path.
+        Image files sorted by slide, then path, with `~` names last; ignored files and unreadable folders by path. A
+        folder that holds its images directly is one slide and gives it its name.
 
     Raises:
         InputError: `root` is missing, no folder, or unreadable.
@@ -61,6 +63,10 @@ def _scan_url(url: str, rule: SlideRule) -> ScanResult:
 
 
 def _result(root: str, files: list[ImageFile], ignored: list[IgnoredFile], unreadable: list[str]) -> ScanResult:
+    name = PurePosixPath(root).name if is_url(root) else Path(os.path.normpath(Path(root).absolute())).name
+    if name and all(file.slide_id == ROOT_SLIDE for file in files):
+        # A folder of images without folders in it is one slide, and has its name.
+        files = [replace(file, slide_id=name) for file in files]
     files.sort(key=table_order)
     ignored.sort(key=lambda file: file.path)
     return ScanResult(root, FileList(files), tuple(ignored), tuple(sorted(unreadable)))

@@ -2,14 +2,9 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from conftest import draw_picture, encode
-from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.records import ImageFile
-from bloodcell_batch.slides.manifest import ManifestRule, remarks
-from bloodcell_batch.slides.rules import by_parent
+from bloodcell_batch.slides.manifest import ManifestRule
 
 
 class TestManifest:
@@ -89,41 +84,3 @@ class TestManifest:
         with pytest.raises(InputError) as caught:
             rule("Mu\u0308ller.jpg")
         assert "looks the same but is written otherwise" in caught.value.hint
-
-
-def _files(*slides: str) -> list[ImageFile]:
-    return [ImageFile(f"{number}.jpg", slide, 1, 0) for number, slide in enumerate(slides)]
-
-
-class TestRemarks:
-    @pytest.mark.parametrize(
-        ("first", "second"),
-        [("A", "A "), ("A 1", "A  1"), ("M\u00fcller", "Mu\u0308ller"), ("A 1", "A\u00a01"), ("1", "\uff11")],
-    )
-    def test_slides_that_look_the_same(self, first: str, second: str) -> None:
-        found = remarks(by_parent, _files(first, second, "B", first))
-        assert found == [
-            f"the slides {' and '.join(map(ascii, sorted((first, second))))} look the same but are counted apart"
-        ]
-
-    def test_other_names_are_no_remark(self) -> None:
-        assert remarks(by_parent, _files("A", "a", "A1", "B")) == []
-
-    def test_images_that_the_manifest_names_and_the_folder_lacks(self, tmp_path: Path) -> None:
-        (tmp_path / "m.csv").write_text(
-            "path,slide_id\n0.jpg,A\n7.jpg,A\n1.jpg,A\n./0.jpg,A\n8.jpg,A\n", encoding="utf-8"
-        )
-        rule = ManifestRule(tmp_path / "m.csv")
-        missing, again = remarks(rule, _files("A", "A"))
-        assert again.endswith("names images again in line 5")
-        assert "names 2 images that were not found, the first '7.jpg' (lines 3, 6)" in missing
-
-    def test_classify_warns(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "s").mkdir()
-        (tmp_path / "s" / "a.jpg").write_bytes(encode(draw_picture(1)))
-        (tmp_path / "m.csv").write_text("path,slide_id\ns/a.jpg,A\ns/lost.jpg,A\n", encoding="utf-8")
-        monkeypatch.chdir(tmp_path)
-        options = ["--slide-by", "manifest", "--slide-manifest", "m.csv", "--quiet"]
-        done = CliRunner().invoke(app, ["classify", ".", "--out", "r.csv", *options])
-        assert done.exit_code == 0
-        assert "warning: the manifest m.csv names 1 images that were not found, the first 's/lost.jpg'" in done.stderr

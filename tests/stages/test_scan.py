@@ -230,3 +230,16 @@ def test_backup_copies_come_after_originals_in_any_script(tmp_path: Path) -> Non
     for name in names:
         (tmp_path / name).write_bytes(b"x")
     assert [file.path for file in scan(tmp_path).files] == ["Z.jpg", "a.jpg", "ä.jpg", "細胞.jpg", "~copy.jpg"]
+
+
+@pytest.mark.parametrize("given", ["S-1", "./S-1/", "S-1/../S-1", "."])
+def test_a_flat_folder_is_one_slide_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    folder = tmp_path / "S-1"
+    folder.mkdir()
+    for name in ("b.jpg", "a.png"):
+        (folder / name).write_bytes(b"x")
+    monkeypatch.chdir(folder if given == "." else tmp_path)
+    assert [(file.path, file.slide_id) for file in scan(given).files] == [("a.png", "S-1"), ("b.jpg", "S-1")]
+    (folder / "sub").mkdir()
+    (folder / "sub" / "c.jpg").write_bytes(b"x")
+    assert {file.slide_id for file in scan(given).files} == {".", "sub"}
