@@ -83,7 +83,7 @@ def configured(
                 resolved = resolve(kind, _paired(kind, given), file, settings)
                 function(Call(resolved, line, quiet, log_format), **arguments)  # type: ignore[call-arg]  # by name
 
-        run.__name__, run.__doc__ = function.__name__, function.__doc__
+        run.__name__, run.__doc__ = function.__name__, _reflowed(inspect.getdoc(function) or "")
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what Typer reads
             in_panels(
                 [*own, *_from_files(config_file, settable=settable), *field_parameters(kind), *common_parameters()]
@@ -92,6 +92,11 @@ def configured(
         return run
 
     return decorate
+
+
+def _reflowed(text: str) -> str:
+    """The text with a paragraph a line: Typer would keep our line ends inside its own."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _from_files(config_file: str, *, settable: bool) -> list[inspect.Parameter]:

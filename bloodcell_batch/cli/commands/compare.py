@@ -1,5 +1,6 @@
 """`compare`: recipes and labelled images in, one table out."""
 
+import functools
 import shlex
 import sys
 from pathlib import Path
@@ -16,7 +17,10 @@ from bloodcell_batch.errors import ExitCode
 def compare(
     call: Call[CompareConfig],
     recipes: Annotated[
-        list[Path], typer.Argument(help="TOML recipes, such as those in configs/models/.", metavar="CONFIG…")
+        list[Path],
+        typer.Argument(
+            help="Recipes: TOML files, or names such as models/resnet50 of those in the program.", metavar="CONFIG…"
+        ),
     ],
     data: Annotated[Path, typer.Option(help="Labelled images, as for train.", metavar="DATA")],
     out: Annotated[Path, typer.Option(help="Folder for the table, the rows and the models.", metavar="DIR")],
@@ -28,12 +32,13 @@ def compare(
     finished rows are kept. Classical models are compared only, never saved: theirs would be pickles.
     """
     settings = call.settings
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.console import make_observer, write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.training.comparison.compare import compare as run  # noqa: PLC0415
     from bloodcell_batch.training.comparison.report import as_text, write_comparison  # noqa: PLC0415
     from bloodcell_batch.training.comparison.system_row import FAILED  # noqa: PLC0415
 
-    rows = run(recipes, data, out, settings, call.observer)
+    observer = functools.partial(make_observer, quiet=call.quiet, log_format=call.log_format)  # for other processes
+    rows = run(recipes, data, out, settings, observer)
     write_comparison(rows, out, settings, shlex.join(["bloodcell-batch", *sys.argv[1:]]))
     write_text(as_text(rows))
     if any(row.status == FAILED for row in rows):

@@ -19,7 +19,7 @@ def differential(
         str, typer.Option(help=f"Table to write, {format_names()}; CSV on stdout if not given.", metavar="FILE")
     ] = "-",
 ) -> None:
-    """Write the differential of every slide of RESULTS, counted anew; verified labels count where there are any.
+    """Write the differential of every slide of RESULTS, counted again; verified labels count where there are any.
 
     The limits of the percentages cover the sampling of cells. --adjust adds a second estimate beside the first, never
     in its place. Reference ranges come from your file only. For Research Use Only.

@@ -34,7 +34,11 @@ def evaluate(
         typer.Option(help="Cross-validate instead: train the recipe once more for every fold.", min=2, metavar="N"),
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="Recipe for --folds, a TOML file; the model's own if not given.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="Recipe for --folds: a TOML file or a name, as for train; the model's own if not given.",
+            metavar="FILE",
+        ),
     ] = None,
 ) -> None:
     """Measure a model on labelled images, through the same decoder and backend as `classify`.

@@ -10,7 +10,7 @@ from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import ReviewExportConfig, ReviewImportConfig
 
-review = typer.Typer(no_args_is_help=True, help="Let a person verify cells, and count anew with what they say.")
+review = typer.Typer(no_args_is_help=True, help="Let a person verify cells, and count again with their labels.")
 
 
 @review.command("export")

@@ -11,7 +11,7 @@ from bloodcell_batch.config.recipe import TrainConfig
 
 @configured(
     TrainConfig,
-    config_file="Recipe, a TOML file; flags win.",
+    config_file="Recipe: a TOML file, or the name of one in the program, such as finetune; flags win.",
     settable=True,
     when_interrupted="Run it again with --resume to go on after the last whole epoch.",
 )
@@ -29,8 +29,8 @@ def train(
     """Train a classifier on DATA, calibrate it, and write one model file.
 
     DATA holds the folders basophil, eosinophil, erythroblast, ig, lymphocyte, monocyte, neutrophil and platelet. The
-    printed figures are of the test part, which training and calibration never see. All options of a recipe can be
-    given in the TOML file; configs/default.toml is the recipe of the model in the package.
+    printed figures are of the test part, which training and calibration never see. A TOML file
+    can give every key of a recipe; --config default is the recipe of the model in the package.
     """
     settings = call.settings
     from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast

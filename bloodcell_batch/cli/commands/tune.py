@@ -18,7 +18,10 @@ from bloodcell_batch.errors import UsageError
 )
 def tune(
     call: Call[TuneConfig],
-    recipe: Annotated[Path, typer.Argument(help="Recipe of a network, a TOML file.", metavar="CONFIG")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(help="Recipe of a network: a TOML file, or the name of one in the program.", metavar="CONFIG"),
+    ],
     data: Annotated[Path, typer.Option(help="Labelled images, as for train.", metavar="DATA")],
     out: Annotated[Path, typer.Option(help="Folder for the study, best.toml and importances.png.", metavar="DIR")],
     setting: Settings = None,

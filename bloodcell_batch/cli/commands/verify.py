@@ -20,7 +20,7 @@ def verify(
 ) -> None:
     """Check that the files of a finished run are as it left them, and that every number follows from the rows.
 
-    Looks at every row, counts every slide anew, and compares the SHA-256 of the tables, of the run record, of the
+    Looks at every row, counts every slide again, and compares the SHA-256 of the tables, of the run record, of the
     model and (with --images) of every image. With --audit-log also the chain of its lines. One finding a line. Exit
     codes: 0 verified; 1 not.
     """

@@ -9,7 +9,7 @@ from typing import Any
 from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.comparison import ClassicalConfig, CompareConfig
 from bloodcell_batch.config.recipe import TrainConfig
-from bloodcell_batch.config.resolve import resolve
+from bloodcell_batch.config.resolve import peek, resolve
 from bloodcell_batch.errors import UsageError
 
 System = TrainConfig | ClassicalConfig
@@ -46,10 +46,7 @@ def read_system(file: Path) -> System:
     Raises:
         UsageError: it can't be read, or is neither.
     """
-    try:
-        classical = any(line.split("=")[0].strip() == "classifier" for line in file.read_text("utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Can't read the recipe {file}: {error}.", hint="Give TOML files.") from error
+    classical = peek(file, "classifier") is not None
     return resolve(ClassicalConfig, {}, file) if classical else resolve(TrainConfig, {}, file)
 
 

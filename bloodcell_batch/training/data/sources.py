@@ -78,7 +78,7 @@ def open_source(data: Path, class_map: Mapping[str, str], observer: Observer) ->
     for fits, opener in SOURCES.values():
         if fits(data):
             return opener(data, class_map, observer)
-    raise InputError(f"{data} is no source of labelled images.", hint=_KINDS)
+    raise InputError(f"{data} is not a source of labelled images.", hint=_KINDS)
 
 
 def _open_folder(root: Path, class_map: Mapping[str, str], observer: Observer) -> Source:
@@ -89,7 +89,7 @@ def _open_folder(root: Path, class_map: Mapping[str, str], observer: Observer) -
         if folder.is_dir() and name in CLASS_NAMES:
             classes[folder.name] = CLASS_NAMES.index(name)
     if not classes:
-        hint = f"Put the images into folders named after their class: {', '.join(CLASS_NAMES)}; or map others' names."
+        hint = f"Name the folders after classes: {', '.join(CLASS_NAMES)}; evaluate takes others with --map OTHER=OURS."
         raise InputError(f"{root} has no folder that is named after a class.", hint=hint)
     folders = Counter(file.path.split("/")[0] if "/" in file.path else "." for file in found.files)
     ignored = {name for name, target in class_map.items() if target == IGNORE}
@@ -132,7 +132,7 @@ def _open_manifest(path: Path, class_map: Mapping[str, str], observer: Observer)
         entries.append(LabelledFile(_manifest_file(path, image, row.line), CLASS_NAMES.index(name), _PARTS[part]))
     if unknown:
         listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_LISTED))
-        hint = f"Classes are {', '.join(CLASS_NAMES)}; map other names with --map OTHER=OURS or OTHER={IGNORE}."
+        hint = f"Classes are {', '.join(CLASS_NAMES)}; evaluate takes other names with --map OTHER=OURS."
         raise InputError(f"{path} has labels that are not classes: {listed}.", hint=hint)
     if not entries:
         raise InputError(f"{path} lists no images.", hint="A manifest has the columns path, label and maybe split.")

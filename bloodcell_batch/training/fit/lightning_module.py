@@ -74,7 +74,7 @@ class NormalisedNetwork(LightningModule):
             TrainingError: it is no number.
         """
         if not torch.isfinite(loss):
-            hint = "Lower --learning-rate, or use --precision fp32; then start again, or --resume with other settings."
+            hint = "Lower --learning-rate, or use --precision fp32, and start again with --overwrite."
             raise TrainingError(f"The loss became {float(loss.detach())} in epoch {self.current_epoch + 1}.", hint=hint)
         self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
         return loss

@@ -111,7 +111,7 @@ def test_a_wrong_manifest_is_explained(tmp_path: Path, text: str, said: str) -> 
 def test_other_things_are_no_source(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("", encoding="utf-8")
     (tmp_path / "latin.csv").write_bytes("path,label\né.jpg,ig\n".encode("latin-1"))
-    for name, said in (("none", "There is no"), ("x.txt", "no source of labelled"), ("latin.csv", "Can't read")):
+    for name, said in (("none", "There is no"), ("x.txt", "not a source of labelled"), ("latin.csv", "Can't read")):
         with pytest.raises(InputError, match=said):
             open_source(tmp_path / name, {}, Listener())
     with pytest.raises(InputError, match="no folder that is named after a class"):
