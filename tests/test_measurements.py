@@ -1,10 +1,14 @@
 """The measuring scripts run; what they measure depends on the machine."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from conftest import PROJECT, draw_picture, encode
+from openpyxl import Workbook
 
 MEASUREMENTS = PROJECT / "tests" / "measurements"
 
@@ -60,3 +64,36 @@ def test_fuzzing_finds_nothing_in_a_hundred_cases() -> None:
     assert last.startswith("seed 7: 100 cases in ")
     assert last.endswith(" 0 findings")
     assert sum(int(line.split()[-2].replace(",", "")) for line in lines) == 100
+
+
+def _recording(folder: Path, failed: int, seconds: float) -> Path:
+    folder.mkdir()
+    (folder / "outcomes.json").write_text("[]", encoding="utf-8")
+    day = f"2026-01-0{int(seconds)}"
+    record = {"started": day, "counts": {"failed": failed}, "timings_seconds": {"total": seconds}}
+    (folder / "r.run.json").write_text(json.dumps(record), encoding="utf-8")
+    book = Workbook()
+    for line in ({"failed": failed}, {"timings_seconds.total": seconds}):
+        for row in line.items():
+            book.active.append(row)
+    book.save(folder / "r.xlsx")
+    shard = pa.table({"path": [str(failed)]}, metadata={"started": f"{day}T00:00:00+00:00"})
+    pq.write_table(shard, folder / "r.shard.parquet")
+    return folder
+
+
+def test_recordings_are_the_same_but_for_their_times(tmp_path: Path) -> None:
+    first, later = _recording(tmp_path / "a", 1, 2.5), _recording(tmp_path / "b", 1, 3.5)
+    assert _lines("same_results.py", "compare", str(first), str(later)) == ["the same"]
+
+
+def test_what_differs_in_recordings_is_told_with_its_place(tmp_path: Path) -> None:
+    first, later = _recording(tmp_path / "a", 1, 2.5), _recording(tmp_path / "b", 3, 2.5)
+    command = [sys.executable, str(MEASUREMENTS / "same_results.py"), "compare", str(first), str(later)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "r.run.json: counts.failed: 1 -> 3",
+        "r.shard.parquet: path[0]: '1' -> '3'",
+        "r.xlsx: Sheet[0][1]: '1' -> '3'",
+    ]

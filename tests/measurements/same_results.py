@@ -5,9 +5,9 @@
 
 `record` runs classify (Parquet, CSV, workbook, shards and merge), verify, differential, report, review, concordance
 and evaluate of the checkout on every MADE folder (each holds a folder `slides`) and on the checkout's own examples, and
-keeps what they wrote, their exit codes and their stdout. `compare` compares tables byte for byte, workbooks and pages
-after removing the times and the folder of the recording, and run records key by key but for what differs from run to
-run. It prints every difference and exits with 1 if there is one.
+keeps what they wrote, their exit codes and their stdout. `compare` compares tables byte for byte; reviewed tables and
+shard files, which hold times, value by value; workbooks, pages and run records after removing the times, the speeds and
+the folder of the recording. It prints what differs, and where in the file, and exits with 1 if anything does.
 """
 
 import argparse
@@ -15,12 +15,20 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from openpyxl import load_workbook
 
-VOLATILE = {"started", "finished", "timings", "command", "seconds", "images_per_second", "peak_memory", "run_sha256"}
+# What two runs of one program differ in: times, speeds, and the digests of files that hold times.
+VOLATILE = {
+    *("started", "finished", "merged", "imported", "issued", "timestamp", "command", "timings", "timings_seconds"),
+    *("seconds", "images_per_second", "throughput", "peak_memory", "run_sha256", "record_sha256", "tables_sha256"),
+}
+TIMED_COLUMN = "verified_at"
+NAMED = 10  # differences of one file that are told
 
 
 def commands(made: Path, name: str) -> list[tuple[str, ...]]:
@@ -101,12 +109,63 @@ def readable(path: Path) -> Any:  # noqa: ANN401 - whatever is compared
     """The content of a file in the form in which it is compared."""
     if path.suffix == ".xlsx":
         book = load_workbook(path)
-        return {sheet.title: [[plain(str(cell)) for cell in row] for row in sheet.values] for sheet in book}
+        return {sheet.title: [plain_row(row) for row in sheet.values if not is_volatile(row[0])] for sheet in book}
+    if path.suffix == ".parquet":
+        return readable_parquet(path)
     if path.suffix == ".json":
         return stable(json.loads(path.read_text(encoding="utf-8")))
     if path.suffix == ".html":
         return plain(path.read_text(encoding="utf-8"))
     return path.read_bytes()
+
+
+def is_volatile(key: object) -> bool:
+    """Whether a line of the sheet Run, such as `timings_seconds.total`, differs from run to run."""
+    return not VOLATILE.isdisjoint(str(key).split("."))
+
+
+def plain_row(row: Iterable[object]) -> list[str]:
+    """A row of a sheet as texts."""
+    return [plain(str(cell)) for cell in row]
+
+
+def readable_parquet(path: Path) -> Any:  # noqa: ANN401 - whatever is compared
+    """The bytes, or the values where a file holds the time of its run."""
+    schema = pq.read_schema(path)
+    if TIMED_COLUMN not in schema.names and not path.name.endswith(".shard.parquet"):
+        return path.read_bytes()
+    table = pq.read_table(path)
+    columns = {name: table.column(name).to_pylist() for name in table.schema.names}
+    if TIMED_COLUMN in columns:
+        columns[TIMED_COLUMN] = [value and plain(value) for value in columns[TIMED_COLUMN]]
+    types = {field.name: f"{field.type} {field.nullable} {field.metadata}" for field in table.schema}
+    metadata = {key.decode(): plain(value.decode()) for key, value in (table.schema.metadata or {}).items()}
+    return {"types": types, "metadata": metadata, **columns}
+
+
+def places(one: Any, other: Any, where: str = "") -> Iterator[str]:  # noqa: ANN401 - whatever is compared
+    """Where two contents differ, as dotted keys with both values."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        if list(one) != list(other) and one.keys() == other.keys():
+            yield f"{where or 'the file'}: the keys are in another order"
+        for key in [*one, *(key for key in other if key not in one)]:
+            inner = f"{where}.{key}" if where else str(key)
+            if key not in one or key not in other:
+                yield f"{inner}: only in one recording"
+            else:
+                yield from places(one[key], other[key], inner)
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, (left, right) in enumerate(zip(one, other, strict=True)):
+            yield from places(left, right, f"{where}[{number}]")
+    elif type(one) is not type(other) or one != other:
+        told = "" if isinstance(one, bytes) else f" {shortened(one)} -> {shortened(other)}"
+        yield f"{where or 'the file'}:{told or ' other bytes'}"
+
+
+def shortened(value: object) -> str:
+    """A value for people."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def differences(before: Path, after: Path) -> list[str]:
@@ -121,8 +180,10 @@ def differences(before: Path, after: Path) -> list[str]:
     for name in sorted(names):
         if not (before / name).exists() or not (after / name).exists():
             found.append(f"{name}: only in one recording")
-        elif readable(before / name) != readable(after / name):
-            found.append(f"{name}: differs")
+        else:
+            differ = list(places(readable(before / name), readable(after / name)))
+            found += [f"{name}: {place}" for place in differ[:NAMED]]
+            found += [f"{name}: and {len(differ) - NAMED} more"] if len(differ) > NAMED else []
     first, second = (json.loads((root / "outcomes.json").read_text(encoding="utf-8")) for root in (before, after))
     for one, other in zip(first, second, strict=True):
         found += [
