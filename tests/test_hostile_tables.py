@@ -21,7 +21,7 @@ from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.errors import InputError, UsageError
-from bloodcell_batch.files.paths import leads_out
+from bloodcell_batch.files.paths import leaves_folder
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.results.table_reading import read_parquet, read_records
 from bloodcell_batch.slides.manifest import ManifestRule
@@ -183,7 +183,7 @@ class TestManifests:
         [("a/b.jpg", False), ("a/../b", False), ("..a/b", False), ("..", True), ("../a", True), ("/a", True)],
     )
     def test_leads_out(self, path: str, out: bool) -> None:  # noqa: FBT001
-        assert leads_out(path) is out
+        assert leaves_folder(path) is out
 
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 5000, "a" + ".a" * 50_000 + " = 1", "\x00"])

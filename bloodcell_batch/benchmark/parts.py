@@ -30,7 +30,7 @@ from bloodcell_batch.results.record_entries import BackendEntry, ModelEntry
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.tables import SCHEMA_VERSION
 from bloodcell_batch.stages.decode import make_decoder, measure_quality, pixel_digest
-from bloodcell_batch.stages.write import publish
+from bloodcell_batch.stages.write import publish_run
 
 INT8_NAME = "openvino int8"
 _SAMPLE_IMAGES, _SAMPLE_PIXELS = 256, 40_000_000  # held decoded
@@ -147,7 +147,7 @@ def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
             with open_journal(paths.journal, str(paths.images)) as journal:
                 for row in rows:
                     journal.append(row)
-                publish(journal, paths, (), (), "", lambda: _RECORD)
+                publish_run(journal, paths, (), (), "", lambda: _RECORD)
             return len(rows)
 
         return Part(WRITE, best_rate(job, config))

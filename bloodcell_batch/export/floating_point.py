@@ -9,7 +9,7 @@ from bloodcell_batch.export.onnx import onnx_runner, require_packages, to_onnx
 from bloodcell_batch.export.parity import Parity, measure_parity, reference_outputs, require_parity
 from bloodcell_batch.export.parity_images import Sample, load_sample
 from bloodcell_batch.export.sidecar import export_record
-from bloodcell_batch.files.publishing import bytes_writer, check_new, publish, text_writer
+from bloodcell_batch.files.publishing import bytes_writer, check_new, publish_files, text_writer
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
@@ -57,7 +57,7 @@ def export_onnx(model_path: Path | None, out: Path, config: ExportConfig, observ
     check_new(out, overwrite=config.overwrite, suffix=".onnx")
     done = checked_onnx(model_path, config, observer)
     record = export_record(done.model, done.data, config.precision, done.parity)
-    publish({out: bytes_writer(done.data), out.with_name(out.name + ".json"): text_writer(record)})
+    publish_files({out: bytes_writer(done.data), out.with_name(out.name + ".json"): text_writer(record)})
     return done.parity
 
 
@@ -89,7 +89,7 @@ def publish_network(network: "Network", out: Path, record: str) -> None:
     Raises:
         OutputError: they can't be written.
     """
-    publish(
+    publish_files(
         {
             out.with_suffix(".bin"): bytes_writer(network.weights),
             out: bytes_writer(network.xml),

@@ -30,7 +30,7 @@ from bloodcell_batch.config.export import ExportTrtConfig
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.export.floating_point import Checked, checked_onnx
 from bloodcell_batch.export.parity import Parity, measure_parity, reference_outputs, require_parity
-from bloodcell_batch.files.publishing import bytes_writer, check_new, publish, text_writer
+from bloodcell_batch.files.publishing import bytes_writer, check_new, publish_files, text_writer
 from bloodcell_batch.model.file import DEFAULT_MODEL, ModelFile, open_model
 from bloodcell_batch.progress import Observer
 
@@ -74,7 +74,7 @@ def export_trt(
     check_new(out, overwrite=config.overwrite, suffix=".plan")
     checked = checked_onnx(model_path, config, observer)
     plan, sidecar = _build_and_check(checked, config, observer, device)
-    publish({out: bytes_writer(plan), sidecar_path(out): text_writer(sidecar.model_dump_json(indent=2) + "\n")})
+    publish_files({out: bytes_writer(plan), sidecar_path(out): text_writer(sidecar.model_dump_json(indent=2) + "\n")})
     observer.note(f"{out}: {config.precision}, {sidecar.half_precision_layers:.0%} of the layers in half precision")
     return sidecar
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path, PurePath
 
 
-def leads_out(path: str) -> bool:
+def leaves_folder(path: str) -> bool:
     """Whether a path, taken relative to a folder, names something outside of it. Links inside are not followed."""
     normal = PurePath(os.path.normpath(path))
     return normal.is_absolute() or normal.parts[:1] == (os.pardir,)

@@ -45,7 +45,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def publish(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+def publish_files(writers: Mapping[Path, Callable[[Path], object]]) -> None:
     """Write all files under temporary names, then rename them in order.
 
     Args:
@@ -68,12 +68,12 @@ def publish(writers: Mapping[Path, Callable[[Path], object]]) -> None:
 
 
 def text_writer(text: str) -> Callable[[Path], object]:
-    """A writer of UTF-8 text for `publish`."""
+    """A writer of UTF-8 text for `publish_files`."""
     return lambda path: path.write_text(text, encoding="utf-8", newline="")
 
 
 def bytes_writer(data: bytes) -> Callable[[Path], object]:
-    """A writer of bytes for `publish`."""
+    """A writer of bytes for `publish_files`."""
     return lambda path: path.write_bytes(data)
 
 

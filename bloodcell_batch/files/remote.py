@@ -1,4 +1,4 @@
-"""Folders and files at URLs, such as s3://bucket/slides, through fsspec: list, read, publish."""
+"""Folders and files at URLs, such as s3://bucket/slides, through fsspec: list, read, upload."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -95,7 +95,7 @@ class RemoteFolder:
         except self._transient as error:
             raise OutputError(f"Can't write to {self.url}: {error}.", hint=_ACCESS) from error
 
-    def publish(self, file: Path) -> None:
+    def upload(self, file: Path) -> None:
         """Upload a whole file into it, under its own name.
 
         Raises:

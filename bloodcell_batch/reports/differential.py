@@ -8,7 +8,7 @@ from bloodcell_batch.config.results import DifferentialConfig
 from bloodcell_batch.differential.error_adjustment import AdjustedShare, adjusted_shares, confusion_of
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.files.publishing import check_new, publish
+from bloodcell_batch.files.publishing import check_new, publish_files
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.reports.slide_table import Additions, slide_table
 from bloodcell_batch.results.finished import Results, load_results
@@ -42,7 +42,7 @@ def write_differential(table: Path, out: str, config: DifferentialConfig) -> Non
         write_text(sys.stdout, batch.schema, [batch])
         return
     write = write_excel_csv if config.csv_dialect == "excel" else OUTPUT_FORMATS[suffix]
-    publish({path: lambda fresh: write(fresh, batch.schema, [batch])})
+    publish_files({path: lambda fresh: write(fresh, batch.schema, [batch])})
 
 
 def load_additions(

@@ -13,7 +13,7 @@ from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.config.results import FhirConfig
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY
-from bloodcell_batch.files.publishing import check_new, publish, text_writer
+from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.results.finished import Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
@@ -42,7 +42,7 @@ def write_fhir(table: Path, out: Path, config: FhirConfig) -> int:
     check_new(out, overwrite=config.overwrite)
     results = load_results(table).pseudonymised(load_pseudonyms(config.pseudonymize, out))
     bundle = fhir_bundle(results)
-    publish({out: text_writer(json.dumps(bundle, indent=2, ensure_ascii=False, allow_nan=False) + "\n")})
+    publish_files({out: text_writer(json.dumps(bundle, indent=2, ensure_ascii=False, allow_nan=False) + "\n")})
     return len(bundle["entry"])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.results import ReportConfig
 from bloodcell_batch.differential.error_adjustment import LABEL
-from bloodcell_batch.files.publishing import check_new, publish, text_writer
+from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import SlideDifferential, Status
 from bloodcell_batch.reports.chart import Chart, chart_of
@@ -82,7 +82,7 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
         side=config.thumbnail,
         pseudonymised=names is not None,
     )
-    publish({out: text_writer(page)})
+    publish_files({out: text_writer(page)})
     return out.stat().st_size
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bloodcell_batch.files.paths import leads_out
+from bloodcell_batch.files.paths import leaves_folder
 from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
 from bloodcell_batch.parallel.cpus import available_cpus
@@ -89,7 +89,7 @@ def _make(root: Path, row: ResultRow, side: int, kind: str) -> Thumbnail | NoThu
     try:
         # The table may come from elsewhere: it must not show what lies beside the folder, nor wait for a pipe.
         path = root / row.file
-        if leads_out(row.file) or not path.is_file():
+        if leaves_folder(row.file) or not path.is_file():
             return NoThumbnail.MISSING
         data = path.read_bytes()
     except (OSError, ValueError):

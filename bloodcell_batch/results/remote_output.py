@@ -50,7 +50,7 @@ def local_output(out: str, *, overwrite: bool) -> Iterator[str]:
         yield str(folder / name)
         for made in _names(name):
             if (folder / made).exists():
-                target.publish(folder / made)
+                target.upload(folder / made)
         shutil.rmtree(folder, ignore_errors=True)
 
 

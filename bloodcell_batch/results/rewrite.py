@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bloodcell_batch.files.publishing import publish
+from bloodcell_batch.files.publishing import publish_files
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.results.file_names import result_files
@@ -66,7 +66,7 @@ def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferentia
     writers[record_path] = lambda path: path.write_text(
         record.with_digests(identity, written).as_json(), encoding="utf-8"
     )
-    publish(writers)
+    publish_files(writers)
 
 
 def _images(original: Results, rows: tuple[ResultRow, ...], now: str) -> pa.Table:

@@ -32,7 +32,7 @@ from bloodcell_batch.slides.order import table_order
 from bloodcell_batch.slides.shards import Shard
 from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.tally import SlideTally
-from bloodcell_batch.stages.write import check_writable, publish
+from bloodcell_batch.stages.write import check_writable, publish_run
 
 _TOGETHER = "Keep the files of a shard together and unchanged, as `classify --shard` wrote them."
 _AGAIN = "Classify all shards again, with the same program, model, options and images."
@@ -109,7 +109,7 @@ def merge_shards(
             raise ConservationError(f"The counts don't add up: {tally.counts}.", hint=_TOGETHER)
         records = {str(shard.path): shard.record for shard in shards}
         digest = listing_digest(pair for shard in shards for pair in _listed(shard.images))
-        publish(
+        publish_run(
             journal,
             paths,
             slides,

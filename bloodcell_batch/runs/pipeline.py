@@ -32,7 +32,7 @@ from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.stages.tally import SlideTally
-from bloodcell_batch.stages.write import check_writable, publish
+from bloodcell_batch.stages.write import check_writable, publish_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def _run(job: _Job, journal: Journal, observer: Observer, clock: "_Clock") -> Ru
         raise ConservationError(f"The counts don't add up: {tally.counts}.", hint="This is a bug; please report it.")
     if config.shard is not None and job.paths.images is not None:
         shard_rows.write(shard_file_of(job.paths.images), clock.started.isoformat())
-    publish(
+    publish_run(
         journal,
         job.paths,
         slides,

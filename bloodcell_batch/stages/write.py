@@ -35,7 +35,7 @@ def check_writable(paths: OutputPaths, *, overwrite: bool) -> None:
     check_new(*paths.all(), overwrite=overwrite)
 
 
-def publish(
+def publish_run(
     journal: Journal,
     paths: OutputPaths,
     slides: Sequence[SlideDifferential],

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bloodcell_batch.errors import OutputError
-from bloodcell_batch.files.publishing import bytes_writer, check_new, publish, text_writer, written_whole
+from bloodcell_batch.files.publishing import bytes_writer, check_new, publish_files, text_writer, written_whole
 
 
 def test_a_file_that_was_not_finished_leaves_the_old_one(tmp_path: Path) -> None:
@@ -36,9 +36,9 @@ def test_several_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputError, match=r"Can't write .*a\.txt, .*b\.bin: No space left on device\."):
-        publish({tmp_path / "a.txt": text_writer("a"), tmp_path / "b.bin": fail})
+        publish_files({tmp_path / "a.txt": text_writer("a"), tmp_path / "b.bin": fail})
     assert not list(tmp_path.iterdir())
-    publish({tmp_path / "a.txt": text_writer("a"), tmp_path / "b.bin": bytes_writer(b"b")})
+    publish_files({tmp_path / "a.txt": text_writer("a"), tmp_path / "b.bin": bytes_writer(b"b")})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.bin"]
 
 

@@ -198,8 +198,8 @@ def test_printable(text: str, expected: str) -> None:
 def test_arrow_does_without_pandas_and_nobody_else_has_to() -> None:
     code = """
 import sys
-from bloodcell_batch.results.tables import spare_pandas
-spare_pandas()
+from bloodcell_batch.results.tables import import_arrow_without_pandas
+import_arrow_without_pandas()
 import pyarrow
 assert pyarrow.array(["a", None]).to_pylist() == ["a", None]
 assert "pandas" not in sys.modules

@@ -36,7 +36,7 @@ from bloodcell_batch.results.formats import ONE_FILE, OUTPUT_FORMATS
 from bloodcell_batch.results.journal import Journal, open_journal
 from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
-from bloodcell_batch.stages.write import check_writable, publish
+from bloodcell_batch.stages.write import check_writable, publish_run
 
 FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.5, 30.25, 99.0), bytes(16))
 
@@ -65,7 +65,7 @@ def _publish(
     with _open(paths) as journal:
         for outcome in outcomes:
             journal.append(outcome)
-        publish(journal, paths, slides, matches, "", small_record)
+        publish_run(journal, paths, slides, matches, "", small_record)
     return paths
 
 
@@ -220,7 +220,7 @@ class TestPublish:
             paths = output_paths(out, "excel")
             with _open(paths) as journal:
                 journal.append(_cell("=A1/a.jpg"))
-                publish(journal, paths, [_slide("=A1")], [], "", small_record)
+                publish_run(journal, paths, [_slide("=A1")], [], "", small_record)
         texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("r.csv", "r.slides.csv")]
         for text in [*texts, capsys.readouterr().out]:
             assert text.startswith(EXCEL_MARK)
@@ -236,7 +236,7 @@ class TestPublish:
         with _open(paths) as journal:
             journal.append(_cell("s/a.jpg"))
             journal.append(_failure("s/ü.jpg"))
-            publish(journal, paths, [_slide("s")], [], "", small_record)
+            publish_run(journal, paths, [_slide("s")], [], "", small_record)
         text = capsys.readouterr().out
         assert "schema_version" not in text
         rows = list(csv.DictReader(io.StringIO(text)))
@@ -279,7 +279,7 @@ class TestFailure:
         with _open(paths) as journal:
             journal.append(_cell("s/b.jpg"))
             with pytest.raises(RuntimeError, match="no record"):
-                publish(journal, paths, [], [], "", broken)
+                publish_run(journal, paths, [], [], "", broken)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
     def test_a_file_in_the_place_of_the_journal(self, tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ class TestLock:
             with pytest.raises(LockedError, match="Another run is writing") as caught, _open(paths):
                 pytest.fail("two runs at once")
             assert caught.value.exit_code == ExitCode.LOCKED
-            publish(journal, paths, [], [], "", small_record)
+            publish_run(journal, paths, [], [], "", small_record)
         assert _names(tmp_path) == ["r.csv", "r.run.json", "r.slides.csv"]
 
     def test_a_lock_of_another_holder_is_respected(self, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ class TestLock:
         with _open(paths) as one:
             _publish(tmp_path / "b.csv", [_cell("s/b.jpg")])
             one.append(_cell("s/a.jpg"))
-            publish(one, paths, [], [], "", small_record)
+            publish_run(one, paths, [], [], "", small_record)
         assert [row["path"] for row in _rows(tmp_path / "a.csv")] == ["s/a.jpg"]
         assert [row["path"] for row in _rows(tmp_path / "b.csv")] == ["s/b.jpg"]
 

@@ -63,8 +63,8 @@ def classify(
 
 
 def _run(folder: str, out: str, settings: ClassifyConfig, observer: Observer) -> RunResult:
-    from bloodcell_batch.results.tables import spare_pandas  # noqa: PLC0415
+    from bloodcell_batch.results.tables import import_arrow_without_pandas  # noqa: PLC0415
     from bloodcell_batch.runs.pipeline import classify_slides  # noqa: PLC0415 - keeps --help fast
 
-    spare_pandas()
+    import_arrow_without_pandas()
     return classify_slides(folder, out, settings, observer, command=sys.argv)

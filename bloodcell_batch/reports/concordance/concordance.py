@@ -13,7 +13,7 @@ from bloodcell_batch.cell_classes import LEUKOCYTES, RESEARCH_USE_ONLY
 from bloodcell_batch.config.results import ConcordanceConfig
 from bloodcell_batch.differential.reference_ranges import ReferenceRanges, load_reference_ranges
 from bloodcell_batch.errors import InputError, UsageError
-from bloodcell_batch.files.publishing import check_new, publish, text_writer
+from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
@@ -104,7 +104,7 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
     plots = {name: comparison_plot(name, row.pairs, row) for name, row in found.classes.items()}
     page = render("concordance.html.j2", found=found, plots=plots, ranges=ranges, facts=provenance(results))
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    publish({figures: text_writer(text), out: text_writer(page)})
+    publish_files({figures: text_writer(text), out: text_writer(page)})
 
 
 def _compare_class(

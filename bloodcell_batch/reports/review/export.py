@@ -8,7 +8,7 @@ from pathlib import Path
 from bloodcell_batch.cell_classes import CLASS_NAMES, VERIFIED_LABELS
 from bloodcell_batch.config.results import ReviewExportConfig, ReviewScope
 from bloodcell_batch.errors import InputError, UsageError
-from bloodcell_batch.files.publishing import check_new, publish, text_writer
+from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import Status
@@ -101,12 +101,12 @@ def _write_csv(out: Path, records: Records, _pictures: Pictures, _results: Resul
     writer = csv.writer(stream)  # ends lines with CR and LF, so that it quotes a name with either of them
     writer.writerow(COLUMNS)
     writer.writerows([neutralised(record[name]) for name in COLUMNS] for record in records)
-    publish({out: text_writer(stream.getvalue())})
+    publish_files({out: text_writer(stream.getvalue())})
 
 
 def _write_workbook(out: Path, records: Records, pictures: Pictures, _results: Results) -> None:
     images = {path: found for path, found in pictures.items() if isinstance(found, Thumbnail)}
-    publish({out: lambda fresh: write_review_workbook(fresh, SHEET, COLUMNS, records, images, VERIFIED_LABELS)})
+    publish_files({out: lambda fresh: write_review_workbook(fresh, SHEET, COLUMNS, records, images, VERIFIED_LABELS)})
 
 
 def _write_page(out: Path, records: Records, pictures: Pictures, results: Results) -> None:
@@ -132,7 +132,7 @@ def _write_page(out: Path, records: Records, pictures: Pictures, results: Result
         results_id=results.results_id,
         model=results.record.model,
     )
-    publish({out: text_writer(page)})
+    publish_files({out: text_writer(page)})
 
 
 REVIEW_FORMATS: dict[str, Callable[[Path, Records, Pictures, Results], None]] = {

@@ -13,7 +13,7 @@ from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import CLASS_NAMES, RESEARCH_USE_ONLY
 from bloodcell_batch.config.comparison import CompareConfig
 from bloodcell_batch.files.paths import for_arrow
-from bloodcell_batch.files.publishing import publish, text_writer
+from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.training.comparison.system_row import FINISHED, Row
 
@@ -67,7 +67,7 @@ def ranked(rows: Sequence[Row], floor: float = 0.0) -> list[Row]:
 def write_comparison(rows: Sequence[Row], out: Path, options: CompareConfig, command: str) -> None:
     """Write `comparison.parquet`, `comparison.md` and `comparison.html` into `out`; OutputError if that fails."""
     table = _table(rows, options)
-    publish(
+    publish_files(
         {
             out / "comparison.parquet": lambda path: pq.write_table(table, for_arrow(path), compression="zstd"),
             out / "comparison.md": text_writer(as_markdown(rows, options, command)),

@@ -21,7 +21,7 @@ from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.archives import check_arrays
 from bloodcell_batch.files.library_errors import library_reads
-from bloodcell_batch.files.paths import leads_out
+from bloodcell_batch.files.paths import leaves_folder
 from bloodcell_batch.files.sheets import SheetRow, read_sheet
 from bloodcell_batch.images.preprocessing import DecodeLimits
 from bloodcell_batch.progress import Observer
@@ -143,7 +143,7 @@ def _manifest_file(manifest: Path, name: str, number: int) -> ImageFile:
     hint = f"Paths are relative to {manifest.parent}; put the manifest into a folder above all its images."
     try:
         inside = os.path.relpath(manifest.parent / name, manifest.parent) if Path(name).is_absolute() else name
-        if leads_out(inside):
+        if leaves_folder(inside):
             raise InputError(f"{manifest}, line {number}, names {name!r}, outside of its folder.", hint=hint)
         status = (manifest.parent / inside).stat()
     except (OSError, ValueError) as error:
