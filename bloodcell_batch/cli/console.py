@@ -62,8 +62,8 @@ def report_error(error: BloodcellBatchError, log_format: str) -> None:
 
 
 def write_text(text: str) -> None:
-    """Data for the user: to stdout, as it is."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    """Data for the user: to stdout, as it is but for names that no terminal can show."""
+    sys.stdout.write(printable(text if text.endswith("\n") else text + "\n"))
 
 
 class QuietObserver(NullObserver):

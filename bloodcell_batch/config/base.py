@@ -6,11 +6,14 @@ on the command line, and `Effect` what it can change.
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
+from pathlib import PurePath
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 from pydantic.fields import FieldInfo
+
+from bloodcell_batch.files.names import printable
 
 
 class Panel(StrEnum):
@@ -57,6 +60,21 @@ class CommandConfig(BaseModel):
 
     # Built when first used: building the schemas of all commands would be a third of the time of --help.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @field_serializer("*", when_used="json", check_fields=False)
+    def _recorded(self, value: object) -> object:
+        return recorded(value)
+
+
+def recorded(value: object) -> object:
+    """A value as JSON holds it; bytes of a path that are not UTF-8 are written as in the tables."""
+    if isinstance(value, str | PurePath):
+        return printable(str(value))
+    if isinstance(value, list | tuple):
+        return [recorded(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: recorded(entry) for name, entry in value.items()}
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 Metadata = TypeVar("Metadata", Option, Effect)

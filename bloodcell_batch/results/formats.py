@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TextIO
 
 from bloodcell_batch.config.fields import CsvDialect
 from bloodcell_batch.errors import UsageError
-from bloodcell_batch.files.paths import for_arrow
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
 
 if TYPE_CHECKING:
@@ -25,7 +24,8 @@ def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
     """Parquet with zstd, one row group a batch."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - see the module's docstring
 
-    with pq.ParquetWriter(for_arrow(path), schema, compression="zstd") as writer:
+    # An open file: Arrow takes a name with a colon for a URI, and no name that is not UTF-8.
+    with path.open("wb") as handle, pq.ParquetWriter(handle, schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch)
 

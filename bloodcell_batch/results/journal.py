@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import xxhash
 
 from bloodcell_batch.errors import OutputError
-from bloodcell_batch.files.paths import for_arrow
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.files.writing import locked, writing
 from bloodcell_batch.records import ImageFile, Outcome, Rejection
@@ -119,11 +118,12 @@ class Journal:
         """The rows that `resume` kept, for the `resumed` first of `files`."""
         start = 0
         for part in self._parts[:]:
-            for batch in pq.ParquetFile(for_arrow(part)).iter_batches(batch_size=ROWS_PER_PART):
-                now = files[start : start + len(batch)]
-                for outcome, file in zip(outcomes_of(batch), now, strict=True):
-                    yield replace(outcome, file=file)
-                start += len(batch)
+            with part.open("rb") as handle:
+                for batch in pq.ParquetFile(handle).iter_batches(batch_size=ROWS_PER_PART):
+                    now = files[start : start + len(batch)]
+                    for outcome, file in zip(outcomes_of(batch), now, strict=True):
+                        yield replace(outcome, file=file)
+                    start += len(batch)
 
     def append(self, outcome: Outcome) -> None:
         """Add the row of one file; it is on the disk when some more have followed, or some seconds have passed."""
@@ -141,8 +141,8 @@ class Journal:
         if not self._rows:
             return
         part = self.folder / f"part-{self._flushed:09d}.parquet"
-        with writing(part, WRITING_HINT), written_whole(part) as partial:
-            pq.write_table(_table_of(self._rows), for_arrow(partial), write_page_checksum=True)
+        with writing(part, WRITING_HINT), written_whole(part) as partial, partial.open("wb") as handle:
+            pq.write_table(_table_of(self._rows), handle, write_page_checksum=True)
         if part not in self._parts:  # it is when an interruption came right here
             self._parts.append(part)
         self._flushed += len(self._rows)
@@ -153,13 +153,14 @@ class Journal:
         waiting: list[pa.RecordBatch] = []
         rows = 0
         for part in self._parts:
-            for batch in pq.ParquetFile(for_arrow(part)).iter_batches(columns=IMAGE_SCHEMA.names):
-                waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=IMAGE_SCHEMA))
-                rows += len(batch)
-                while rows >= ROWS_PER_PART:
-                    joined = pa.concat_batches(waiting)
-                    yield joined.slice(0, ROWS_PER_PART)
-                    waiting, rows = [joined.slice(ROWS_PER_PART)], rows - ROWS_PER_PART
+            with part.open("rb") as handle:
+                for batch in pq.ParquetFile(handle).iter_batches(columns=IMAGE_SCHEMA.names):
+                    waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=IMAGE_SCHEMA))
+                    rows += len(batch)
+                    while rows >= ROWS_PER_PART:
+                        joined = pa.concat_batches(waiting)
+                        yield joined.slice(0, ROWS_PER_PART)
+                        waiting, rows = [joined.slice(ROWS_PER_PART)], rows - ROWS_PER_PART
         if rows:
             yield pa.concat_batches(waiting)
 
@@ -196,7 +197,8 @@ def _file_key(file: ImageFile) -> bytes:
 def _check_part(part: Path, start: int, files: Sequence[ImageFile]) -> tuple[int, str]:
     """Rows of the part and "", or 0 and why it does not hold for the files from `start` on."""
     try:
-        table = pq.read_table(for_arrow(part), page_checksum_verification=True)
+        with part.open("rb") as handle:
+            table = pq.read_table(handle, page_checksum_verification=True)
         keys = table.column(_FILE_KEY).to_pylist()
     except (OSError, KeyError, pa.ArrowException) as error:
         return 0, f"{part.name} is damaged: {str(error).splitlines()[0]}"

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.names import name_bytes, name_text, printable
-from bloodcell_batch.files.paths import for_arrow
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.records import ImageFile, Outcome, Rejection
@@ -53,8 +52,8 @@ class ShardRows:
         ]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
         table = pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata({_RUN: started}))
-        with writing(path), written_whole(path) as partial:
-            pq.write_table(table, for_arrow(partial), compression="zstd")
+        with writing(path), written_whole(path) as partial, partial.open("wb") as handle:
+            pq.write_table(table, handle, compression="zstd")
 
 
 def read_shard_file(path: Path, started: str) -> pa.Table:
@@ -65,7 +64,8 @@ def read_shard_file(path: Path, started: str) -> pa.Table:
     """
     hint = "Keep the files of a shard together, as `classify --shard` wrote them."
     try:
-        table = pq.read_table(for_arrow(path))
+        with path.open("rb") as handle:
+            table = pq.read_table(handle)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.", hint=hint) from error
     except (OSError, pa.ArrowException) as error:

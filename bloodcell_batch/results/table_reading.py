@@ -13,7 +13,6 @@ from openpyxl.utils.escape import unescape
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.archives import check_workbook
 from bloodcell_batch.files.library_errors import library_reads, read_one_by_one
-from bloodcell_batch.files.paths import for_arrow
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, restored
 
 CELLS_SHEET = "Cells"
@@ -77,9 +76,9 @@ def read_parquet(path: Path) -> pa.Table:
     Raises:
         ValueError, OSError: it can't be read.
     """
-    with library_reads():
-        file = pq.ParquetFile(for_arrow(path))
-    with file:
+    with path.open("rb") as handle:
+        with library_reads():
+            file = pq.ParquetFile(handle)
         rows = file.metadata.num_rows
         if rows > _LEAST_ROWS + _ROWS_A_BYTE * path.stat().st_size:
             raise ValueError(f"it claims {rows:,} rows, too many for {path.stat().st_size:,} bytes")

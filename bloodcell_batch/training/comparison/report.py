@@ -7,14 +7,13 @@ from pathlib import Path
 
 import jinja2
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import CLASS_NAMES, RESEARCH_USE_ONLY
 from bloodcell_batch.config.comparison import CompareConfig
-from bloodcell_batch.files.paths import for_arrow
 from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.parallel.cpus import available_cpus
+from bloodcell_batch.results.formats import write_parquet
 from bloodcell_batch.training.comparison.system_row import FINISHED, Row
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
@@ -69,7 +68,7 @@ def write_comparison(rows: Sequence[Row], out: Path, options: CompareConfig, com
     table = _table(rows, options)
     publish_files(
         {
-            out / "comparison.parquet": lambda path: pq.write_table(table, for_arrow(path), compression="zstd"),
+            out / "comparison.parquet": lambda path: write_parquet(path, table.schema, table.to_batches()),
             out / "comparison.md": text_writer(as_markdown(rows, options, command)),
             out / "comparison.html": text_writer(as_html(rows, options, command)),
         }
