@@ -9,7 +9,7 @@ def printable(text: str) -> str:
 
 
 def name_bytes(name: str) -> bytes:
-    """A file's name as the file system has it, also where its bytes are no UTF-8."""
+    """A file's name as the file system has it, also where its bytes are not UTF-8."""
     return name.encode("utf-8", "surrogateescape")
 
 

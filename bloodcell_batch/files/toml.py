@@ -12,7 +12,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
     Raises:
-        ValueError: it is no TOML, or larger or deeper than any file of options.
+        ValueError: it is not TOML, or larger or deeper than any file of options.
         OSError: it can't be read.
     """
     with path.open("rb") as handle:

@@ -18,7 +18,7 @@ def writing(
 
     Raises:
         OutputError: the body raised an OSError.
-        BrokenPipeError: the reader of stdout has seen enough, which is no error of ours.
+        BrokenPipeError: the reader of stdout has seen enough, which is not an error of ours.
     """
     try:
         yield

@@ -177,7 +177,7 @@ def check_chain(path: Path) -> ChainCheck:
     head, number = FIRST, 0
     try:
         with path.open("rb") as log:
-            # A bounded line: what is longer is no line of ours.
+            # A bounded line: what is longer is not one of ours.
             for number, line in enumerate(iter(lambda: log.readline(_MAX_LINE), b""), start=1):
                 document = _document(line)
                 faults.extend((number, fault) for fault in _line_faults(line, document, head))
@@ -203,7 +203,7 @@ def _line_faults(line: bytes, document: Mapping[str, Any], head: str) -> Iterato
     if not line.endswith(b"\n"):
         yield "it is cut off"
     elif not document:
-        yield "it is no JSON object"
+        yield "it is not a JSON object"
     elif document.get("previous") != head:
         yield "the line before it was changed, removed, or put in afterwards"
 

@@ -1,4 +1,4 @@
-"""`differential`: the slide table of a run, counted anew, with additions."""
+"""`differential`: the slide table of a run, counted again, with additions."""
 
 import sys
 from collections import Counter

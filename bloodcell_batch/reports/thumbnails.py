@@ -1,4 +1,4 @@
-"""Thumbnails for pages and workbooks: made anew from pixels, so that no metadata of the file (EXIF) is in them."""
+"""Thumbnails for pages and workbooks: made again from pixels, so that no metadata of the file (EXIF) is in them."""
 
 import base64
 import hashlib

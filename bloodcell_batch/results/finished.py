@@ -84,7 +84,7 @@ class Results:
 
     @cached_property
     def slides(self) -> tuple[SlideDifferential, ...]:
-        """The differentials, counted anew from the rows; verified labels take the place of the program's."""
+        """The differentials, counted again from the rows; verified labels take the place of the program's."""
         alerts = duplicate_alerts(self._matches())
         statuses: dict[str, Counter[Status]] = {}
         labels: dict[str, Counter[str]] = {}
@@ -150,7 +150,7 @@ def load_results(path: Path) -> Results:
     try:
         rows = tuple(_rows(images))
     except ValueError as error:
-        raise InputError(f"{path} is no result table: {error}.", hint="Give it as `classify` wrote it.") from error
+        raise InputError(f"{path} is not a result table: {error}.", hint="Give it as `classify` wrote it.") from error
     _check_counts(path, rows, record)
     identity = results_id(images, record.model.sha256)
     if record.results_id not in {"", identity}:

@@ -109,7 +109,8 @@ def output_suffix(out: str, csv_dialect: CsvDialect = "plain") -> str:
     if suffix != STDOUT and suffix not in OUTPUT_FORMATS:
         found = f"ends in {suffix!r}" if suffix else "has no suffix"
         raise UsageError(
-            f"--out {out} {found}, which is no output format.", hint=f"Use {format_names()}, or - for CSV on stdout."
+            f"--out {out} {found}, which is not an output format.",
+            hint=f"Use {format_names()}, or - for CSV on stdout.",
         )
     if csv_dialect != "plain" and suffix not in {".csv", STDOUT}:
         raise UsageError(f"--csv-dialect {csv_dialect} has no meaning for {out}.", hint="Use it with NAME.csv or -.")

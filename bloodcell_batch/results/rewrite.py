@@ -1,4 +1,4 @@
-"""Writing results anew: after a review, with the verified labels beside the preclassification, or to share."""
+"""Writing results again: after a review, with the verified labels beside the preclassification, or to share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

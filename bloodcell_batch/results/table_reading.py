@@ -36,7 +36,7 @@ def read_table(path: Path, schema: pa.Schema, optional: Iterable[pa.Field] = (),
     reader = _READERS.get(path.suffix.lower())
     hint = "Give the table that `bloodcell-batch classify --out` wrote."
     if reader is None:
-        raise InputError(f"{path} is no table: its name ends in none of {', '.join(_READERS)}.", hint=hint)
+        raise InputError(f"{path} is not a table: its name ends in none of {', '.join(_READERS)}.", hint=hint)
     try:
         return reader(path, schema, tuple(optional), sheet)
     except FileNotFoundError as error:
@@ -71,7 +71,7 @@ def _read_parquet(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...],
 
 
 def read_parquet(path: Path) -> pa.Table:
-    """A Parquet file as a table, unless it says that it has more rows than it has room for or its texts are no UTF-8.
+    """A Parquet file as a table, unless it says that it has more rows than it has room for or its texts are not UTF-8.
 
     Raises:
         ValueError, OSError: it can't be read.
@@ -84,7 +84,7 @@ def read_parquet(path: Path) -> pa.Table:
             raise ValueError(f"it claims {rows:,} rows, too many for {path.stat().st_size:,} bytes")
         with library_reads():
             table = file.read()
-            table.validate(full=True)  # texts that are no UTF-8 would fail only where they are looked at
+            table.validate(full=True)  # texts that are not UTF-8 would fail only where they are looked at
     return table
 
 
@@ -172,7 +172,7 @@ def _value(value: Any, field: pa.Field) -> object:  # noqa: ANN401 - whatever a 
             return int(str(value).removesuffix(".0"))  # int(3.7) would be 3
         return float(value)
     except (ValueError, KeyError, OverflowError, TypeError) as error:
-        raise ValueError(f"{value!r} in column {field.name!r} is no {field.type}") from error
+        raise ValueError(f"{value!r} in column {field.name!r} is not of the type {field.type}") from error
 
 
 def _as_text(value: object) -> str:

@@ -67,7 +67,7 @@ def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer
 
     Raises:
         UsageError: the results go to stdout.
-        InputError: there is something that is no result of ours, or it was reviewed or changed since.
+        InputError: there is something that is not a result of ours, or it was reviewed or changed since.
     """
     if images is None:
         raise UsageError("--update needs a file.", hint="Give --out the name of an earlier result.")
@@ -121,7 +121,7 @@ def unless_unchanged(
 def recall(
     outcomes: Iterable[DecodedImage | KnownImage | Rejection], decoder: Decoder
 ) -> Iterator[DecodedImage | Prediction | Rejection]:
-    """The earlier prediction of every known image that is no duplicate; what was one and is none now is decoded."""
+    """The earlier prediction of every known image that is not a duplicate; one that was a duplicate is decoded."""
     for outcome in outcomes:
         if isinstance(outcome, KnownImage):
             yield outcome.prediction or decoder(outcome.file)

@@ -60,7 +60,7 @@ def _fault(root: str, file: ImageFile, size: int, sha256: str) -> str:
     if not sha256:
         return ""  # it failed, and so has no hash
     if not file.is_regular:
-        return "the file is no regular file any more"
+        return "the file is not a regular file any more"
     try:
         changed = file_sha256(f"{root}/{file.path}") != sha256
     except OSError as error:

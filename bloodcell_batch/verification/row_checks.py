@@ -58,7 +58,7 @@ def row_faults(row: Row, rules: Rules) -> Iterator[str]:
     try:
         status = Status(row["status"])
     except ValueError:
-        yield f"status is {row['status']!r}, which is none"
+        yield f"status is {row['status']!r}, which is not a status"
         return
     yield from _name_faults(row, rules)
     if status in _CELLS:
@@ -66,11 +66,11 @@ def row_faults(row: Row, rules: Rules) -> Iterator[str]:
     else:
         yield from _filled(row, (*_PREDICTED, "review", *_VERIFIED), f"of a file that is {status}")
     if status not in _DUPLICATES:
-        yield from _filled(row, _OF_DUPLICATES, "of a file that is no duplicate")
+        yield from _filled(row, _OF_DUPLICATES, "of a file that is not a duplicate")
     if status is Status.FAILED:
         yield from _filled(row, _FACTS, "of a file that failed")
         if row["reason"] not in set(Reason) - _NOT_FAILURES:
-            yield f"failed with the reason {row['reason']!r}, which is none"
+            yield f"failed with the reason {row['reason']!r}, which is not a reason for that"
     else:
         yield from _fact_faults(row, rules)
         if status is not Status.UNCLASSIFIED:
@@ -153,14 +153,14 @@ def _label_faults(row: Row, shares: tuple[float, ...]) -> Iterator[str]:
         if row["label"] is not None:
             yield f"label is {row['label']!r}, but the cell is unclassified"
     elif row["label"] not in CLASS_NAMES:
-        yield f"label is {row['label']!r}, which is no class"
+        yield f"label is {row['label']!r}, which is not a class"
     elif shares[CLASS_NAMES.index(row["label"])] != max(shares):
         top = CLASS_NAMES[shares.index(max(shares))]
         yield f"label is {row['label']!r}, the most probable class is {top!r}"
 
 
 def _decision_faults(row: Row, shares: tuple[float, ...], thresholds: Thresholds) -> Iterator[str]:
-    """The decision is made anew; where it differs, rounding may be why, so both neighbours are tried as well."""
+    """The decision is made again; where it differs, rounding may be why, so both neighbours are tried as well."""
     said = (row["status"], row["reason"])
     first = _decision(shares, row["confidence"], row["outlier_score"], row["contrast"], thresholds)
     if first == said:
@@ -204,4 +204,4 @@ def _verified_faults(row: Row) -> Iterator[str]:
     if filled and len(filled) < len(_VERIFIED):
         yield f"of {', '.join(_VERIFIED)} only {', '.join(filled)} is filled in"
     if row.get("verified_label") not in {None, *VERIFIED_LABELS}:
-        yield f"verified_label is {row['verified_label']!r}, which is no label"
+        yield f"verified_label is {row['verified_label']!r}, which is not a label"

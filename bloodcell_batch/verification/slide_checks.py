@@ -1,4 +1,4 @@
-"""Checks of the slide table: counted anew from the rows, every cell must be what was published."""
+"""Checks of the slide table: counted again from the rows, every cell must be what was published."""
 
 import math
 from collections import Counter
@@ -41,7 +41,7 @@ def check_slides(table: Path, seen: Seen, record: RunRecord, findings: Findings)
         for column in SLIDE_SCHEMA.names:
             if not _same(column, found[slide][column], expected[slide][column]):
                 there, here = found[slide][column], expected[slide][column]
-                findings.add(f"slide {slide}", f"{column} is {there!r}, counted anew it is {here!r}")
+                findings.add(f"slide {slide}", f"{column} is {there!r}, counted again it is {here!r}")
     return len(expected)
 
 
@@ -64,6 +64,6 @@ def _same(column: str, one: object, other: object) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=0, abs_tol=_LAST_DIGIT)
     if column == "alerts" and isinstance(one, str) and isinstance(other, str) and "\\x" in one + other:
-        # Names that are no UTF-8 sort otherwise as bytes than as the text that stands for them.
+        # Names that are not UTF-8 sort otherwise as bytes than as the text that stands for them.
         return len(one.split("; ")) == len(other.split("; "))
     return one == other

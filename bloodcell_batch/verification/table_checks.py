@@ -93,7 +93,7 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
 def _duplicate_faults(row: Row, number: int, seen: Seen, limit: int | None, *, ordered: bool) -> Iterator[str]:
     original = seen.kept.get(row["duplicate_of"] or "")
     if original is None:
-        yield f"duplicate_of is {row['duplicate_of']!r}, which is no picture that was kept"
+        yield f"duplicate_of is {row['duplicate_of']!r}, which is not a picture that was kept"
         return
     if original["slide_id"] != row["slide_id"]:
         yield f"duplicate_of is a picture of the slide {original['slide_id']!r}"
@@ -125,7 +125,7 @@ def _check_equal_files(seen: Seen, dedup: str, findings: Findings) -> None:
         if row["sha256"]:
             earlier = first.setdefault((row["slide_id"], row["sha256"]), path)
             if earlier != path:
-                findings.add(path, f"has the same bytes as {earlier}, but is no duplicate of it")
+                findings.add(path, f"has the same bytes as {earlier}, but is not a duplicate of it")
 
 
 def _check_near(seen: Seen, distance: int, record: RunRecord, findings: Findings) -> None:
@@ -138,7 +138,7 @@ def _check_near(seen: Seen, distance: int, record: RunRecord, findings: Findings
         if min(_contrast(one), _contrast(other)) < _SURELY_NOT_BLANK:
             continue
         if one["slide_id"] == other["slide_id"]:
-            findings.add(hashed[j], f"is {gap} bits from {hashed[i]} in the same slide, but no duplicate of it")
+            findings.add(hashed[j], f"is {gap} bits from {hashed[i]} in the same slide, but is not a duplicate of it")
         elif frozenset((hashed[i], hashed[j])) not in recorded:
             findings.add(hashed[j], f"is the same picture as {hashed[i]} in another slide; the run record doesn't know")
 

@@ -187,7 +187,7 @@ class TestWriting:
             handle.write(b'{"previous": "12')
         append(log, {"number": 4})
         assert len(log.read_bytes().splitlines()) == 5
-        assert check_chain(log).faults == ((4, "it is no JSON object"),)
+        assert check_chain(log).faults == ((4, "it is not a JSON object"),)
 
     def test_many_writers(self, tmp_path: Path) -> None:
         log = tmp_path / "log"

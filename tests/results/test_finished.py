@@ -66,7 +66,7 @@ class TestLoad:
             ("r.parquet", b"not parquet", "Can't read the table"),
             ("r.xlsx", b"not a zip", "Can't read the table"),
             ("r.csv", b"path,slide_id\na,b\n", "no column 'status'"),
-            ("r.txt", b"", "is no table"),
+            ("r.txt", b"", "is not a table"),
         ],
     )
     def test_what_is_no_result_table(self, tmp_path: Path, name: str, content: bytes, words: str) -> None:

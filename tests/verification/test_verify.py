@@ -169,10 +169,10 @@ def test_every_cell_of_the_slide_table(results: Path, column: str, row: int) -> 
         ("sha256", "0" * 63, "not 64 hexadecimal digits"),
         ("contrast", 1.0, "unclassified (no_contrast)"),
         ("width", 15, "outside the limits"),
-        ("label", None, "which is no class"),
+        ("label", None, "which is not a class"),
         ("confidence", None, "should not be empty"),
-        ("duplicate_of", "s0/00.jpg", "of a file that is no duplicate"),
-        ("status", "eaten", "which is none"),
+        ("duplicate_of", "s0/00.jpg", "of a file that is not a duplicate"),
+        ("status", "eaten", "which is not a status"),
     ],
 )
 def test_what_is_said_of_a_changed_cell(results: Path, column: str, value: object, said: str) -> None:
@@ -189,11 +189,11 @@ def test_what_is_said_of_a_changed_cell(results: Path, column: str, value: objec
 @pytest.mark.parametrize(
     ("status", "column", "value", "said"),
     [
-        ("exact_duplicate", "duplicate_of", "s9/none.jpg", "which is no picture that was kept"),
+        ("exact_duplicate", "duplicate_of", "s9/none.jpg", "which is not a picture that was kept"),
         ("near_duplicate", "duplicate_of", "s2/00.jpg", "a picture of the slide 's2'"),
         ("near_duplicate", "duplicate_distance", 99, "outside 0-16"),
         ("near_duplicate", "phash", "0" * 64, "bits"),
-        ("failed", "reason", "outlier", "which is none"),
+        ("failed", "reason", "outlier", "which is not a reason for that"),
     ],
 )
 def test_duplicates_and_failures(results: Path, status: str, column: str, value: object, said: str) -> None:

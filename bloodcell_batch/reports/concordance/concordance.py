@@ -78,7 +78,7 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
         BloodcellBatchError: nothing was written; the text says what to do.
     """
     if out.suffix.lower() != ".html":
-        raise UsageError(f"--out {out} is no page.", hint="Use NAME.html; NAME.json is written beside it.")
+        raise UsageError(f"--out {out} is not a page.", hint="Use NAME.html; NAME.json is written beside it.")
     figures = out.with_suffix(".json")
     check_new(figures, out, overwrite=config.overwrite)
     names = load_pseudonyms(config.pseudonymize, out)

@@ -32,7 +32,7 @@ def load_manual_counts(path: Path) -> tuple[ManualCount, ...]:
     """Read the file.
 
     Raises:
-        InputError: unreadable, no slides or classes, a slide twice, a value that is no percentage, or shares (0.6)
+        InputError: unreadable, no slides or classes, a slide twice, a value that is not a percentage, or shares (0.6)
             and counts where percentages are meant.
     """
     sheet = read_sheet(path, ("slide_id",))

@@ -46,7 +46,7 @@ def export_review(table: Path, out: Path, config: ReviewExportConfig, observer: 
     write = REVIEW_FORMATS.get(out.suffix.lower())
     if write is None:
         hint = f"Use {' or '.join(f'NAME{suffix}' for suffix in REVIEW_FORMATS)}."
-        raise UsageError(f"--out {out} is no review format.", hint=hint)
+        raise UsageError(f"--out {out} is not a review format.", hint=hint)
     check_new(out, overwrite=config.overwrite)
     results = load_results(table).pseudonymised(load_pseudonyms(config.pseudonymize, out))
     rows = sorted(

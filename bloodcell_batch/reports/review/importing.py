@@ -136,7 +136,7 @@ def _check_identity(
 def _verification(record: Mapping[str, str], config: ReviewImportConfig, where: str) -> Verification:
     label, by = record["verified_label"].strip(), record["verified_by"].strip()
     if label and label not in VERIFIED_LABELS:
-        raise InputError(f"{where}: {label!r} is no label.", hint=f"Use one of: {', '.join(VERIFIED_LABELS)}.")
+        raise InputError(f"{where}: {label!r} is not a label.", hint=f"Use one of: {', '.join(VERIFIED_LABELS)}.")
     if by and not label:
         raise InputError(f"{where}: verified_by is {by!r}, but there is no verified_label.", hint="Fill in both.")
     if label and not by:
@@ -236,7 +236,7 @@ def summary(found: ImportedReview, out: Path) -> str:
     lines = [
         f"{out}: review {found.version}, {found.verified} cells verified, {found.open} still open",
         f"of {figures.cells} preclassified cells {figures.agreed} were confirmed and {found.changed} changed",
-        f"Cohen's kappa {kappa} (over the cells of this review, which are no random sample)",
+        f"Cohen's kappa {kappa} (over the cells of this review, which are not a random sample)",
         f"{found.resolved} unclassified cells were given a name",
         f"{'class':<14}{'program':>9}{'person':>9}{'both':>9}",
         *(f"{name:<14}{row.preclassified:>9}{row.verified:>9}{row.both:>9}" for name, row in figures.per_class.items()),

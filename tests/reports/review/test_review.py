@@ -222,7 +222,7 @@ class TestRoundTrip:
 
 
 BAD: list[tuple[str, Callable[[list[Record]], object], str]] = [
-    ("unknown label", lambda rows: rows[4].update(verified_label="blast"), "row 6: 'blast' is no label"),
+    ("unknown label", lambda rows: rows[4].update(verified_label="blast"), "row 6: 'blast' is not a label"),
     ("unknown path", lambda rows: rows[4].update(path="x/y.jpg", sha256="0"), "row 6: there is no cell 'x/y.jpg'"),
     ("duplicate's path", lambda rows: rows[0].update(path="007/exact.jpg", sha256="0"), "there is no cell"),
     ("other run", lambda rows: rows[0].update(results_id="0123456789abcdef"), "of the run 0123456789abcdef"),
