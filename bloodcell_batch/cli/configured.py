@@ -20,8 +20,7 @@ from bloodcell_batch.cli.options import (
     in_panels,
     own_parameters,
 )
-from bloodcell_batch.config.base import CommandConfig, Option, flag_of, stated
-from bloodcell_batch.config.fields import AuditedConfig
+from bloodcell_batch.config.base import CommandConfig, Effect, Option, fields_with, flag_of, stated
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import UsageError
 
@@ -61,7 +60,7 @@ def configured(
     """Make a command of a function: its own arguments, the options of a configuration, and those that all have.
 
     Args:
-        kind: its fields with an `Option` become options; `AuditedConfig` writes the audit log.
+        kind: its fields with an `Option` become options. With an `audit_log` that changes nothing, the run is logged.
         config_file: help of `--config`; empty for a command without it.
         settable: whether `--set` reaches the other fields.
         when_interrupted: what a person who stopped the command is told to do.
@@ -70,16 +69,14 @@ def configured(
     def decorate(function: Callable[Concatenate[Call[Config], Own], None]) -> Callable[..., None]:
         own = own_parameters(function)
         names = {parameter.name for parameter in own}
+        has_log = "audit_log" in fields_with(kind, Effect.NOTHING)  # that of verify is what it looks at
 
         def run(**given: Any) -> None:  # noqa: ANN401 - what Typer parsed
+            arguments = {name: given.pop(name) for name in names}
             quiet, log_format = given.pop("quiet"), given.pop("log_format")
             file, settings = given.pop("config", None), given.pop("setting", None) or ()
-            arguments = {name: given.pop(name) for name in names}
-            log = given.get("audit_log") if issubclass(kind, AuditedConfig) else None
-            with (
-                errors_as_text(log_format, when_interrupted),
-                audited(log, file if issubclass(kind, AuditedConfig) else None) as line,
-            ):
+            log = (given["audit_log"], file) if has_log else (None, None)
+            with errors_as_text(log_format, when_interrupted), audited(*log) as line:
                 resolved = resolve(kind, _paired(kind, given), file, settings)
                 function(Call(resolved, line, quiet, log_format), **arguments)  # type: ignore[call-arg]  # by name
 

@@ -93,11 +93,12 @@ def common_parameters() -> list[inspect.Parameter]:
 
 def in_panels(parameters: Iterable[inspect.Parameter]) -> list[inspect.Parameter]:
     """The parameters in the order of their panels; a command with few options gets none."""
-    given = list(parameters)
-    if sum(isinstance(_info(parameter), OptionInfo) for parameter in given) < _FEWEST_IN_PANELS:
-        return [_without_panel(parameter) for parameter in given]
     order = [panel.value for panel in Panel]
-    return sorted(given, key=lambda parameter: order.index(_info(parameter).rich_help_panel or Panel.COMMON.value))
+    found = sorted(
+        parameters, key=lambda parameter: order.index(_info(parameter).rich_help_panel or Panel.COMMON.value)
+    )
+    few = sum(isinstance(_info(parameter), OptionInfo) for parameter in found) < _FEWEST_IN_PANELS
+    return [_without_panel(parameter) for parameter in found] if few else found
 
 
 def _info(parameter: inspect.Parameter) -> OptionInfo | ArgumentInfo:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from bloodcell_batch.config.base import Effect, Option, Panel
 from bloodcell_batch.config.fields import (
     AllowFailedOption,
-    AuditedConfig,
+    AuditLogOption,
     CsvDialectOption,
     NetworkConfig,
     OverwriteOption,
@@ -19,7 +19,7 @@ from bloodcell_batch.slides.shards import parse_shard
 DedupMode = Literal["off", "exact", "near"]
 
 
-class ClassifyConfig(NetworkConfig, AuditedConfig):
+class ClassifyConfig(NetworkConfig):
     """Options of `classify`. Each states its effect: it decides what an interrupted or earlier run is compared by."""
 
     slide_by: Annotated[SlideBy, Option(), Effect.RESULT] = Field(
@@ -71,6 +71,7 @@ class ClassifyConfig(NetworkConfig, AuditedConfig):
         le=86_400,
         description="Seconds after which a file that can't be read or decoded fails as timed_out",
     )
+    audit_log: AuditLogOption = None
     overwrite: OverwriteOption = False
     update: Annotated[bool, Option(), Effect.NOTHING] = Field(
         False, description="Replace existing results, but keep the rows of files that have not changed since"

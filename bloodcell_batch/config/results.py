@@ -26,7 +26,7 @@ ReferenceRangesOption = Annotated[
 class ResultsConfig(AuditedConfig):
     """What they all share."""
 
-    pseudonymize: Annotated[Path | None, Option("KEYFILE")] = Field(
+    pseudonymize: Annotated[Path | None, Option("KEYFILE", panel=Panel.OUTPUT)] = Field(
         None, description="Replace slides, paths and hashes by codes under the secret key in this file"
     )
     overwrite: OverwriteOption = Field(False, description="Replace existing output")
@@ -117,6 +117,6 @@ class VerifyConfig(CommandConfig):
     audit_log: Annotated[Path | None, Option("FILE")] = Field(
         None, description="Audit log: check its chain, and that it knows RESULTS"
     )
-    max_findings: Annotated[int, Option("FINDINGS")] = Field(
+    max_findings: Annotated[int, Option("N")] = Field(
         100, ge=1, le=1_000_000, description="Findings to print; all are counted"
     )

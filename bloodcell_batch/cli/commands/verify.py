@@ -15,14 +15,16 @@ def verify(
     call: Call[VerifyConfig],
     results: Annotated[
         Path | None,
-        typer.Argument(help="Table that classify (or review import) wrote; its run record is beside it."),
+        typer.Argument(
+            help="Table that classify (or review import) wrote; its run record is beside it.", metavar="[RESULTS]"
+        ),
     ] = None,
 ) -> None:
     """Check that the files of a finished run are as it left them, and that every number follows from the rows.
 
     Looks at every row, counts every slide again, and compares the SHA-256 of the tables, of the run record, of the
-    model and (with --images) of every image. With --audit-log also the chain of its lines. One finding a line. Exit
-    codes: 0 verified; 1 not.
+    model and (with --images) of every image. With --audit-log also the chain of its lines. Prints one finding a line.
+    Exit codes: 0 verified; 1 not.
     """
     settings = call.settings
     from bloodcell_batch.cli.console import one_line, write_text  # noqa: PLC0415 - keeps --help fast
