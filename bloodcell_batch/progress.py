@@ -52,3 +52,34 @@ class NullObserver:
 
     def slides(self, slides: Sequence[SlideDifferential]) -> None:
         """Ignore."""
+
+
+class ForwardingObserver:
+    """Passes every event on to another observer: for those that look at some of them on the way."""
+
+    def __init__(self, inner: Observer) -> None:
+        self._inner = inner
+
+    def note(self, text: str, **fields: object) -> None:
+        """See `Observer.note`."""
+        self._inner.note(text, **fields)
+
+    def warn(self, text: str, **fields: object) -> None:
+        """See `Observer.warn`."""
+        self._inner.warn(text, **fields)
+
+    def started(self, task: str, total: int) -> None:
+        """See `Observer.started`."""
+        self._inner.started(task, total)
+
+    def advanced(self, done: int, counts: RunCounts | None = None) -> None:
+        """See `Observer.advanced`."""
+        self._inner.advanced(done, counts)
+
+    def finished(self) -> None:
+        """See `Observer.finished`."""
+        self._inner.finished()
+
+    def slides(self, slides: Sequence[SlideDifferential]) -> None:
+        """See `Observer.slides`."""
+        self._inner.slides(slides)

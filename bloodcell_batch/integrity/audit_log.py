@@ -27,8 +27,8 @@ from bloodcell_batch.config.base import CommandConfig
 from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.digests import canonical_json, file_sha256
-from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import RunCounts, SlideDifferential
+from bloodcell_batch.progress import ForwardingObserver, Observer
+from bloodcell_batch.records import RunCounts
 
 FIRST = "0" * 64
 """`previous` of the first line."""
@@ -89,39 +89,23 @@ class AuditLine:
         append(self._path, self._fields | ended)
 
 
-class AuditObserver:
+class AuditObserver(ForwardingObserver):
     """Passes every event on and notes what the audit log wants to know."""
 
     def __init__(self, inner: Observer, line: AuditLine) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._line = line
 
     def note(self, text: str, **fields: object) -> None:
         """See `Observer.note`."""
         self._line.note(fields)
-        self._inner.note(text, **fields)
-
-    def warn(self, text: str, **fields: object) -> None:
-        """See `Observer.warn`."""
-        self._inner.warn(text, **fields)
-
-    def started(self, task: str, total: int) -> None:
-        """See `Observer.started`."""
-        self._inner.started(task, total)
+        super().note(text, **fields)
 
     def advanced(self, done: int, counts: RunCounts | None = None) -> None:
         """See `Observer.advanced`."""
         if counts is not None:
             self._line.counted(counts)
-        self._inner.advanced(done, counts)
-
-    def finished(self) -> None:
-        """See `Observer.finished`."""
-        self._inner.finished()
-
-    def slides(self, slides: Sequence[SlideDifferential]) -> None:
-        """See `Observer.slides`."""
-        self._inner.slides(slides)
+        super().advanced(done, counts)
 
 
 def check_appendable(path: Path) -> None:

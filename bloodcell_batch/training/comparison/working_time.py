@@ -1,24 +1,24 @@
 """How long a training has worked, over all the times it was interrupted and continued."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from bloodcell_batch.files.publishing import written_whole
-from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import RunCounts, SlideDifferential
+from bloodcell_batch.progress import ForwardingObserver, Observer
+from bloodcell_batch.records import RunCounts
 
 _INTERVAL_S = 2.0
 
 
-class Clock:
+class Clock(ForwardingObserver):
     """An observer that passes everything on, and adds up the working time in a file as the work goes on.
 
     After a kill at most the last two seconds before it are missing.
     """
 
     def __init__(self, observer: Observer, path: Path) -> None:
-        self._observer, self._path = observer, path
+        super().__init__(observer)
+        self._path = path
         self._before = float(path.read_text(encoding="ascii")) if path.exists() else 0.0
         self._began = time.monotonic()
         self._written = self._began
@@ -33,31 +33,11 @@ class Clock:
         self._write()
         return self.seconds
 
-    def note(self, text: str, **fields: object) -> None:
-        """See `Observer.note`."""
-        self._observer.note(text, **fields)
-
-    def warn(self, text: str, **fields: object) -> None:
-        """See `Observer.warn`."""
-        self._observer.warn(text, **fields)
-
-    def started(self, task: str, total: int) -> None:
-        """See `Observer.started`."""
-        self._observer.started(task, total)
-
     def advanced(self, done: int, counts: RunCounts | None = None) -> None:
         """See `Observer.advanced`."""
         if time.monotonic() - self._written >= _INTERVAL_S:
             self._write()
-        self._observer.advanced(done, counts)
-
-    def finished(self) -> None:
-        """See `Observer.finished`."""
-        self._observer.finished()
-
-    def slides(self, slides: Sequence[SlideDifferential]) -> None:
-        """See `Observer.slides`."""
-        self._observer.slides(slides)
+        super().advanced(done, counts)
 
     def _write(self) -> None:
         self._written = time.monotonic()

@@ -1,0 +1,35 @@
+from typing import Any
+
+from bloodcell_batch.progress import ForwardingObserver, NullObserver
+from bloodcell_batch.records import RunCounts
+
+
+class _Listening(NullObserver):
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 - any event
+        if name.startswith("_") or name == "heard":
+            return super().__getattribute__(name)
+        return lambda *values, **fields: self.heard.append((name, *values, fields))
+
+
+def test_every_event_is_passed_on() -> None:
+    listening, counts = _Listening(), RunCounts()
+    observer = ForwardingObserver(listening)
+    observer.note("a", b=1)
+    observer.warn("c", d=2)
+    observer.started("task", 3)
+    observer.advanced(1, counts)
+    observer.finished()
+    observer.slides(())
+    assert listening.heard == [
+        ("note", "a", {"b": 1}),
+        ("warn", "c", {"d": 2}),
+        ("started", "task", 3, {}),
+        ("advanced", 1, counts, {}),
+        ("finished", {}),
+        ("slides", (), {}),
+    ]
+    events = {name for name in vars(NullObserver) if not name.startswith("_")}
+    assert {name for name, *_ in listening.heard} == events
