@@ -232,7 +232,7 @@ class RayClassifier:
 
 
 def _job(root: str, files: Sequence[ImageFile], model: ModelFile, config: ClassifyConfig) -> Job:
-    absolute = {name: path.absolute() for name in ("model", "plan") if (path := getattr(config, name)) is not None}
+    absolute = {name: value.absolute() for name, value in config if isinstance(value, Path)}
     data = model.path.read_bytes() if config.model is not None else b""
     first = files[0].path if files else ""
     return Job(

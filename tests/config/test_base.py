@@ -4,9 +4,31 @@ import pytest
 from pydantic import Field
 
 from bloodcell_batch.config.base import CommandConfig, Effect, Option, fields_with, flag_of, not_compared, stated
+from bloodcell_batch.config.benchmark import BenchmarkConfig
 from bloodcell_batch.config.classify import ClassifyConfig
-from bloodcell_batch.config.comparison import CompareConfig
+from bloodcell_batch.config.comparison import CompareConfig, TuneConfig
+from bloodcell_batch.config.doctor import DoctorConfig
+from bloodcell_batch.config.evaluate import EvaluateConfig
+from bloodcell_batch.config.export import ExportConfig, ExportOpenVinoConfig, ExportTrtConfig
+from bloodcell_batch.config.merge import MergeConfig
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.results import (
+    ConcordanceConfig,
+    DifferentialConfig,
+    FhirConfig,
+    PseudonymizeConfig,
+    ReportConfig,
+    ReviewExportConfig,
+    ReviewImportConfig,
+    VerifyConfig,
+)
+
+CONFIGURATIONS: tuple[type[CommandConfig], ...] = (
+    *(BenchmarkConfig, ClassifyConfig, CompareConfig, ConcordanceConfig, DifferentialConfig, DoctorConfig),
+    *(EvaluateConfig, ExportConfig, ExportOpenVinoConfig, ExportTrtConfig, FhirConfig, MergeConfig),
+    *(PseudonymizeConfig, ReportConfig, ReviewExportConfig, ReviewImportConfig, TuneConfig, VerifyConfig),
+)
+"""All but the recipes, of which `train` gives some keys as options and the others by --set."""
 
 Side = Annotated[int, Field(ge=1, description="Side"), Option("PIXELS"), Effect.NOTHING]
 
@@ -32,6 +54,13 @@ def test_what_makes_two_runs_different() -> None:
     assert not_compared(TrainConfig) == {"workers", "cache", "tensorboard"}
     assert fields_with(TrainConfig, Effect.MACHINE) == {"workers", "cache"}
     assert not_compared(CompareConfig) == {"skip", "throughput_floor", "workers"}
+
+
+@pytest.mark.parametrize("kind", CONFIGURATIONS)
+def test_every_field_is_described_and_given_on_the_command_line(kind: type[CommandConfig]) -> None:
+    for name, field in kind.model_fields.items():
+        assert field.description, name
+        assert stated(field, Option) is not None, name
 
 
 def test_a_model_may_say_again_what_a_shared_field_says() -> None:
