@@ -114,8 +114,7 @@ class RunRecord(Entry):
 
     def content_sha256(self) -> str:
         """What `record_sha256` is if nothing was changed."""
-        rest = {name: value for name, value in self.document().items() if name != "record_sha256"}
-        return hashlib.sha256(canonical_json(rest)).hexdigest()
+        return _digest({name: value for name, value in self.document().items() if name != "record_sha256"})
 
     def with_digests(self, results_id: str, tables: Mapping[str, Path]) -> Self:
         """The same record with the digests of `tables` and of itself, in place of earlier ones.
@@ -128,10 +127,14 @@ class RunRecord(Entry):
             tables: what each table is called in the record, and the file that holds it.
         """
         digests: dict[str, JsonValue] = {name: file_sha256(path) for name, path in tables.items()}
-        entries = {**self.document(), "results_id": results_id, "tables_sha256": digests}
-        entries.pop("record_sha256", None)
-        fresh = self.from_document(entries)
-        return fresh.updated(record_sha256=fresh.content_sha256())
+        document = {**self.document(), "results_id": results_id, "tables_sha256": digests}
+        document.pop("record_sha256", None)
+        document["record_sha256"] = _digest(document)
+        # Not parsed again: there may be a million failed or ignored files.
+        names = ("results_id", "tables_sha256", "record_sha256")
+        fresh = self.model_copy(update={name: document[name] for name in names})
+        fresh._document = document  # noqa: SLF001 - its own
+        return fresh
 
     def change_since_written(self, images: Path) -> str:
         """What was changed after the record and its image table were written, in words.
@@ -152,6 +155,10 @@ class RunRecord(Entry):
             if said is not None and said != rows:
                 return f"has {rows} rows with the status {status.value}, its run record says {said}"
         return ""
+
+
+def _digest(document: Mapping[str, JsonValue]) -> str:
+    return hashlib.sha256(canonical_json(document)).hexdigest()
 
 
 def read_record(table: Path, hint: str = _KEEP_TOGETHER) -> RunRecord:
