@@ -55,7 +55,7 @@ class NullObserver:
 
 
 class ForwardingObserver:
-    """Passes every event on to another observer: for those that look at some of them on the way."""
+    """Passes every event on to `inner`; what listens in between extends it."""
 
     def __init__(self, inner: Observer) -> None:
         self._inner = inner

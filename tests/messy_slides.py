@@ -17,7 +17,7 @@ from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.model.outlier_score import load_outlier_score
-from bloodcell_batch.runs import pipeline
+from bloodcell_batch.runs import local
 
 QUICK = ClassifyConfig(batch_size=4, workers=0)
 """Few images make several batches, and the last one is not full."""
@@ -75,5 +75,5 @@ def quick_backend() -> Iterator[None]:
     """All runs of the body use the stand-in."""
     choice = Choice(StandIn(open_model()), "pytorch", ())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "open_backend", lambda *_: choice)
+        patch.setattr(local, "open_backend", lambda *_: choice)
         yield

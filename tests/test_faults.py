@@ -20,8 +20,8 @@ from bloodcell_batch.images import preprocessing
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, LoadedImage, Reason, Rejection, RunCounts, Status
 from bloodcell_batch.results import journal as journals
+from bloodcell_batch.runs import local, plan
 from bloodcell_batch.runs import local as classification
-from bloodcell_batch.runs import pipeline
 from bloodcell_batch.runs.pipeline import RunResult, classify_slides
 from bloodcell_batch.stages.decode import Loader, make_loader
 
@@ -166,7 +166,7 @@ def test_the_clock_is_set_back(slides: Path, tmp_path: Path, monkeypatch: pytest
 
     years = iter(range(900))
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "datetime", Clock)
+        patch.setattr(plan, "datetime", Clock)
         patch.setattr(time, "time", lambda: 0.0 - next(years))
         run(slides, tmp_path / "r.parquet")
     others_are_unharmed(slides, tmp_path / "r.parquet", {})
@@ -207,7 +207,7 @@ def test_a_runtime_that_fails_in_the_middle(
         return choice
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "open_backend", failing)
+        patch.setattr(local, "open_backend", failing)
         with pytest.raises(BackendError, match=r"failed: (CUDA|std)") as caught:
             run(slides, tmp_path / "r.parquet")
     assert "same command again" in caught.value.hint

@@ -29,7 +29,7 @@ _FEATURES_AT_MOST = 4096  # room for the features of one image in the shared mem
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _WorkerSetup:
     """What a worker process is started with."""
 
     backend: str
@@ -103,7 +103,7 @@ class _Worker:
         self._shape = (side, side, 3)
         context = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
         self._pipe, other = context.Pipe()
-        job = _Job(backend, model.path, model.sha256, device, options, self._pixels.name, self._results.name)
+        job = _WorkerSetup(backend, model.path, model.sha256, device, options, self._pixels.name, self._results.name)
         self._process: SpawnProcess = context.Process(target=_serve, args=(other, job), daemon=True)
         self._process.start()
         other.close()
@@ -155,7 +155,7 @@ class _Worker:
         return BackendError(text, hint="Run it again; if it happens again, leave this GPU out: CUDA_VISIBLE_DEVICES.")
 
 
-def _serve(pipe: Connection, job: _Job) -> None:
+def _serve(pipe: Connection, job: _WorkerSetup) -> None:
     """The child's whole life: open the backend, then answer until the pipe closes.
 
     An error that nobody thought of ends the child with its traceback, and the parent says that it ended.

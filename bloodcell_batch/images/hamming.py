@@ -45,7 +45,7 @@ def distances(columns: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArra
     return gaps
 
 
-def blocks_of(words: NDArray[np.uint64], blocks: int, bits: int) -> NDArray[np.uint16]:
+def bit_blocks(words: NDArray[np.uint64], blocks: int, bits: int) -> NDArray[np.uint16]:
     """The first `bits` bits (at most 16) of each of `blocks` equal shares of the hashes' bits; shape (blocks, N)."""
     width = HASH_BITS // blocks
     taken = BIT_ORDER[: blocks * width].reshape(blocks, width)[:, :bits].T  # (bits, blocks)
@@ -127,7 +127,7 @@ def _entropy_of_a_bit(words: NDArray[np.uint64]) -> float:
     """
     sample = words[np.linspace(0, len(words) - 1, min(_SAMPLE, len(words))).astype(np.intp)]
     equal = 0
-    for block in blocks_of(sample, _SAMPLE_KEYS, _BLOCK_BITS):
+    for block in bit_blocks(sample, _SAMPLE_KEYS, _BLOCK_BITS):
         sizes = np.unique(block, return_counts=True)[1]
         equal += int((sizes * (sizes - 1) // 2).sum())
     pairs = _SAMPLE_KEYS * len(sample) * (len(sample) - 1) / 2
@@ -138,7 +138,7 @@ def _sorted_search(words: NDArray[np.uint64], distance: int, plan: _Plan) -> NDA
     """Near pairs as sorted numbers i * N + j with i < j; None where the candidates are so many that it doesn't pay."""
     count = len(words)
     columns = np.ascontiguousarray(words.T)
-    blocks = blocks_of(words, plan.parts * plan.blocks, plan.bits)
+    blocks = bit_blocks(words, plan.parts * plan.blocks, plan.bits)
     left = count * (count - 1) / 2 * _COMPARE_NS / _CANDIDATE_NS
     found: list[NDArray[np.int64]] = []
     total = 0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.images.hamming import BIT_ORDER, as_words, blocks_of, distances
+from bloodcell_batch.images.hamming import BIT_ORDER, as_words, bit_blocks, distances
 from bloodcell_batch.images.perceptual_hash import HASH_BITS, HASH_BYTES
 
 _WORDS = HASH_BYTES // 8
@@ -106,7 +106,7 @@ class HashIndex:
 
     def _sort_into_bands(self) -> None:
         words = np.ascontiguousarray(self._columns[:, : self._count].T)
-        bands = blocks_of(words, _BANDS, _BAND_BITS)
+        bands = bit_blocks(words, _BANDS, _BAND_BITS)
         self._positions = np.concatenate([np.argsort(band, kind="stable").astype(np.int32) for band in bands])
         sizes = np.concatenate([np.bincount(band, minlength=_BAND_VALUES) for band in bands])
         self._starts = np.concatenate([[0], np.cumsum(sizes)])

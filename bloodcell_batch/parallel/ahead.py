@@ -34,7 +34,7 @@ def ahead(
         yield from map(work, items)
         return
     threads = _Threads(work, workers, timeout)
-    pending: deque[_Job[Item, Result]] = deque()
+    pending: deque[_Task[Item, Result]] = deque()
     try:
         for item in items:
             pending.append(threads.start(item))
@@ -46,7 +46,7 @@ def ahead(
         threads.close()
 
 
-class _Job(Generic[Item, Result]):
+class _Task(Generic[Item, Result]):
     """One item on its way through a thread; `begun` is when a thread took it."""
 
     __slots__ = ("begun", "done", "error", "item", "result")
@@ -65,20 +65,20 @@ class _Threads(Generic[Item, Result]):
     def __init__(self, work: Callable[[Item], Result], workers: int, timeout: float) -> None:
         self._work = work
         self._timeout = min(timeout, threading.TIMEOUT_MAX)
-        self._jobs: SimpleQueue[_Job[Item, Result] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Task[Item, Result] | None] = SimpleQueue()
         self._closed = False
         self._threads: list[threading.Thread] = []
         self._any_hangs = False
         for _ in range(workers):
             self._add_thread()
 
-    def start(self, item: Item) -> _Job[Item, Result]:
+    def start(self, item: Item) -> _Task[Item, Result]:
         """Queue an item."""
-        job: _Job[Item, Result] = _Job(item)
+        job: _Task[Item, Result] = _Task(item)
         self._jobs.put(job)
         return job
 
-    def result(self, job: _Job[Item, Result], hung: Callable[[Item], Result]) -> Result:
+    def result(self, job: _Task[Item, Result], hung: Callable[[Item], Result]) -> Result:
         """Wait for a job, no longer than the timeout after a thread took it."""
         while not job.done.wait(self._patience(job)):
             if job.begun is not None and self._patience(job) <= 0:
@@ -98,7 +98,7 @@ class _Threads(Generic[Item, Result]):
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _patience(self, job: _Job[Item, Result]) -> float:
+    def _patience(self, job: _Task[Item, Result]) -> float:
         """Seconds left for a job. One that no thread took yet has all: those in front of it may be given up first."""
         return self._timeout if job.begun is None else job.begun + self._timeout - time.monotonic()
 

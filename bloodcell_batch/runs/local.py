@@ -8,13 +8,13 @@ from typing import Protocol
 
 from threadpoolctl import threadpool_limits
 
-from bloodcell_batch.backends.contract import Backend, BackendOptions
-from bloodcell_batch.backends.selection import Choice
+from bloodcell_batch.backends.contract import BackendOptions
+from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.files.storage import open_fetch
 from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
 from bloodcell_batch.model.file import ModelFile
-from bloodcell_batch.model.outlier_score import load_outlier_score
+from bloodcell_batch.model.outlier_score import OutlierScore, load_outlier_score
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.records import ImageFile, KnownImage, LoadedImage, Outcome, Rejection
 from bloodcell_batch.results.journal import Journal
@@ -64,45 +64,63 @@ class Classifier(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LocalClassifier:
-    """Classifies in this process, on the backend of `choice`."""
+class OpenedModel:
+    """A model on its backend, with all that rows are computed from; opened once in each process that classifies."""
 
-    choice: Choice
-    root: str
     model: ModelFile
+    choice: Choice
+    outlier_score: OutlierScore
+
+
+def open_on_backend(model: ModelFile, config: ClassifyConfig, threads: int | None = None) -> OpenedModel:
+    """Open the backend that `config` asks for; it may use `threads`, all that there are if None.
+
+    Raises:
+        UsageError, BackendError, ModelFileError: it can't run here, or the model file is damaged.
+    """
+    options = BackendOptions(config.precision, config.batch_size, config.plan, views=config.views, threads=threads)
+    outlier_score = load_outlier_score(model)
+    return OpenedModel(model, open_backend(model, config.backend, options), outlier_score)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalClassifier:
+    """Classifies in this process the files under `root`, with a model that was opened for the run."""
+
+    opened: OpenedModel
+    root: str
     config: ClassifyConfig
 
     @property
     def name(self) -> str:
         """See `Classifier`."""
-        return self.choice.name
+        return self.opened.choice.name
 
     @property
     def description(self) -> str:
         """See `Classifier`."""
-        return self.choice.backend.description
+        return self.opened.choice.backend.description
 
     @property
     def skipped(self) -> tuple[str, ...]:
         """See `Classifier`."""
-        return self.choice.skipped
+        return self.opened.choice.skipped
 
     def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Outcomes:
         """See `Classifier`."""
         known = (as_known(outcome, outcome.file) for outcome in journal.outcomes(files))
         rest = islice(files, journal.resumed, None)
-        return classify_files(rest, self.root, self.model, self.choice.backend, self.config, known, earlier)
+        return classify_files(rest, self.root, self.opened, self.config, known, earlier)
 
     def close(self) -> None:
         """See `Classifier`."""
-        self.choice.backend.close()
+        self.opened.choice.backend.close()
 
 
 def classify_files(
     files: Iterable[ImageFile],
     root: str,
-    model: ModelFile,
-    backend: Backend,
+    opened: OpenedModel,
     config: ClassifyConfig,
     known: Iterable[KnownImage | Rejection] = (),
     earlier: EarlierRows | None = None,
@@ -114,8 +132,7 @@ def classify_files(
     Args:
         files: image files under `root`, a folder or a URL.
         root: see there.
-        model: model file.
-        backend: that runs it.
+        opened: the model on its backend.
         config: options.
         known: what is known of the files before them.
         earlier: what is known of some of them, if they have not changed.
@@ -124,7 +141,7 @@ def classify_files(
     window = config.batch_size + min(config.batch_size, _MAX_WINDOW_AHEAD) + workers
     unique = DuplicateFilter(config.dedup, config.dedup_distance)
     limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
-    load = make_loader(root, model.header.preprocessing, limits, _rgb_decoder(config))
+    load = make_loader(root, opened.model.header.preprocessing, limits, _rgb_decoder(config))
     either: Callable[[ImageFile], LoadedImage | KnownImage | Rejection] = load
     if earlier is not None:
         fetch = open_fetch(root)
@@ -132,16 +149,11 @@ def classify_files(
         either = unless_unchanged(load, lambda file: read_file(fetch, file, limits), earlier)
     decoded = described(decode_ahead(files, either, workers, window, config.file_timeout))
     fresh = recall(unique(chain(known, decoded)), as_decoder(load))
-    predicted = infer(fresh, backend, load_outlier_score(model), config.batch_size)
+    predicted = infer(fresh, opened.choice.backend, opened.outlier_score, config.batch_size)
     # The small matrix products of hash and outlier score gain nothing from threads of their own, which would only get
     # in the way of those that decode: a tenth of the whole run.
     with threadpool_limits(limits=1, user_api="blas"), closing(predicted):
-        yield from interpret(predicted, thresholds_of(config, model))
-
-
-def backend_options(config: ClassifyConfig, threads: int | None = None) -> BackendOptions:
-    """What a run asks of its backend; `threads` is all that there are if None."""
-    return BackendOptions(config.precision, config.batch_size, config.plan, views=config.views, threads=threads)
+        yield from interpret(predicted, thresholds_of(config, opened.model))
 
 
 def thresholds_of(config: ClassifyConfig, model: ModelFile) -> Thresholds:

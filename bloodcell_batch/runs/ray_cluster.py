@@ -181,7 +181,7 @@ class RayClassifier:
         try:
             answer = future.result()
         except _LOST as error:
-            self._bury(worker, _first_line(error), waiting)
+            self._give_up_worker(worker, _first_line(error), waiting)
         except RayTaskError as error:
             self._refuse(worker, error)
         else:
@@ -202,7 +202,7 @@ class RayClassifier:
         text = f"worker {len(self._open_workers())} on {facts.node}: {facts.description}"
         self._observer.note(text, node=facts.node, pid=facts.pid, backend=facts.backend)
 
-    def _bury(self, worker: _Worker, reason: str, waiting: list[int]) -> None:
+    def _give_up_worker(self, worker: _Worker, reason: str, waiting: list[int]) -> None:
         """A worker is gone: its slides go back to the others, and another worker takes its place."""
         where = worker.facts.node if worker.facts else "its node"
         self._failures.append(reason)

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloodcell_batch import __version__
-from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.records import ImageFile, Outcome
-from bloodcell_batch.runs.local import backend_options, classify_files
+from bloodcell_batch.runs.local import OpenedModel, classify_files, open_on_backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,7 @@ class SlideWorker:
         self._job = job
         self._config = job.config.model_copy(update={"workers": cpus})
         self._cpus = cpus
-        self._model: ModelFile | None = None
-        self._choice: Choice | None = None
+        self._opened: OpenedModel | None = None
 
     def open(self) -> WorkerFacts:
         """Load the model.
@@ -67,17 +65,15 @@ class SlideWorker:
         if not is_url(root) and not os.path.lexists(os.path.join(root, self._job.first)):
             hint = "Every node of the cluster must see the slides under the same path, as on a network drive."
             raise InputError(f"The node {node} doesn't see {self._job.first!r} in {root}.", hint=hint)
-        self._model = self._open_model()
-        config = self._config
-        self._choice = open_backend(self._model, config.backend, backend_options(config, self._cpus))
-        choice = self._choice
+        self._opened = open_on_backend(self._open_model(), self._config, self._cpus)
+        choice = self._opened.choice
         return WorkerFacts(node, os.getpid(), __version__, choice.name, choice.backend.description, choice.skipped)
 
     def classify(self, files: Sequence[ImageFile]) -> list[Outcome]:
         """The outcomes of some whole slides, in order."""
-        if self._model is None or self._choice is None:
+        if self._opened is None:
             raise RuntimeError("the worker was not opened")
-        return list(classify_files(files, self._job.root, self._model, self._choice.backend, self._config))
+        return list(classify_files(files, self._job.root, self._opened, self._config))
 
     def _open_model(self) -> ModelFile:
         """The model of the run: the file under its own name where it is the same, else a copy (a TensorRT plan lies

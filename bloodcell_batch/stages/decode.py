@@ -28,7 +28,7 @@ from bloodcell_batch.records import (
     Status,
 )
 
-Outcome = TypeVar("Outcome")
+Decoded = TypeVar("Decoded")
 _DESCRIBED = 16  # images at a time: their thumbnails as float64 fit into a processor's own cache
 
 RgbDecoder = Callable[[bytes, DecodeLimits], NDArray[np.uint8]]
@@ -127,11 +127,11 @@ def describe(images: Sequence[LoadedImage]) -> list[DecodedImage]:
 
 def decode_ahead(
     files: Iterable[ImageFile],
-    decoder: Callable[[ImageFile], Outcome],
+    decoder: Callable[[ImageFile], Decoded],
     workers: int,
     window: int,
     timeout: float = math.inf,
-) -> Iterator[Outcome | Rejection]:
+) -> Iterator[Decoded | Rejection]:
     """Decode on `workers` threads, at most `window` files ahead of the consumer, in the order of `files`.
 
     The decoders release the interpreter lock, so threads run in parallel and share the pixels without copies.
@@ -142,7 +142,7 @@ def decode_ahead(
     def hung(file: ImageFile) -> Rejection:
         return Rejection(file, Status.FAILED, Reason.TIMED_OUT, f"not read and decoded within {timeout:g} s")
 
-    work: Callable[[ImageFile], Outcome | Rejection] = decoder
+    work: Callable[[ImageFile], Decoded | Rejection] = decoder
     yield from ahead(files, work, workers, window, timeout, hung)
 
 

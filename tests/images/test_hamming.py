@@ -138,7 +138,7 @@ def test_hashes_of_real_cells_spread_over_the_bands(pbc: Path) -> None:
     for file in sorted(pbc.glob("*/[!.]*.jpg"))[::25]:
         with Image.open(file) as image:
             hashes += perceptual_hashes(grey_thumbnail(image.convert("RGB"))[None])
-    bands = hamming.blocks_of(_words(hashes), 17, 15)
+    bands = hamming.bit_blocks(_words(hashes), 17, 15)
     shares = [float(((np.unique(band, return_counts=True)[1] / len(hashes)) ** 2).sum()) for band in bands]
     assert np.mean(shares) - 1 / len(hashes) < 1e-3
     assert hamming._entropy_of_a_bit(_words(hashes)) > 0.8

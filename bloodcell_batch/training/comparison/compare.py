@@ -69,7 +69,7 @@ def compare(
             if name in options.skip:
                 rows.append(blank(name, system, options, NOT_RUN))
                 continue
-            job = _Job(name, system, options, out, identity(system, options, known))
+            job = _SystemRun(name, system, options, out, identity(system, options, known))
             rows.append(job.finished() or job.run(data, make_observer, isolated=isolated))
             _tell(rows[-1], observer)
         if all(row.status != FAILED for row in rows):
@@ -84,7 +84,7 @@ def _tell(row: Row, observer: Observer) -> None:
         observer.note(f"{row.name}: accuracy {row.accuracy:.2%}, {row.images_per_second:,.0f} images/s")
 
 
-class _Job:
+class _SystemRun:
     """The files of one row: its key and its figures in `rows/`, its model in `models/`."""
 
     def __init__(self, name: str, system: System, options: CompareConfig, out: Path, key: str) -> None:

@@ -23,7 +23,7 @@ from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.training.comparison.classical import fit_classical
 from bloodcell_batch.training.comparison.systems import System
-from bloodcell_batch.training.comparison.working_time import Clock
+from bloodcell_batch.training.comparison.working_time import WorkingTime
 from bloodcell_batch.training.data.label_audit import audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.data.split import Split, stratified_split
@@ -112,7 +112,7 @@ def run_system(name: str, system: System, place: Place, options: CompareConfig, 
         TrainingError: the data or the recipe can't give a model, or its weights know images of the test part.
         BackendError: the backend can't run the network.
     """
-    clock = Clock(observer, place.clock)
+    clock = WorkingTime(observer, place.clock)
     row = blank(name, system, options, FINISHED)
     row = (
         _network(row, system, place, options, clock)
@@ -125,7 +125,7 @@ def run_system(name: str, system: System, place: Place, options: CompareConfig, 
     return replace(row, peak_memory_bytes=peak_memory())
 
 
-def _network(row: Row, config: TrainConfig, place: Place, options: CompareConfig, clock: Clock) -> Row:
+def _network(row: Row, config: TrainConfig, place: Place, options: CompareConfig, clock: WorkingTime) -> Row:
     config = config.model_copy(update={"cache": place.cache})
     if not place.model.exists() or RunFolder(place.model).unfinished:
         train(config, place.data, place.model, clock)
@@ -152,7 +152,7 @@ def _network(row: Row, config: TrainConfig, place: Place, options: CompareConfig
     )
 
 
-def _classical(row: Row, config: ClassicalConfig, place: Place, options: CompareConfig, clock: Clock) -> Row:
+def _classical(row: Row, config: ClassicalConfig, place: Place, options: CompareConfig, clock: WorkingTime) -> Row:
     images, split = _images(place, config.input_size, options)
     clock.note(f"fitting {config.classifier} on {len(split.train)} images")
     model = fit_classical(config, images.take(split.train), images.take(split.validation))

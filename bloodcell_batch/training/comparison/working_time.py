@@ -10,7 +10,7 @@ from bloodcell_batch.records import RunCounts
 _INTERVAL_S = 2.0
 
 
-class Clock(ForwardingObserver):
+class WorkingTime(ForwardingObserver):
     """An observer that passes everything on, and adds up the working time in a file as the work goes on.
 
     After a kill at most the last two seconds before it are missing.

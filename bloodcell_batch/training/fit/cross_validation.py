@@ -13,11 +13,11 @@ from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.model.file import ModelHeader
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.training.data.label_audit import audit
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.split import Split, stratified_folds, stratified_split
+from bloodcell_batch.training.data.training_set import read_unsplit
 from bloodcell_batch.training.evaluation.metrics import Metrics
-from bloodcell_batch.training.fit.train import fit_split, read_for_training
+from bloodcell_batch.training.fit.train import fit_and_measure
 
 _FIGURES: dict[str, Callable[[Metrics], float]] = {
     "accuracy": lambda found: found.accuracy,
@@ -90,13 +90,12 @@ def cross_validate(config: TrainConfig, data: Path, folds: int, observer: Observ
     Raises:
         TrainingError: conflicting labels, or a class with too few images for so many folds.
     """
-    images, rejected = read_for_training(config, data, observer)
-    images, _ = audit(images, rejected, config.conflicts, observer)
+    training_set = read_unsplit(config, data, observer)
     found = []
-    splits = fold_splits(images, folds, config.validation_fraction, config.seed)
+    splits = fold_splits(training_set.images, folds, config.validation_fraction, config.seed)
     for number, split in enumerate(splits, start=1):
         observer.note(f"fold {number} of {folds}: train {len(split.train)}, test {len(split.test)} images")
-        metrics = fit_split(config, data, images, split, observer).metrics
+        metrics = fit_and_measure(config, training_set.with_split(split), observer).metrics
         observer.note(f"fold {number}: accuracy {metrics.accuracy:.2%}, balanced {metrics.balanced_accuracy:.2%}")
         found.append(metrics)
     return CrossValidation(tuple(found))

@@ -19,6 +19,7 @@ from bloodcell_batch.progress import Observer
 from bloodcell_batch.training.augmentation.oversampling import smote_on_pixels
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.split import Split
+from bloodcell_batch.training.data.training_set import TrainingSet
 from bloodcell_batch.training.fit.batches import InMemory, checking_loader, training_loader
 from bloodcell_batch.training.fit.callbacks import Checkpoint, Report, averages_and_stops
 from bloodcell_batch.training.fit.contrastive import ContrastiveLearner
@@ -29,7 +30,7 @@ from bloodcell_batch.training.fit.run_folder import CHECKPOINT, CONTRASTIVE_CHEC
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _Session:
     """What both phases share."""
 
     config: TrainConfig
@@ -102,20 +103,16 @@ class _Job:
 
 def fit(
     config: TrainConfig,
-    preprocessing: Preprocessing,
-    images: LabelledImages,
-    split: Split,
+    training_set: TrainingSet,
     observer: Observer,
     folder: RunFolder | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> CellClassifier:
-    """Train on `split.train`, choose the epoch on `split.validation`.
+    """Train on the training part, choose the epoch on the validation part.
 
     Args:
         config: the recipe.
-        preprocessing: of the network.
-        images: at twice the input size (see `augment`).
-        split: parts of `images`.
+        training_set: images at twice the input size (see `augment`), and their parts.
         observer: told of every step and epoch.
         folder: where log and checkpoints go; a checkpoint that lies there is continued from.
         callbacks: of Lightning's, besides those that the recipe asks for.
@@ -130,9 +127,10 @@ def fit(
     """
     seed_everything(config.seed, verbose=False)
     _quieten_lightning()
-    job = _Job(config, observer, folder)
-    data, checked, fine_names = _datasets(config, images, split, observer)
-    steps = job.steps(len(data))
+    session = _Session(config, observer, folder)
+    preprocessing = Preprocessing(input_size=config.input_size)
+    data, checked, fine_names = _datasets(config, training_set.images, training_set.split, observer)
+    steps = session.steps(len(data))
     classifier = CellClassifier(
         config,
         preprocessing,
@@ -147,12 +145,12 @@ def fit(
             f"started from {weights_names(config.init_weights)}; {len(replaced)} tensors start afresh: {replaced[:4]}"
         )
     if config.contrastive_epochs and not (folder and folder.checkpoint.exists()):
-        _contrast(job, preprocessing, data, classifier)
+        _pretrain_contrastively(session, preprocessing, data, classifier)
     if config.epochs == 0:
         classifier.best_state = classifier.network.state_dict()
         return classifier.eval()
     loaders = training_loader(config, data, classifier), checking_loader(checked)
-    job.run(classifier, loaders, config.epochs, [*averages_and_stops(config, steps), *callbacks], CHECKPOINT)
+    session.run(classifier, loaders, config.epochs, [*averages_and_stops(config, steps), *callbacks], CHECKPOINT)
     return classifier.cpu()
 
 
@@ -169,12 +167,15 @@ def _datasets(
     return data, checked, fine_names
 
 
-def _contrast(job: _Job, preprocessing: Preprocessing, data: InMemory, classifier: CellClassifier) -> None:
+def _pretrain_contrastively(
+    session: _Session, preprocessing: Preprocessing, data: InMemory, classifier: CellClassifier
+) -> None:
     """Train the body of the classifier's network on pairs of views."""
-    epochs = job.config.contrastive_epochs
-    learner = ContrastiveLearner(job.config, preprocessing, job.steps(len(data)) * epochs)
+    epochs = session.config.contrastive_epochs
+    learner = ContrastiveLearner(session.config, preprocessing, session.steps(len(data)) * epochs)
     learner.network.load_state_dict(classifier.network.state_dict())
-    job.run(learner, (training_loader(job.config, data, learner), None), epochs, [], CONTRASTIVE_CHECKPOINT)
+    loaders = (training_loader(session.config, data, learner), None)
+    session.run(learner, loaders, epochs, [], CONTRASTIVE_CHECKPOINT)
     classifier.network.load_state_dict(learner.network.state_dict())
 
 

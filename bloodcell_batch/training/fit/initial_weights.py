@@ -8,16 +8,9 @@ import safetensors.torch
 import torch
 
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.model.file import DEFAULT_MODEL, NETWORK_PREFIX, open_model
+from bloodcell_batch.model.file import NETWORK_PREFIX, open_model
 from bloodcell_batch.model.network import InferenceModule, load_inference_module
-
-PACKAGED = "default"
-"""In place of a file: the model that ships with the package."""
-
-
-def weights_path(path: Path) -> Path:
-    """The file that `init_weights` names."""
-    return DEFAULT_MODEL if str(path) == PACKAGED else path
+from bloodcell_batch.training.data.training_set import weights_path
 
 
 def weights_names(paths: Sequence[Path]) -> str | None:

@@ -134,7 +134,7 @@ class CellClassifier(NormalisedNetwork):
         if self.teachers:
             share = self.config.distillation
             heat = self.config.distillation_temperature
-            loss = (1 - share) * loss + share * distillation(logits, self._taught(pixels), heat)
+            loss = (1 - share) * loss + share * distillation(logits, self._teachers_logits(pixels), heat)
         views = self.policies.views(pixels)
         if views:
             seen = [logits, *(self(view) for view in views)]
@@ -202,7 +202,7 @@ class CellClassifier(NormalisedNetwork):
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
         return cross_entropy(logits, smooth(targets, self.config.label_smoothing), weights, gamma)
 
-    def _taught(self, pixels: Tensor) -> Tensor:
+    def _teachers_logits(self, pixels: Tensor) -> Tensor:
         """Mean probabilities (N, C) of the teachers on the very images that the student sees."""
         with torch.no_grad():
             heat = self.config.distillation_temperature

@@ -1,7 +1,7 @@
 """`train`: read, audit, split, fit, calibrate, measure, and write one model file."""
 
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.base import Effect, fields_with
 from bloodcell_batch.config.recipe import TrainConfig
-from bloodcell_batch.errors import ModelFileError, OutputError, TrainingError
+from bloodcell_batch.errors import OutputError, TrainingError
 from bloodcell_batch.files.publishing import check_new
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import (
@@ -24,26 +24,18 @@ from bloodcell_batch.model.file import (
     ModelFile,
     ModelHeader,
     default_classes,
-    open_model,
     save_model,
 )
 from bloodcell_batch.model.network import load_inference_module
-from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import NullObserver, Observer
-from bloodcell_batch.records import Rejection
-from bloodcell_batch.training.data.label_audit import audit
-from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
-from bloodcell_batch.training.data.sources import FREE, TRAIN, VALIDATION
-from bloodcell_batch.training.data.split import Split, stratified_split
+from bloodcell_batch.training.data.labelled import LabelledImages
+from bloodcell_batch.training.data.training_set import TrainingSet, read_training_set
 from bloodcell_batch.training.evaluation.metrics import Metrics, measure
 from bloodcell_batch.training.fit.calibration import Calibration, calibrate, predict
 from bloodcell_batch.training.fit.fit import fit
-from bloodcell_batch.training.fit.initial_weights import weights_names, weights_path
+from bloodcell_batch.training.fit.initial_weights import weights_names
 from bloodcell_batch.training.fit.lightning_module import CellClassifier
 from bloodcell_batch.training.fit.run_folder import RunFolder, is_main_process
-
-CACHE_FACTOR = 2
-"""Training images are kept at this multiple of the input size, so that magnified cells stay sharp."""
 
 _CHECKED = 64
 
@@ -76,16 +68,10 @@ def train(
         OutputError: the model file, the log or a checkpoint can't be written.
     """
     observer = observer if observer is not None and is_main_process() else NullObserver()
-    preprocessing = Preprocessing(input_size=config.input_size)
-    images, rejected = read_for_training(config, data, observer)
-    images, findings = audit(images, rejected, config.conflicts, observer)
-    earlier = _seen_before(config)
-    images = _respect(earlier, images, observer)
-    fractions = (config.validation_fraction, config.test_fraction)
-    split = stratified_split(images.labels, images.groups, *fractions, config.seed, images.parts)
-    sizes = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
+    training_set = read_training_set(config, data, observer)
+    sizes, images = training_set.sizes, training_set.images
     observer.note("; ".join(f"{part} {size} images" for part, size in sizes.items()), **sizes)
-    _warn_of_known(earlier, images, split, observer)
+    _warn_of_seen(training_set, observer)
 
     folder = RunFolder(out)
     if folder.unfinished:
@@ -93,58 +79,40 @@ def train(
         observer.note(f"continuing the training in {folder.path}")
     elif is_main_process():
         folder.begin(config, images.digests, images.labels)
-        folder.write_json("audit.json", findings.as_dict())
-    fitted = fit_split(config, data, images, split, observer, folder)
+        folder.write_json("audit.json", training_set.findings.as_dict())
+    fitted = fit_and_measure(config, training_set, observer, folder)
     if not is_main_process():
         return None
-    header = _header(config, preprocessing, fitted, images, sizes)
     tensors = _tensors(fitted)
-    for part, index in (("train", split.train), ("validation", split.validation)):
-        tensors[SEEN_PREFIX + part] = np.union1d(images.digests[index], earlier[part])
-    model = save_model(out, header, tensors)
+    tensors |= {SEEN_PREFIX + part: digests for part, digests in training_set.seen_with_this().items()}
+    model = save_model(out, _header(config, fitted, training_set), tensors)
     _check_saved(model, fitted)
     folder.end()
     return model, fitted.metrics
 
 
-def fit_split(
-    config: TrainConfig,
-    data: Path,
-    images: LabelledImages,
-    split: Split,
-    observer: Observer,
-    folder: RunFolder | None = None,
+def fit_and_measure(
+    config: TrainConfig, training_set: TrainingSet, observer: Observer, folder: RunFolder | None = None
 ) -> Fitted:
-    """Fit on one part, calibrate on the second, measure on the third.
+    """Fit on the training part, calibrate on the validation part, measure on the test part.
 
     Args:
         config: the recipe.
-        data: source of the images.
-        images: decoded at `CACHE_FACTOR` times the input size.
-        split: parts of `images`.
+        training_set: images and parts.
         observer: told of every epoch.
         folder: for log and checkpoints.
     """
+    images, split = training_set.images, training_set.split
     preprocessing = Preprocessing(input_size=config.input_size)
-    classifier = fit(config, preprocessing, images, split, observer, folder)
+    classifier = fit(config, training_set, observer, folder)
     network = classifier.network
     network.load_state_dict(classifier.best_state)
     network.eval()
-    validation, test = (
-        _as_classified(data, images, index, config, preprocessing) for index in (split.validation, split.test)
-    )
+    validation, test = (training_set.as_classified(index) for index in (split.validation, split.test))
     observer.note("calibrating on the validation part")
     calibration = calibrate(network, images.take(split.train), validation, preprocessing, config)
     metrics = measure(*calibration.predict(test.pixels), test.labels, calibration.rules)
     return Fitted(classifier, calibration, test, metrics)
-
-
-def read_for_training(
-    config: TrainConfig, data: Path, observer: Observer
-) -> tuple[LabelledImages, tuple[Rejection, ...]]:
-    """The images of `data` at `CACHE_FACTOR` times the input size."""
-    preprocessing = Preprocessing(input_size=CACHE_FACTOR * config.input_size)
-    return load_labelled(data, preprocessing, _workers(config), observer, cache=config.cache)
 
 
 def check_model_path(out: Path, *, overwrite: bool, resume: bool) -> None:
@@ -164,57 +132,13 @@ def check_model_path(out: Path, *, overwrite: bool, resume: bool) -> None:
     folder.end()
 
 
-def _seen_before(config: TrainConfig) -> dict[str, NDArray[np.uint64]]:
-    """Digests of the images that the initial weights were trained and calibrated on, as far as they are known."""
-    nothing = np.empty(0, dtype=np.uint64)
-    seen = {"train": nothing, "validation": nothing}
-    for path in config.init_weights:
-        try:
-            known = open_model(weights_path(path)).load_tensors(SEEN_PREFIX)
-        except ModelFileError:
-            continue  # bare weights carry no such list; `read_weights` says whether they can be read at all
-        seen = {part: np.union1d(digests, known.get(part, nothing)) for part, digests in seen.items()}
-    return seen
-
-
-def _respect(earlier: dict[str, NDArray[np.uint64]], images: LabelledImages, observer: Observer) -> LabelledImages:
-    """Keep images that the initial weights know out of the parts that must be new to them."""
-    parts = images.parts.copy()
-    for part, code in (("validation", VALIDATION), ("train", TRAIN)):
-        known = np.isin(images.groups, images.groups[np.isin(images.digests, earlier[part])])
-        parts[known & (parts == FREE)] = code
-    taken = int((parts != images.parts).sum())
-    if taken:
-        observer.note(f"{taken} images are known to the initial weights and stay in the parts that they had")
-    return replace(images, parts=parts)
-
-
-def _warn_of_known(
-    earlier: dict[str, NDArray[np.uint64]], images: LabelledImages, split: Split, observer: Observer
-) -> None:
-    seen = np.concatenate([earlier["train"], earlier["validation"]])
-    known = int(np.isin(images.digests[split.test], seen).sum())
-    if known:
+def _warn_of_seen(training_set: TrainingSet, observer: Observer) -> None:
+    seen = training_set.tested_but_seen()
+    if seen:
         observer.warn(
-            f"{known} of the {len(split.test)} test images were already seen by the initial weights: the figures below "
-            "are too good. Add images that the model has never seen."
+            f"{seen} of the {training_set.sizes['test']} test images were already seen by the initial weights: the "
+            "figures below are too good. Add images that the model has never seen."
         )
-
-
-def _as_classified(
-    data: Path, images: LabelledImages, index: NDArray[np.int64], config: TrainConfig, preprocessing: Preprocessing
-) -> LabelledImages:
-    """The images at `index` decoded again straight to the network's size, exactly as `classify` does it."""
-    wanted = images.take(index)
-    # A cache is shared by the next training, which may test other images.
-    only = None if config.cache else frozenset(wanted.paths)
-    fresh, _ = load_labelled(data, preprocessing, _workers(config), NullObserver(), only=only, cache=config.cache)
-    order = {path: i for i, path in enumerate(fresh.paths)}
-    return fresh.take(np.array([order[path] for path in wanted.paths], dtype=np.int64))
-
-
-def _workers(config: TrainConfig) -> int:
-    return available_cpus() if config.workers is None else config.workers
 
 
 def _tensors(fitted: Fitted) -> dict[str, NDArray[Any]]:
@@ -237,15 +161,9 @@ def _check_saved(model: ModelFile, fitted: Fitted) -> None:
         raise TrainingError("The written model predicts something else than the trained one.", hint=hint)
 
 
-def _header(
-    config: TrainConfig,
-    preprocessing: Preprocessing,
-    fitted: Fitted,
-    images: LabelledImages,
-    sizes: dict[str, int],
-) -> ModelHeader:
+def _header(config: TrainConfig, fitted: Fitted, training_set: TrainingSet) -> ModelHeader:
     classifier, calibration = fitted.classifier, fitted.calibration
-    counts = np.bincount(images.labels, minlength=len(CLASS_NAMES)).tolist()
+    counts = np.bincount(training_set.images.labels, minlength=len(CLASS_NAMES)).tolist()
     recipe = config.model_dump(mode="json", exclude=fields_with(TrainConfig, Effect.MACHINE))
     # Names only: a path tells about the machine, and means nothing on another.
     recipe["init_weights"] = weights_names(config.init_weights)
@@ -253,7 +171,7 @@ def _header(
     training = {
         "date": datetime.now(UTC).date().isoformat(),
         "images": dict(zip(CLASS_NAMES, counts, strict=True)),
-        "split": sizes,
+        "split": training_set.sizes,
         "best_epoch": classifier.best_epoch,
         "best_validation_score": classifier.best_score,
         "recipe": recipe,
@@ -267,7 +185,7 @@ def _header(
         name=config.name,
         architecture=config.architecture,
         classes=default_classes(),
-        preprocessing=preprocessing,
+        preprocessing=Preprocessing(input_size=config.input_size),
         temperature=calibration.temperature,
         review_threshold=calibration.rules.review_threshold,
         outlier=calibration.rule,

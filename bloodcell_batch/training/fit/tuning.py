@@ -22,15 +22,12 @@ from bloodcell_batch.config.recipe import AugmentationConfig, TrainConfig
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.files.writing import writing
-from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.architectures import widths_of
 from bloodcell_batch.progress import NullObserver, Observer
-from bloodcell_batch.training.data.label_audit import audit
 from bloodcell_batch.training.data.labelled import LabelledImages
-from bloodcell_batch.training.data.split import Split, stratified_split
+from bloodcell_batch.training.data.training_set import TrainingSet, read_training_set
 from bloodcell_batch.training.fit.fit import fit
 from bloodcell_batch.training.fit.lightning_module import CellClassifier
-from bloodcell_batch.training.fit.train import read_for_training
 
 _STUDY = "study.db"
 _IDENTITY = "recipe and images"
@@ -70,18 +67,15 @@ def tune(recipe: TrainConfig, data: Path, out: Path, options: TuneConfig, observ
     recipe = recipe.model_copy(
         update={"workers": options.workers, "conflicts": options.conflicts or recipe.conflicts, "tensorboard": False}
     )
-    images, rejected = read_for_training(recipe, data, observer)
-    images, _ = audit(images, rejected, recipe.conflicts, observer)
-    fractions = (recipe.validation_fraction, recipe.test_fraction)
-    split = stratified_split(images.labels, images.groups, *fractions, recipe.seed, images.parts)
+    training_set = read_training_set(recipe, data, observer)
     with writing(f"to {out}", "Correct --out."):
         out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with FileLock(out / "lock"):  # two that begin at once would both create the tables
-        study = _open_study(out / _STUDY, _identity(recipe, images))
+        study = _open_study(out / _STUDY, _identity(recipe, training_set.images))
     if _ended(study):
         observer.note(f"{_ended(study)} of {options.trials} trials are done already")
-    objective = _objective(recipe, images, split, observer)
+    objective = _objective(recipe, training_set, observer)
     while _ended(study) < options.trials:
         # Seeded by the trials so far: a sampler that went on from the seed would repeat them after an interruption.
         study.sampler = optuna.samplers.TPESampler(seed=options.seed + len(study.get_trials(deepcopy=False)))
@@ -130,21 +124,12 @@ class _Pruner(Callback):
             raise optuna.TrialPruned
 
 
-def _objective(
-    recipe: TrainConfig, images: LabelledImages, split: Split, observer: Observer
-) -> Callable[[optuna.Trial], float]:
+def _objective(recipe: TrainConfig, training_set: TrainingSet, observer: Observer) -> Callable[[optuna.Trial], float]:
     def score(trial: optuna.Trial) -> float:
         config = sampled(recipe, trial)
         observer.note(f"trial {trial.number + 1}: {_told(trial.params)}")
         try:
-            found: CellClassifier = fit(
-                config,
-                Preprocessing(input_size=config.input_size),
-                images,
-                split,
-                NullObserver(),
-                callbacks=[_Pruner(trial)],
-            )
+            found: CellClassifier = fit(config, training_set, NullObserver(), callbacks=[_Pruner(trial)])
         except optuna.TrialPruned:
             observer.note(f"trial {trial.number + 1} pruned")
             raise

@@ -23,7 +23,7 @@ from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.training.augmentation.augment import augment, plain
 from bloodcell_batch.training.data.labelled import load_labelled, short_digest
-from bloodcell_batch.training.data.split import stratified_split
+from bloodcell_batch.training.data.training_set import read_training_set
 from bloodcell_batch.training.evaluation.evaluate import evaluate
 from bloodcell_batch.training.evaluation.metrics import Metrics
 from bloodcell_batch.training.fit.fit import fit
@@ -154,14 +154,12 @@ def test_the_kept_weights_are_those_that_were_measured(toy_cells: Path) -> None:
     config = TrainConfig(
         architecture="test_efficientnet", input_size=32, epochs=2, batch_size=16, precision="fp32", ema=0.9, warmup=0
     )
-    preprocessing = Preprocessing(input_size=32)
-    images, _ = load_labelled(toy_cells, Preprocessing(input_size=64), 0, NullObserver())
-    split = stratified_split(images.labels, images.groups, 0.2, 0.1, seed=0)
-    classifier = fit(config, preprocessing, images, split, NullObserver())
+    training_set = read_training_set(config, toy_cells, NullObserver())
+    classifier = fit(config, training_set, NullObserver())
     assert set(classifier.best_state) == set(classifier.network.state_dict())
     classifier.network.load_state_dict(classifier.best_state)
     classifier.eval()
-    validation = images.take(split.validation)
+    validation = training_set.images.take(training_set.split.validation)
     pixels = torch.from_numpy(validation.pixels)
     random = torch.Generator().manual_seed(config.seed)
     with torch.inference_mode():

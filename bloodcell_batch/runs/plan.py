@@ -1,0 +1,193 @@
+"""What is settled before the first image of a run is read."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bloodcell_batch.config.classify import ClassifyConfig
+from bloodcell_batch.errors import BackendError, InputError, UsageError
+from bloodcell_batch.files.storage import is_url
+from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
+from bloodcell_batch.model.file import ModelFile, open_model
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.records import ScanResult
+from bloodcell_batch.results.file_names import OutputPaths, output_paths
+from bloodcell_batch.results.journal import Journal, begun_publishing, open_journal
+from bloodcell_batch.runs.local import Classifier, LocalClassifier, open_on_backend, thresholds_of
+from bloodcell_batch.runs.run_facts import input_digest, run_key
+from bloodcell_batch.slides.remarks import remarks
+from bloodcell_batch.slides.rules import slide_rule
+from bloodcell_batch.slides.shards import parse_shard, share_of
+from bloodcell_batch.stages.recall import EarlierRows, load_earlier
+from bloodcell_batch.stages.scan import scan
+from bloodcell_batch.stages.write import check_writable
+
+
+class Stopwatch:
+    """Laps of a run, in seconds."""
+
+    def __init__(self) -> None:
+        self.started = datetime.now(UTC)
+        self._start = self._last = time.perf_counter()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap under `name`."""
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+    def total(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._start
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run that can begin: its files, model, classifier and outputs, and what earlier runs have left of it.
+
+    Attributes:
+        config: every option, with its default.
+        found: the image files, in the order of the rows.
+        input_sha256: identifies these files, SHA-256 in hex.
+        model: the model file.
+        classifier: what classifies, opened; `plan` closes it.
+        thresholds: in use, by name.
+        key: all that the rows depend on besides the images.
+        paths: where the outputs go.
+        journal: keeps the rows until they are published; it is locked for this run.
+        earlier: rows of an earlier result, for --update.
+        stopwatch: runs since the planning began.
+    """
+
+    config: ClassifyConfig
+    found: ScanResult
+    input_sha256: str
+    model: ModelFile
+    classifier: Classifier
+    thresholds: dict[str, float]
+    key: dict[str, str]
+    paths: OutputPaths
+    journal: Journal
+    earlier: EarlierRows | None
+    stopwatch: Stopwatch
+
+
+@contextmanager
+def plan(root: Path | str, out: str, config: ClassifyConfig, observer: Observer) -> Iterator[Plan]:
+    """Settle everything about a run; while the context lasts, no other run can write these outputs.
+
+    Args:
+        root: folder with the slide folders, or its URL.
+        out: local path of the image table, or "-" for CSV on stdout.
+        config: options.
+        observer: told what was found and chosen.
+
+    Raises:
+        BloodcellBatchError: the run can't begin; the text says what to do.
+    """
+    stopwatch = Stopwatch()
+    paths = output_paths(out, config.csv_dialect)
+    if paths.images is None:
+        _check_stdout_will_do(config)
+    half_published = begun_publishing(paths.journal)
+    check_writable(paths, overwrite=_replaces(config) or half_published)
+    with open_journal(paths.journal, out) as journal:
+        model = open_model(config.model, config.require_model_sha256)
+        found = _find(root, config, observer)
+        stopwatch.lap("scan")
+        input_sha256 = input_digest(found)
+        classifier = _open_classifier(found, model, config, observer)
+        stopwatch.lap("load")
+        try:
+            observer.note(
+                f"model {model.header.name} ({model.sha256[:12]}) on {classifier.description}",
+                model_sha256=model.sha256,
+                input_sha256=input_sha256,
+                backend=classifier.name,
+                skipped=list(classifier.skipped),
+            )
+            thresholds = thresholds_of(config, model).by_name()
+            settled = Plan(
+                config=config,
+                found=found,
+                input_sha256=input_sha256,
+                model=model,
+                classifier=classifier,
+                thresholds=thresholds,
+                key=run_key(model, classifier.description, thresholds, config),
+                paths=paths,
+                journal=journal,
+                earlier=None,
+                stopwatch=stopwatch,
+            )
+            _resume(settled, observer)
+            # What a run has begun to replace may be of two runs; that one's journal has every row.
+            if config.update and not half_published:
+                settled = replace(settled, earlier=load_earlier(paths.images, settled.key, observer))
+            yield settled
+        finally:
+            classifier.close()
+
+
+def _replaces(config: ClassifyConfig) -> bool:
+    return config.overwrite or config.update
+
+
+def _find(root: Path | str, config: ClassifyConfig, observer: Observer) -> ScanResult:
+    rule = slide_rule(config.slide_by, config.slide_regex, config.slide_manifest)
+    found = scan(root, rule)
+    _check_found(found, observer)
+    for remark in remarks(rule, found.files):
+        observer.warn(remark)
+    return found if config.shard is None else share_of(found, parse_shard(config.shard))
+
+
+def _check_stdout_will_do(config: ClassifyConfig) -> None:
+    hint = "Give --out the name of a file."
+    if config.shard is not None:
+        raise UsageError("--shard can't write to stdout: merge needs files.", hint=hint)
+    if config.engine == "ray":
+        raise UsageError("--engine ray can't write to stdout: Ray writes messages there.", hint=hint)
+
+
+def _open_classifier(found: ScanResult, model: ModelFile, config: ClassifyConfig, observer: Observer) -> Classifier:
+    if config.jpeg_decoder == "gpu":
+        observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
+    if config.engine == "ray":
+        try:
+            from bloodcell_batch.runs.ray_cluster import RayClassifier  # noqa: PLC0415 - Ray is an extra
+        except ModuleNotFoundError as error:
+            hint = "Install it: pip install 'bloodcell-batch[ray]'."
+            raise BackendError(f"--engine ray needs the package {error.name}.", hint=hint) from error
+        return RayClassifier(found.root, found.files, model, config, observer)
+    opened = open_on_backend(model, config)
+    for refusal in opened.choice.refused:
+        observer.warn(refusal)
+    return LocalClassifier(opened, found.root, config)
+
+
+def _resume(settled: Plan, observer: Observer) -> None:
+    """Take over what an interrupted run left, as far as it holds."""
+    root, journal = settled.found.root, settled.journal
+    folder = root if is_url(root) else str(Path(root).resolve())
+    dropped = journal.resume(settled.key | {"the folder": folder}, settled.found.files)
+    if dropped:
+        observer.warn(f"an interrupted run left rows that can't be used: {dropped}")
+    if dropped or not journal.resumed:
+        # If that run had begun to publish, what is there now is not this run's to replace.
+        check_writable(settled.paths, overwrite=_replaces(settled.config))
+    if journal.resumed:
+        observer.note(f"going on after {journal.resumed:,} files of an interrupted run", resumed=journal.resumed)
+
+
+def _check_found(found: ScanResult, observer: Observer) -> None:
+    for folder in found.unreadable_folders:
+        observer.warn(f"the folder {folder} can't be read; its images are missing from the results", folder=folder)
+    if not found.files:
+        seen = f"{len(found.ignored)} files, none of them an image by its name" if found.ignored else "no files"
+        hint = f"Give a folder with images ({', '.join(IMAGE_SUFFIXES)}), one folder per slide."
+        raise InputError(f"No images under {found.root}: {seen}.", hint=hint)

@@ -1,0 +1,144 @@
+"""What a recipe is trained on: the labelled images, what is wrong with them, and which of them are for what."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.errors import ModelFileError
+from bloodcell_batch.images.preprocessing import Preprocessing
+from bloodcell_batch.model.file import DEFAULT_MODEL, SEEN_PREFIX, open_model
+from bloodcell_batch.parallel.cpus import available_cpus
+from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.training.data.label_audit import Audit, audit
+from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
+from bloodcell_batch.training.data.sources import FREE, TRAIN, VALIDATION
+from bloodcell_batch.training.data.split import Split, stratified_split
+
+CACHE_FACTOR = 2
+"""Training images are kept at this multiple of the input size, so that magnified cells stay sharp."""
+PACKAGED = "default"
+"""In place of a file of initial weights: the model that ships with the package."""
+
+
+def weights_path(path: Path) -> Path:
+    """The file that `init_weights` names."""
+    return DEFAULT_MODEL if str(path) == PACKAGED else path
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Digests (uint64) of the images that initial weights were trained and calibrated on, as far as they are known."""
+
+    train: NDArray[np.uint64]
+    validation: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Audited images, the parts they fall into, and what was known of them before.
+
+    Attributes:
+        config: the recipe, which says where the decoded images are cached and how many threads read them.
+        data: source of the images.
+        images: decoded at `CACHE_FACTOR` times the network's input size.
+        findings: of the audit.
+        seen: by the initial weights.
+        split: parts of `images`.
+    """
+
+    config: TrainConfig
+    data: Path
+    images: LabelledImages
+    findings: Audit
+    seen: Seen
+    split: Split
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of images in each part."""
+        split = self.split
+        return {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
+
+    def with_split(self, split: Split) -> "TrainingSet":
+        """The same images in other parts."""
+        return replace(self, split=split)
+
+    def as_classified(self, index: NDArray[np.int64]) -> LabelledImages:
+        """The images at `index` decoded again straight to the network's size, exactly as `classify` does it."""
+        wanted, config = self.images.take(index), self.config
+        # A cache is shared by the next training, which may test other images.
+        only = None if config.cache else frozenset(wanted.paths)
+        size, cache = Preprocessing(input_size=config.input_size), config.cache
+        fresh, _ = load_labelled(self.data, size, _workers(config), NullObserver(), only=only, cache=cache)
+        order = {path: i for i, path in enumerate(fresh.paths)}
+        return fresh.take(np.array([order[path] for path in wanted.paths], dtype=np.int64))
+
+    def seen_with_this(self) -> dict[str, NDArray[np.uint64]]:
+        """What a model that was trained on this has seen, earlier trainings included: digests by part."""
+        parts = {
+            "train": (self.split.train, self.seen.train),
+            "validation": (self.split.validation, self.seen.validation),
+        }
+        return {part: np.union1d(self.images.digests[index], earlier) for part, (index, earlier) in parts.items()}
+
+    def tested_but_seen(self) -> int:
+        """Number of test images that the initial weights had seen."""
+        seen = np.concatenate([self.seen.train, self.seen.validation])
+        return int(np.isin(self.images.digests[self.split.test], seen).sum())
+
+
+def read_training_set(config: TrainConfig, data: Path, observer: Observer) -> TrainingSet:
+    """Read the images of `data`, leave out what can't be used, and split them as the recipe says.
+
+    Images that the initial weights know stay out of the parts that must be new to them.
+
+    Raises:
+        InputError: no labelled images.
+        TrainingError: conflicting labels, or a class with too few images.
+    """
+    whole = read_unsplit(config, data, observer)
+    images = _respecting(whole.seen, whole.images, observer)
+    fractions = (config.validation_fraction, config.test_fraction)
+    split = stratified_split(images.labels, images.groups, *fractions, config.seed, images.parts)
+    return replace(whole, images=images, split=split)
+
+
+def read_unsplit(config: TrainConfig, data: Path, observer: Observer) -> TrainingSet:
+    """As `read_training_set`, but every image is in the training part: for those who split in other ways."""
+    size = Preprocessing(input_size=CACHE_FACTOR * config.input_size)
+    images, rejected = load_labelled(data, size, _workers(config), observer, cache=config.cache)
+    images, findings = audit(images, rejected, config.conflicts, observer)
+    everything, nothing = np.arange(len(images)), np.empty(0, dtype=np.int64)
+    split = Split(everything, nothing, nothing)
+    return TrainingSet(config, data, images, findings, _seen_by_initial_weights(config), split)
+
+
+def _workers(config: TrainConfig) -> int:
+    return available_cpus() if config.workers is None else config.workers
+
+
+def _seen_by_initial_weights(config: TrainConfig) -> Seen:
+    nothing = np.empty(0, dtype=np.uint64)
+    seen = Seen(nothing, nothing)
+    for path in config.init_weights:
+        try:
+            known = open_model(weights_path(path)).load_tensors(SEEN_PREFIX)
+        except ModelFileError:
+            continue  # bare weights carry no such list; `read_weights` says whether they can be read at all
+        train, validation = known.get("train", nothing), known.get("validation", nothing)
+        seen = Seen(np.union1d(seen.train, train), np.union1d(seen.validation, validation))
+    return seen
+
+
+def _respecting(seen: Seen, images: LabelledImages, observer: Observer) -> LabelledImages:
+    parts = images.parts.copy()
+    for digests, code in ((seen.validation, VALIDATION), (seen.train, TRAIN)):
+        known = np.isin(images.groups, images.groups[np.isin(images.digests, digests)])
+        parts[known & (parts == FREE)] = code
+    taken = int((parts != images.parts).sum())
+    if taken:
+        observer.note(f"{taken} images are known to the initial weights and stay in the parts that they had")
+    return replace(images, parts=parts)
