@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "bloodcell_batch"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("benchmark",),
+    ("benchmark", "api"),
     ("runs", "verification", "export", "training.comparison", "reports.review", "reports.concordance"),
     ("training.fit",),
     ("reports",),
@@ -33,8 +33,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("images",),
     ("config",),
     ("slides",),
-    ("files", "parallel", "statistics"),
-    ("errors", "records", "cell_classes", "cell_synonyms", "progress"),
+    ("files", "parallel", "statistics", "labels"),
+    ("errors", "records", "cell_classes", "progress"),
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 VOCABULARY = set(LAYERS[-1])  # these few import each other, and nothing else

@@ -18,7 +18,7 @@ from bloodcell_batch.results.pseudonyms import Pseudonyms
 from bloodcell_batch.results.record_entries import ReviewEntry
 from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.table_reading import read_table
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
+from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, VERIFIED_FIELDS, to_batch
 
 _UNCHANGED = "The table was changed, or the two files are of different runs. Use them as they were written."
 
@@ -95,6 +95,11 @@ class Results:
             slide_differential(slide, statuses[slide], labels[slide], alerts.get(slide, ()))
             for slide in sorted(statuses)
         )
+
+    @property
+    def slide_table(self) -> pa.Table:
+        """`slides` as a table with the columns of the slide table."""
+        return pa.Table.from_batches([to_batch(self.slides, SLIDE_COLUMNS, SLIDE_SCHEMA)])
 
     @cached_property
     def by_slide(self) -> dict[str, list[ResultRow]]:

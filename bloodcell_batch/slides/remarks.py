@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
-from bloodcell_batch.cell_synonyms import known_cell
 from bloodcell_batch.files.names import look
+from bloodcell_batch.labels.synonyms import known_cell
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.slides.manifest import ManifestRule
 from bloodcell_batch.slides.rules import ROOT_SLIDE

@@ -1,7 +1,7 @@
 import pytest
 
 from bloodcell_batch.cell_classes import CELL_CLASSES
-from bloodcell_batch.cell_synonyms import BY_NAME, KNOWN_CELLS, known_cell, nearest_names, rolled_up
+from bloodcell_batch.labels.synonyms import BY_NAME, KNOWN_CELLS, known_cell, nearest_names, rolled_up
 
 
 def test_the_default_classes_are_known_with_their_roles() -> None:

@@ -1,0 +1,93 @@
+"""Open, run, train and measure models."""
+
+import os
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+
+from bloodcell_batch.api.runs import AnyPath
+from bloodcell_batch.backends import selection
+from bloodcell_batch.backends.contract import Backend, BackendOptions
+from bloodcell_batch.config.evaluate import EvaluateConfig
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.model import file
+from bloodcell_batch.model.file import ModelFile
+from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.training.evaluation import evaluate as evaluation
+from bloodcell_batch.training.evaluation.metrics import Metrics
+
+
+def open_model(path: AnyPath | None = None) -> ModelFile:
+    """Check a model file and read its header: classes, preprocessing, thresholds, figures, licence.
+
+    Args:
+        path: a file that `train` wrote; the model that ships with the package if not given.
+
+    Raises:
+        ModelFileError: it is missing, damaged, or not a model file.
+    """
+    return file.open_model(None if path is None else Path(path))
+
+
+def open_backend(
+    model: ModelFile | None = None, name: str = "auto", options: BackendOptions | None = None
+) -> AbstractContextManager[Backend]:
+    """Load a model on the named runtime, or on the best that this machine has; closed when the context ends.
+
+    `backend.infer(images)` takes uint8 RGB of shape (N, S, S, 3), S being `model.header.preprocessing.input_size`, as
+    `resize_to_input` makes it, and returns probabilities (N, C) and features (N, D), both float32.
+
+    Args:
+        model: as `open_model` returns it; the model that ships with the package if not given.
+        name: "auto", "openvino", "pytorch" or "tensorrt".
+        options: precision, batch size and others; the defaults if not given.
+
+    Raises:
+        BackendError: it can't run here; the text says why.
+    """
+    return closing(selection.open_backend(model or file.open_model(), name, options).backend)
+
+
+def train(
+    data: AnyPath, out: AnyPath, config: TrainConfig | None = None, observer: Observer | None = None
+) -> tuple[ModelFile, Metrics] | None:
+    """Train a classifier on labelled images and write the model file `out`, as `train` does.
+
+    Args:
+        data: folder with one folder of images per class, a manifest, or a MedMNIST file.
+        out: `NAME.safetensors`; an interrupted training at the same place is continued.
+        config: the recipe; the defaults if not given.
+        observer: told of every epoch; nobody if not given.
+
+    Returns:
+        The model and its figures on the test part, which training never saw; None in the helping processes of a
+        training on several GPUs.
+
+    Raises:
+        BloodcellBatchError: the data or the recipe can't give a model, or it can't be written.
+    """
+    from bloodcell_batch.training.fit import train as training  # noqa: PLC0415 - imports Lightning
+
+    recipe = config or TrainConfig.model_validate({})
+    training.check_model_path(Path(out), overwrite=False, resume=True)
+    return training.train(recipe, Path(data), Path(os.fspath(out)), observer)
+
+
+def evaluate(
+    data: AnyPath,
+    model: ModelFile | None = None,
+    config: EvaluateConfig | None = None,
+    observer: Observer | None = None,
+) -> evaluation.Report:
+    """Measure a model on labelled images, through the same decoder and backend as `classify`.
+
+    Args:
+        data: as for `train`.
+        model: as `open_model` returns it; the model that ships with the package if not given.
+        config: options; by default only images that the model's training never saw are used.
+        observer: told of progress; nobody if not given.
+
+    Raises:
+        BloodcellBatchError: there are no labelled images, or none that may be used.
+    """
+    settings = config or EvaluateConfig.model_validate({})
+    return evaluation.evaluate(model or file.open_model(), Path(data), settings, observer or NullObserver())

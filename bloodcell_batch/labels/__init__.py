@@ -1,0 +1,1 @@
+"""Labels as people write them, and the cells that they mean."""
