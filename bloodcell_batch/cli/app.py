@@ -23,6 +23,7 @@ from bloodcell_batch.cli.commands.review import review
 from bloodcell_batch.cli.commands.train import train
 from bloodcell_batch.cli.commands.tune import tune
 from bloodcell_batch.cli.commands.verify import verify
+from bloodcell_batch.cli.streams import outlive_readers
 
 app = typer.Typer(
     name="bloodcell-batch",
@@ -78,6 +79,7 @@ def main() -> None:
     """Entry point of the console script."""
     # Arrow's own allocator keeps what Parquet's writer has freed: some 50 MB in a run on 100,000 images.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    outlive_readers()
     app()
 
 

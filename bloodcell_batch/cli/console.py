@@ -61,11 +61,6 @@ def report_error(error: BloodcellBatchError, log_format: str) -> None:
         sys.stderr.write(f"       {one_line(error.hint)}\n")
 
 
-def write_text(text: str) -> None:
-    """Data for the user: to stdout, as it is but for names that no terminal can show."""
-    sys.stdout.write(printable(text if text.endswith("\n") else text + "\n"))
-
-
 class QuietObserver(NullObserver):
     """Warnings only."""
 

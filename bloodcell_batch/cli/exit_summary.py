@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def conclude(result: RunResult, out: str, observer: Observer, allow_failed: int, *, as_json: bool) -> None:
     """Tell what a run found; more failed files than allowed, or an unreadable folder, end in exit code 3."""
-    from bloodcell_batch.cli.console import describe_counts, write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.console import describe_counts  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
 
     counts, slides = result.counts, len(result.slides)
     observer.slides(result.slides)

@@ -1,6 +1,5 @@
 """`differential`: the slide table of a run, counted again, with additions."""
 
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from bloodcell_batch.results.formats import (
     write_excel_csv_text,
 )
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
+from bloodcell_batch.results.stdout import stdout_for_tables
 
 
 def write_differential(table: Path, out: str, config: DifferentialConfig) -> None:
@@ -39,7 +39,8 @@ def write_differential(table: Path, out: str, config: DifferentialConfig) -> Non
     batch = slide_table(results.slides, additions)
     if suffix == STDOUT:
         write_text = write_excel_csv_text if config.csv_dialect == "excel" else write_csv_text
-        write_text(sys.stdout, batch.schema, [batch])
+        with stdout_for_tables() as stream:
+            write_text(stream, batch.schema, [batch])
         return
     write = write_excel_csv if config.csv_dialect == "excel" else OUTPUT_FORMATS[suffix]
     publish_files({path: lambda fresh: write(fresh, batch.schema, [batch])})

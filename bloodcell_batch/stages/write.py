@@ -1,13 +1,9 @@
 """Write: publish the rows of the journal, the differentials and the run record, all at once."""
 
-import io
-import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow as pa
 
-from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.publishing import check_new, sync
 from bloodcell_batch.files.writing import writing
@@ -22,6 +18,7 @@ from bloodcell_batch.results.formats import (
 )
 from bloodcell_batch.results.journal import WRITING_HINT, Journal
 from bloodcell_batch.results.run_record import RunRecord
+from bloodcell_batch.results.stdout import stdout_for_tables
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, mark_for_review, to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 
@@ -82,15 +79,6 @@ def publish_run(
 
 
 def _publish_to_stdout(batches: Iterable[pa.RecordBatch], paths: OutputPaths) -> None:
-    # Its own text layer: the locale's encoding, as under cron, may not know every name, and LF must stay LF.
-    stream = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
-    try:
-        with writing("to stdout", WRITING_HINT):
-            write = write_excel_csv_text if paths.csv_dialect == "excel" else write_csv_text
-            write(stream, IMAGE_SCHEMA, iter(batches))
-            stream.flush()
-    except OutputError:
-        # What is still buffered would fail again, with a traceback, when Python closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise
-    stream.detach()
+    write = write_excel_csv_text if paths.csv_dialect == "excel" else write_csv_text
+    with stdout_for_tables() as stream:
+        write(stream, IMAGE_SCHEMA, iter(batches))

@@ -18,8 +18,8 @@ from bloodcell_batch.cli.console import (
     make_observer,
     report_error,
     slide_table,
-    write_text,
 )
+from bloodcell_batch.cli.streams import write_text
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import BloodcellBatchError, UsageError
 from bloodcell_batch.progress import NullObserver, Observer

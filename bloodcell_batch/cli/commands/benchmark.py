@@ -27,7 +27,7 @@ def benchmark(
     settings = call.settings
     from bloodcell_batch.benchmark.measure import measure  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.benchmark.report import as_text, check_folder, write_report  # noqa: PLC0415
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415
 
     if out is not None:
         check_folder(out, overwrite=settings.overwrite)

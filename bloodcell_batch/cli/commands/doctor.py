@@ -10,8 +10,8 @@ def doctor(call: Call[DoctorConfig]) -> None:
 
     Exits with 0 when `classify` can run here, with 1 or 4 when it can't.
     """
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.cli.diagnosis import examine  # noqa: PLC0415
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
 
     for line in examine(call.settings.model, call.settings.folder):
         write_text(line)

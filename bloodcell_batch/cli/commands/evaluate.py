@@ -63,7 +63,7 @@ def _measure(
     places: tuple[Path | None, Path | None],
     observer: Observer,
 ) -> None:
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.model.file import open_model  # noqa: PLC0415
     from bloodcell_batch.training.evaluation.evaluate import evaluate as run  # noqa: PLC0415
     from bloodcell_batch.training.evaluation.report import summary, write_json, write_report  # noqa: PLC0415
@@ -81,7 +81,7 @@ def _cross_validate(
     template: Path | tuple[Path | None, str | None], data: Path, folds: int, out: Path | None, observer: Observer
 ) -> None:
     """Train `template` once more for every fold: a recipe, or that of a model file (with the SHA-256 it must have)."""
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.model.file import open_model  # noqa: PLC0415
     from bloodcell_batch.training.evaluation.report import write_content  # noqa: PLC0415
     from bloodcell_batch.training.fit.cross_validation import cross_validate, recipe_of  # noqa: PLC0415

@@ -26,7 +26,7 @@ def export_onnx(
     Input: uint8 RGB images of any batch, resized. Normalisation and softmax are inside.
     """
     settings = call.settings
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.export.floating_point import export_onnx as run  # noqa: PLC0415
 
     parity = run(model, out, settings, call.observer())
@@ -55,7 +55,7 @@ def export_openvino(
     rightly, or cells labelled wrongly; without, it is other top classes, or another number of cells for review.
     """
     settings = call.settings
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
 
     observer = call.observer()
     if settings.precision == "int8":

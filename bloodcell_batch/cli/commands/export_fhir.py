@@ -22,7 +22,7 @@ def export_fhir(
     """
     settings = call.settings
     call.line.begin(settings, reads=[results], writes=[out])
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.reports.fhir import write_fhir  # noqa: PLC0415
 
     write_text(f"{out}: {write_fhir(results, out, settings)} observations")

@@ -20,7 +20,7 @@ def model_card(
     ] = None,
 ) -> None:
     """Print the model card, in Markdown: data, licence, figures and limits, as stored in the model file."""
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.model.card import model_card as render  # noqa: PLC0415
     from bloodcell_batch.model.file import open_model  # noqa: PLC0415
 

@@ -22,7 +22,7 @@ def pseudonymize(
     not make them anonymous.
     """
     settings = call.settings
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.results.file_names import result_files  # noqa: PLC0415
     from bloodcell_batch.results.sharing import write_shared  # noqa: PLC0415
 

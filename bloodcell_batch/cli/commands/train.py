@@ -33,7 +33,7 @@ def train(
     can give every key of a recipe; --config default is the recipe of the model in the package.
     """
     settings = call.settings
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.training.evaluation.metrics import as_text  # noqa: PLC0415
     from bloodcell_batch.training.fit.train import check_model_path  # noqa: PLC0415
     from bloodcell_batch.training.fit.train import train as run  # noqa: PLC0415

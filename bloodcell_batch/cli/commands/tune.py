@@ -34,7 +34,7 @@ def tune(
     """
     settings = call.settings
     config = resolve(TrainConfig, {}, recipe, setting or ())
-    from bloodcell_batch.cli.console import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
 
     try:
         from bloodcell_batch.training.fit.tuning import tune as run  # noqa: PLC0415
