@@ -34,6 +34,8 @@ class Reason(StrEnum):
     TOO_SMALL = "too_small"
     MULTIPLE_FRAMES = "multiple_frames"
     UNSUPPORTED_PIXELS = "unsupported_pixels"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    BROKEN_LINK = "broken_link"
     NOT_A_REGULAR_FILE = "not_a_regular_file"
     UNREADABLE = "unreadable"
     CHANGED_DURING_RUN = "changed_during_run"
@@ -56,6 +58,11 @@ class ImageFile:
     size_bytes: int
     mtime_ns: int
     is_regular: bool = True
+
+    @property
+    def was_not_there(self) -> bool:
+        """True when the scan saw the name, but nothing that it stands for: a broken link."""
+        return self.size_bytes == 0 and self.mtime_ns == 0
 
 
 @dataclass(frozen=True, slots=True)

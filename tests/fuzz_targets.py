@@ -25,7 +25,9 @@ from bloodcell_batch.config.results import ReviewImportConfig, VerifyConfig
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.errors import BloodcellBatchError
 from bloodcell_batch.images.damage import UndecodableImageError
-from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing, decode_rgb
+from bloodcell_batch.images.decoding import decode_rgb
+from bloodcell_batch.images.guards import DecodeLimits
+from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.integrity.audit_log import append, check_chain
 from bloodcell_batch.model.file import ModelHeader, OutlierRule, default_classes, open_model, save_model
 from bloodcell_batch.model.outlier_score import load_outlier_score

@@ -46,7 +46,21 @@ def draw_messy_slides(root: Path) -> Path:
         (folder / "text.jpg").write_text("no image", encoding="utf-8")
         (folder / "notes.txt").touch()
         (folder / ".hidden").touch()
+        _add_what_is_no_cell(folder)
     return root
+
+
+def _add_what_is_no_cell(folder: Path) -> None:
+    """What boxes, cameras and people leave beside cells: each kind has its reason, and none is anybody's copy."""
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir" / "thumbnail.jpg").write_bytes(encode(draw_picture(1)))
+    (folder / "._0.jpg").write_bytes(b"AppleDouble")
+    (folder / "whole.svs").write_bytes(b"a slide")
+    (folder / "link.jpg").symlink_to("nowhere")
+    (folder / "fifth.gif").write_bytes(encode(draw_picture(1)[:, :, 0] // 2, "GIF"))
+    (folder / "dark.tif").write_bytes(encode(Image.fromarray(draw_picture(2)[:, :, 0].astype(np.uint16) * 16), "TIFF"))
+    for name in ("black.png", "black 2.png"):
+        (folder / name).write_bytes(encode(draw_picture(1) // 100, "PNG"))
 
 
 class StandIn:

@@ -16,7 +16,7 @@ from conftest import draw_picture, encode
 from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, ExitCode, LockedError, OutputError
-from bloodcell_batch.images import preprocessing
+from bloodcell_batch.images import decoding, jpeg
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, LoadedImage, Reason, Rejection, RunCounts, Status
 from bloodcell_batch.results import journal as journals
@@ -179,9 +179,9 @@ def test_a_bug_beside_the_decoder_is_no_row(
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(preprocessing, "_jpeg_orientation", broken)
+    monkeypatch.setattr(jpeg, "_orientation", broken)
     if isinstance(error, MemoryError):
-        monkeypatch.setattr(preprocessing, "_check_memory", broken)
+        monkeypatch.setattr(decoding, "_check_memory", broken)
     with pytest.raises(type(error), match="a bug"):
         run(slides, tmp_path / "r.parquet")
     assert not list(tmp_path.glob("r.*parquet"))

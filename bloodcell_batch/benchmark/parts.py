@@ -19,8 +19,10 @@ from bloodcell_batch.backends.selection import Choice, open_backend, why_not
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.benchmark import BenchmarkConfig
 from bloodcell_batch.errors import BackendError, InputError
+from bloodcell_batch.images.decoding import decode_rgb
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.images.perceptual_hash import grey_thumbnail, perceptual_hashes
-from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
+from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import DecodedImage, ImageFile, Prediction, Status

@@ -31,6 +31,9 @@ class ClassifyConfig(NetworkConfig):
     slide_manifest: Annotated[Path | None, Option("FILE", panel=Panel.SLIDES), Effect.RECORDED] = Field(
         None, description="For --slide-by manifest: CSV with the columns path and slide_id"
     )
+    include_hidden: Annotated[bool, Option(panel=Panel.SLIDES), Effect.RECORDED] = Field(
+        False, description="Take also the images in hidden, system and thumbnail folders, or with such names"
+    )
     dedup: Annotated[DedupMode, Option(), Effect.RESULT] = Field(
         "near", description="Duplicates to leave out within a slide"
     )

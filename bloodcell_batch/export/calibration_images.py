@@ -12,7 +12,7 @@ from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.export import ExportOpenVinoConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.export.parity_images import evenly
-from bloodcell_batch.images.preprocessing import DecodeLimits
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.backends.canary import canary_images
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing
+from bloodcell_batch.images.guards import DecodeLimits
+from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import DecodedImage
 from bloodcell_batch.slides.rules import slide_rule

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from bloodcell_batch.errors import BackendError
-from bloodcell_batch.images.guards import check_scans
-from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
+from bloodcell_batch.images.decoding import decode_rgb
+from bloodcell_batch.images.guards import DecodeLimits, check_scans
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _EXIF, _EXIF_SEARCH_BYTES = b"Exif\x00\x00", 65536 + 20
 _COLOURS = {"YCbCr", "Gray"}
 
 
-def gpu_rgb_decoder(device: str = "cuda") -> Callable[[bytes, DecodeLimits], NDArray[np.uint8]]:
+def gpu_rgb_decoder(device: str = "cuda") -> Callable[[bytes, DecodeLimits, str], NDArray[np.uint8]]:
     """A stand-in for `decode_rgb` that decodes plain JPEGs on `device`, one file a call.
 
     A file that the GPU can't or shouldn't decode goes to the CPU, so it costs no other file its row. The function may
@@ -41,9 +41,9 @@ def gpu_rgb_decoder(device: str = "cuda") -> Callable[[bytes, DecodeLimits], NDA
         raise BackendError("--jpeg-decoder gpu needs an NVIDIA GPU, and PyTorch finds none.", hint="Leave it out.")
     one_at_a_time = threading.Lock()  # nvJPEG's decoder is shared, and not safe to enter twice
 
-    def decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
+    def decode(data: bytes, limits: DecodeLimits, suffix: str = "") -> NDArray[np.uint8]:
         if not _is_plain(data, limits):
-            return decode_rgb(data, limits)
+            return decode_rgb(data, limits, suffix)
         # A writable copy: torch warns about tensors over read-only memory.
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         try:
@@ -55,7 +55,7 @@ def gpu_rgb_decoder(device: str = "cuda") -> Callable[[bytes, DecodeLimits], NDA
                 return rgb
         except RuntimeError as error:
             _log.info("nvJPEG refused a file, the CPU decodes it: %s", str(error).splitlines()[0])
-            return decode_rgb(data, limits)
+            return decode_rgb(data, limits, suffix)
 
     return decode
 

@@ -6,8 +6,10 @@ size in front.
 """
 
 import struct
+from dataclasses import dataclass
 
 from bloodcell_batch.images.damage import UndecodableImageError
+from bloodcell_batch.images.jpeg_structure import jpeg_structure
 from bloodcell_batch.records import Reason
 
 MAX_SCANS = 100
@@ -18,7 +20,16 @@ _SCAN = b"\xff\xda"
 _EXIF = b"Exif\x00\x00"
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _DIRECTORIES = {0x014A, 0x8769, 0x8825, 0xA005}  # tags that point to further directories: SubIFDs, EXIF, GPS, interop
-_TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """Guards against files that would exhaust memory, and against images too small to show a cell."""
+
+    max_pixels: int = 50_000_000
+    max_bytes: int = 500_000_000
+    min_side: int = 16
 
 
 class UnboundedImageError(UndecodableImageError):
@@ -28,6 +39,20 @@ class UnboundedImageError(UndecodableImageError):
         super().__init__(Reason.CORRUPT, detail)
 
 
+def check_size(width: int, height: int, limits: DecodeLimits) -> None:
+    """Compare the size that a header claims with the limits.
+
+    Raises:
+        UndecodableImageError: it is outside.
+    """
+    if width * height > limits.max_pixels:
+        detail = f"{width}x{height} pixels, more than the limit of {limits.max_pixels / 1e6:g} megapixels"
+        raise UndecodableImageError(Reason.TOO_LARGE, detail)
+    if min(width, height) < limits.min_side:
+        detail = f"{width}x{height} pixels, less than {limits.min_side} on one side"
+        raise UndecodableImageError(Reason.TOO_SMALL, detail)
+
+
 def check_scans(jpeg: bytes) -> None:
     """Count the scans of a JPEG.
 
@@ -35,6 +60,9 @@ def check_scans(jpeg: bytes) -> None:
         UnboundedImageError: more than `MAX_SCANS`.
     """
     scans = jpeg.count(_SCAN)  # in coded data, 0xff is followed by 0 or a restart marker
+    if scans > MAX_SCANS:  # in other data after the end marker it means nothing
+        structure = jpeg_structure(jpeg)
+        scans = len(structure.scans) if structure else scans
     if scans > MAX_SCANS:
         raise UnboundedImageError(f"{scans} scans in one JPEG, more than {MAX_SCANS}")
 
@@ -57,7 +85,7 @@ def check_exif(exif: bytes) -> None:
         UnboundedImageError: its tags claim more bytes than it has.
     """
     block = exif.removeprefix(_EXIF)
-    if block.startswith(_TIFF_MAGIC):
+    if block.startswith(TIFF_MAGIC):
         _Directories(block).check()
 
 
@@ -68,7 +96,12 @@ def tiff_pages(data: bytes) -> int:
         UnboundedImageError: the tags claim more bytes than the file has, a directory lies outside of the file, or
             there are more than a thousand pages.
     """
-    return _Directories(data).check() if data.startswith(_TIFF_MAGIC) else 0
+    return _Directories(data).check() if data.startswith(TIFF_MAGIC) else 0
+
+
+def tiff_tags(data: bytes, directory: int) -> set[int]:
+    """Numbers of the tags in a TIFF's directory at an offset, also of those that can't be read."""
+    return _Directories(data).tags(directory)
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
@@ -112,6 +145,14 @@ class _Directories:
             return self._pages(first)
         except (struct.error, OverflowError) as error:  # an offset of 64 bits is more than Python can seek
             raise UnboundedImageError("a directory lies outside of the TIFF data") from error
+
+    def tags(self, place: int) -> set[int]:
+        """Numbers of the tags in a directory."""
+        size = self._entry.size + self._offset.size
+        (count,) = self._count.unpack_from(self._data, place)
+        start = place + self._count.size
+        entries = range(start, min(start + count * size, len(self._data) - size + 1), size)
+        return {self._entry.unpack_from(self._data, entry)[0] for entry in entries}
 
     def _claims(self, place: int) -> list[int]:
         """Subtract what the tags of a directory claim from what there is; returns the directories it points to."""

@@ -13,7 +13,9 @@ from PIL import Image
 
 from bloodcell_batch.files.paths import leaves_folder
 from bloodcell_batch.images.damage import UndecodableImageError
-from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
+from bloodcell_batch.images.decoding import decode_rgb
+from bloodcell_batch.images.file_formats import suffix_of
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.results.finished import ResultRow, Results
@@ -99,7 +101,7 @@ def _make(root: Path, row: ResultRow, side: int, kind: str) -> Thumbnail | NoThu
     if hashlib.sha256(data).hexdigest() != row.sha256:
         return NoThumbnail.CHANGED
     try:
-        image = Image.fromarray(decode_rgb(data, DecodeLimits()))
+        image = Image.fromarray(decode_rgb(data, DecodeLimits(), suffix_of(row.file)))
     except UndecodableImageError:
         return NoThumbnail.UNDECODABLE
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)

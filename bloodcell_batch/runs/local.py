@@ -12,7 +12,8 @@ from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.files.storage import open_fetch
-from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
+from bloodcell_batch.images.decoding import decode_rgb
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.model.outlier_score import OutlierScore, load_outlier_score
 from bloodcell_batch.parallel.cpus import available_cpus
@@ -139,9 +140,10 @@ def classify_files(
     """
     workers = available_cpus() if config.workers is None else config.workers
     window = config.batch_size + min(config.batch_size, _MAX_WINDOW_AHEAD) + workers
+    preprocessing = opened.model.header.preprocessing
     unique = DuplicateFilter(config.dedup, config.dedup_distance)
     limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
-    load = make_loader(root, opened.model.header.preprocessing, limits, _rgb_decoder(config))
+    load = make_loader(root, preprocessing, limits, _rgb_decoder(config))
     either: Callable[[ImageFile], LoadedImage | KnownImage | Rejection] = load
     if earlier is not None:
         fetch = open_fetch(root)

@@ -10,7 +10,7 @@ from pathlib import Path
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, InputError, UsageError
 from bloodcell_batch.files.storage import is_url
-from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
+from bloodcell_batch.images.file_formats import suffixes_read
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ScanResult
@@ -22,7 +22,7 @@ from bloodcell_batch.slides.remarks import remarks
 from bloodcell_batch.slides.rules import slide_rule
 from bloodcell_batch.slides.shards import parse_shard, share_of
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier
-from bloodcell_batch.stages.scan import scan
+from bloodcell_batch.stages.scan import left_out, scan
 from bloodcell_batch.stages.write import check_writable
 
 
@@ -139,9 +139,9 @@ def _replaces(config: ClassifyConfig) -> bool:
 
 def _find(root: Path | str, config: ClassifyConfig, observer: Observer) -> ScanResult:
     rule = slide_rule(config.slide_by, config.slide_regex, config.slide_manifest)
-    found = scan(root, rule)
+    found = scan(root, rule, include_hidden=config.include_hidden)
     _check_found(found, observer)
-    for remark in remarks(rule, found.files):
+    for remark in (*remarks(rule, found.files), *left_out(found.ignored)):
         observer.warn(remark)
     return found if config.shard is None else share_of(found, parse_shard(config.shard))
 
@@ -189,5 +189,5 @@ def _check_found(found: ScanResult, observer: Observer) -> None:
         observer.warn(f"the folder {folder} can't be read; its images are missing from the results", folder=folder)
     if not found.files:
         seen = f"{len(found.ignored)} files, none of them an image by its name" if found.ignored else "no files"
-        hint = f"Give a folder with images ({', '.join(IMAGE_SUFFIXES)}), one folder per slide."
+        hint = f"Give a folder with images ({', '.join(suffixes_read())}), one folder per slide."
         raise InputError(f"No images under {found.root}: {seen}.", hint=hint)

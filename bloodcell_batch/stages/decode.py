@@ -1,5 +1,6 @@
 """Decode: read each file once and derive everything from that one reading, ahead of the network, in order."""
 
+import errno
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,8 +13,11 @@ from PIL import Image
 
 from bloodcell_batch.files.storage import Fetch, open_fetch
 from bloodcell_batch.images.damage import UndecodableImageError
+from bloodcell_batch.images.decoding import decode_rgb
+from bloodcell_batch.images.file_formats import check_suffix, suffix_of
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.images.perceptual_hash import grey_thumbnail, perceptual_hashes
-from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
+from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.parallel.ahead import ahead
 from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import (
@@ -29,9 +33,11 @@ from bloodcell_batch.records import (
 )
 
 Decoded = TypeVar("Decoded")
+_NOT_THERE = {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG}
 _DESCRIBED = 16  # images at a time: their thumbnails as float64 fit into a processor's own cache
 
-RgbDecoder = Callable[[bytes, DecodeLimits], NDArray[np.uint8]]
+RgbDecoder = Callable[[bytes, DecodeLimits, str], NDArray[np.uint8]]
+"""Bytes, limits and the file name's suffix to pixels; see `decode_rgb`."""
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
 Loader = Callable[[ImageFile], LoadedImage | Rejection]
 Reader = Callable[[ImageFile], tuple[str, NDArray[np.uint8]]]
@@ -51,8 +57,10 @@ def make_reader(root: str, limits: DecodeLimits, to_rgb: RgbDecoder = decode_rgb
     fetch = open_fetch(root)
 
     def read(file: ImageFile) -> tuple[str, NDArray[np.uint8]]:
+        suffix = suffix_of(file.path)
+        check_suffix(suffix)
         data = read_file(fetch, file, limits)
-        return hashlib.sha256(data).hexdigest(), to_rgb(data, limits)
+        return hashlib.sha256(data).hexdigest(), to_rgb(data, limits, suffix)
 
     return read
 
@@ -192,9 +200,12 @@ def read_file(fetch: Fetch, file: ImageFile, limits: DecodeLimits) -> bytes:
         raise UndecodableImageError(Reason.TOO_LARGE, detail)
     try:
         data = fetch(file.path, file.size_bytes + 1)
-    except FileNotFoundError as error:
-        raise UndecodableImageError(Reason.CHANGED_DURING_RUN, "the file is gone, or a link leads nowhere") from error
     except OSError as error:
+        if file.was_not_there and error.errno in _NOT_THERE:
+            detail = "a link that leads nowhere, or in a circle"
+            raise UndecodableImageError(Reason.BROKEN_LINK, detail) from error
+        if isinstance(error, FileNotFoundError):
+            raise UndecodableImageError(Reason.CHANGED_DURING_RUN, "the file is gone") from error
         raise UndecodableImageError(Reason.UNREADABLE, error.strerror or str(error)) from error
     if len(data) != file.size_bytes:
         now = str(len(data)) if len(data) < file.size_bytes else "more"

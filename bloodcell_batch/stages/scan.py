@@ -2,24 +2,27 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.remote import RemoteFolder
 from bloodcell_batch.files.storage import is_url, persistently
-from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
+from bloodcell_batch.images.file_formats import IMAGE_SUFFIXES, suffix_of, why_left_out
 from bloodcell_batch.records import IgnoredFile, ImageFile, ScanResult
 from bloodcell_batch.slides.file_list import FileList
 from bloodcell_batch.slides.order import table_order
 from bloodcell_batch.slides.rules import ROOT_SLIDE, SlideRule, by_parent
 
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 
-
-def scan(root: Path | str, rule: SlideRule = by_parent) -> ScanResult:
+def scan(root: Path | str, rule: SlideRule = by_parent, *, include_hidden: bool = False) -> ScanResult:
     """Walk `root`, a folder or a URL, once, following links to folders but never in a circle.
+
+    Args:
+        root: see there.
+        rule: gives each image its slide.
+        include_hidden: take also the images that lie in hidden and system folders, or are named so.
 
     Returns:
         Image files sorted by slide, then path, with `~` names last; ignored files and unreadable folders by path. A
@@ -29,7 +32,7 @@ def scan(root: Path | str, rule: SlideRule = by_parent) -> ScanResult:
         InputError: `root` is missing, no folder, or unreadable.
     """
     if is_url(str(root)):
-        return _scan_url(str(root), rule)
+        return _scan_url(str(root), rule, include_hidden=include_hidden)
     root = Path(root)
     if not root.exists():
         raise InputError(f"There is no folder {root}.", hint="Give the folder that holds the slide folders.")
@@ -40,7 +43,7 @@ def scan(root: Path | str, rule: SlideRule = by_parent) -> ScanResult:
     files: list[ImageFile] = []
     ignored: list[IgnoredFile] = []
     for path, entry in _walk(root, unreadable):
-        why = _why_ignored(path)
+        why = _why_ignored(path, include_hidden=include_hidden)
         if why:
             ignored.append(IgnoredFile(path, why))
         else:
@@ -50,11 +53,19 @@ def scan(root: Path | str, rule: SlideRule = by_parent) -> ScanResult:
     return _result(str(root), files, ignored, unreadable)
 
 
-def _scan_url(url: str, rule: SlideRule) -> ScanResult:
+def left_out(ignored: Iterable[IgnoredFile]) -> Iterator[str]:
+    """A line about ignored images that could be of the slides after all, in a folder of an unlucky name."""
+    images = [file.path for file in ignored if file.why.endswith("folder") and suffix_of(file.path) in IMAGE_SUFFIXES]
+    if images:
+        where = f"in system and thumbnail folders, such as {images[0]}"
+        yield f"{len(images):,} image files {where}, are left out; --include-hidden takes them in"
+
+
+def _scan_url(url: str, rule: SlideRule, *, include_hidden: bool) -> ScanResult:
     files: list[ImageFile] = []
     ignored: list[IgnoredFile] = []
     for path, size_bytes, mtime_ns in RemoteFolder(url).files():
-        why = _why_ignored(path)
+        why = _why_ignored(path, include_hidden=include_hidden)
         if why:
             ignored.append(IgnoredFile(path, why))
         else:
@@ -110,18 +121,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False  # a link that leads in a circle, a device error: decode reports it, so that it has a row
 
 
-def _why_ignored(path: str) -> str:
+def _why_ignored(path: str, *, include_hidden: bool) -> str:
     """Why the file is no image by its name; empty for images."""
-    parts = path.split("/")
-    if any(part.startswith(".") for part in parts):
-        return "hidden"
-    name = parts[-1].lower()
-    if name in _SYSTEM_FILES:
-        return "system file"
-    suffix = os.path.splitext(name)[1]
-    if suffix not in IMAGE_SUFFIXES:
-        return f"suffix {suffix!r}" if suffix else "no suffix"
-    return ""
+    why = "" if include_hidden else why_left_out(path)
+    suffix = suffix_of(path)
+    if why or suffix in IMAGE_SUFFIXES:
+        return why
+    return f"suffix {suffix!r}" if suffix else "no suffix"
 
 
 def _image_file(path: str, entry: os.DirEntry[str], rule: SlideRule) -> ImageFile:

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from bloodcell_batch.files.names import printable
+from bloodcell_batch.images.file_formats import why_left_out
 from bloodcell_batch.integrity.digests import file_sha256
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
@@ -24,13 +25,13 @@ def check_images(folder: Path, seen: Seen, findings: Findings, observer: Observe
     Raises:
         InputError: `folder` is missing or can't be read.
     """
-    found = scan(folder)
+    found = scan(folder, include_hidden=True)  # whether the run took them in shows in its rows
     files = {printable(file.path): file for file in found.files}
     for name in found.unreadable_folders:
         findings.add(printable(name), "the folder can't be read")
     for path in sorted(seen.files.keys() - files.keys()):
         findings.add(path, "the file is missing")
-    for path in sorted(files.keys() - seen.files.keys()):
+    for path in sorted(path for path in files.keys() - seen.files.keys() if not why_left_out(path)):
         findings.add(path, "the file is new: it has no row")
     both = sorted(files.keys() & seen.files.keys())
     observer.started("hashing images", len(both))

@@ -4,11 +4,11 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bloodcell_batch.cell_classes import CLASS_NAMES, VERIFIED_LABELS
-from bloodcell_batch.images.preprocessing import DecodeLimits
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.records import (
     ImageFacts,
     ImageFile,
@@ -133,7 +133,7 @@ def _cell_faults(row: Row, rules: Rules) -> Iterator[str]:
     if not any(map(math.isnan, shares)):
         yield from _share_faults(row, shares)
     yield from _label_faults(row, shares)
-    if rules.thresholds is not None and row["contrast"] is not None:
+    if rules.thresholds is not None and row["contrast"] is not None and row["brightness"] is not None:
         yield from _decision_faults(row, shares, rules.thresholds)
     yield from _review_faults(row, rules)
     yield from _verified_faults(row)
@@ -162,12 +162,13 @@ def _label_faults(row: Row, shares: tuple[float, ...]) -> Iterator[str]:
 def _decision_faults(row: Row, shares: tuple[float, ...], thresholds: Thresholds) -> Iterator[str]:
     """The decision is made again; where it differs, rounding may be why, so both neighbours are tried as well."""
     said = (row["status"], row["reason"])
-    first = _decision(shares, row["confidence"], row["outlier_score"], row["contrast"], thresholds)
+    quality = Quality(row["brightness"], row["contrast"], 0.0)
+    first = _decision(shares, row["confidence"], row["outlier_score"], quality, thresholds)
     if first == said:
         return
     edges = [(row[name] - half, row[name] + half) for name, half in _ROUNDED.items()]
     for confidence, score, contrast in itertools.product(*edges):
-        if _decision(shares, confidence, score, contrast, thresholds) == said:
+        if _decision(shares, confidence, score, replace(quality, contrast=contrast), thresholds) == said:
             return
     yield f"status and reason are {_told(said)}, by its numbers and the run's thresholds {_told(first)}"
 
@@ -177,9 +178,9 @@ def _told(decision: tuple[str, str | None]) -> str:
 
 
 def _decision(
-    shares: tuple[float, ...], confidence: float, score: float, contrast: float, thresholds: Thresholds
+    shares: tuple[float, ...], confidence: float, score: float, quality: Quality, thresholds: Thresholds
 ) -> tuple[str, str | None]:
-    facts = ImageFacts("", b"", 0, 0, Quality(0.0, contrast, 0.0), b"")
+    facts = ImageFacts("", b"", 0, 0, quality, b"")
     # `decide` takes the confidence for the largest share; one more share holds it when it is an edge of rounding.
     top = shares.index(max(shares))
     moved = tuple(confidence if i == top else share for i, share in enumerate(shares))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bloodcell_batch.files.storage import is_url, open_fetch, persistently
-from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing
+from bloodcell_batch.images.guards import DecodeLimits
+from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.records import Reason, Rejection
 from bloodcell_batch.stages.decode import make_decoder
 from bloodcell_batch.stages.scan import scan

@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import simplejpeg
+import tifffile
 from conftest import draw_picture, encode
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
-from bloodcell_batch.images import guards, preprocessing
+from bloodcell_batch.images import decoding, guards, jpeg, tiff
 from bloodcell_batch.images.damage import UndecodableImageError, decoder_call
-from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
+from bloodcell_batch.images.decoding import decode_rgb
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.records import Reason
 
 LIMITS = DecodeLimits()
@@ -21,6 +24,8 @@ EXIF[0x0112] = 6
 FILES = {
     "jpeg": encode(PICTURE, exif=EXIF),
     "cmyk": encode(Image.fromarray(PICTURE).convert("CMYK")),
+    "odd sampling": encode(Image.fromarray(PICTURE).convert("CMYK"), subsampling=2),
+    "wide png": bytes(imagecodecs.png_encode(PICTURE.astype(np.uint16) * 257)),
     "png": encode(Image.fromarray(PICTURE).convert("RGBA"), "PNG"),
     "tiff": encode(PICTURE, "TIFF"),
     "bmp": encode(PICTURE, "BMP"),
@@ -40,17 +45,19 @@ def raising(error: BaseException | type[BaseException]) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("where", "name", "kind"),
     [
-        (preprocessing, "_check_size", "jpeg"),
-        (preprocessing, "_apply_orientation", "jpeg"),
-        (preprocessing, "check_scans", "jpeg"),
-        (preprocessing, "check_exif", "jpeg"),
-        (preprocessing, "jpeg_exif", "cmyk"),
-        (preprocessing, "_to_rgb", "cmyk"),
-        (preprocessing, "_check_size", "png"),
-        (preprocessing, "_refuse_fax", "tiff"),
-        (preprocessing, "tiff_pages", "bmp"),
+        (jpeg, "check_size", "jpeg"),
+        (jpeg, "oriented", "jpeg"),
+        (jpeg, "check_scans", "jpeg"),
+        (jpeg, "check_exif", "jpeg"),
+        (jpeg, "oriented", "cmyk"),
+        (jpeg, "jpeg_structure", "odd sampling"),
+        (decoding, "over_white", "png"),
+        (decoding, "check_png", "png"),
+        (decoding, "oriented", "bmp"),
         (guards._Directories, "_claims", "tiff"),
-        (preprocessing, "webp_size", "webp"),
+        (tiff, "_check_segment", "tiff"),
+        (tiff, "oriented", "tiff"),
+        (decoding, "webp_size", "webp"),
     ],
 )
 def test_a_bug_beside_the_decoder_is_no_damage(
@@ -68,14 +75,18 @@ def test_a_bug_beside_the_decoder_is_no_damage(
         (simplejpeg, "decode_jpeg_header", "jpeg"),
         (simplejpeg, "decode_jpeg", "jpeg"),
         (Image, "open", "png"),
-        (ImageFile.ImageFile, "load", "tiff"),
-        (ImageOps, "exif_transpose", "bmp"),
+        (ImageFile.ImageFile, "load", "bmp"),
+        (tifffile, "TiffFile", "tiff"),
+        (tifffile.TiffPage, "asarray", "tiff"),
+        (imagecodecs, "png_decode", "wide png"),
         (Image.Image, "convert", "webp"),
     ],
 )
 def test_whatever_a_decoder_raises_is_damage(
     where: object, name: str, kind: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if error is KeyError and name == "decode_jpeg_header":
+        pytest.skip("what simplejpeg raises of sampling factors that it has no name for; see test_jpeg.py")
     monkeypatch.setattr(where, name, raising(error("what libraries say")))
     with pytest.raises(UndecodableImageError, match="what libraries say") as caught:
         decode_rgb(FILES[kind], LIMITS)

@@ -14,8 +14,9 @@ from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.images import gpu_jpeg
 from bloodcell_batch.images.damage import UndecodableImageError
+from bloodcell_batch.images.decoding import decode_rgb
 from bloodcell_batch.images.gpu_jpeg import gpu_rgb_decoder
-from bloodcell_batch.images.preprocessing import DecodeLimits, decode_rgb
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.records import Reason
 from bloodcell_batch.runs.pipeline import classify_slides
 
@@ -35,7 +36,7 @@ def test_plain_jpegs_go_to_the_device_and_others_do_not(monkeypatch: pytest.Monk
     decode = gpu_rgb_decoder("cpu")
     picture = draw_picture(1, 64)
     for data in (encode(picture), encode(Image.fromarray(picture).convert("L")), encode(picture) + bytes(9)):
-        np.testing.assert_array_equal(decode(data, LIMITS), decode_rgb(data, LIMITS))
+        np.testing.assert_array_equal(decode(data, LIMITS, ""), decode_rgb(data, LIMITS))
     assert sent == ["cpu"] * 3
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -43,7 +44,7 @@ def test_plain_jpegs_go_to_the_device_and_others_do_not(monkeypatch: pytest.Monk
     Image.fromarray(draw_picture(2, 40, 80)).save(rotated, "JPEG", exif=exif)
     cmyk = encode(Image.fromarray(picture).convert("CMYK"))
     for data in (rotated.getvalue(), cmyk, encode(picture, "PNG")):
-        np.testing.assert_array_equal(decode(data, LIMITS), decode_rgb(data, LIMITS))
+        np.testing.assert_array_equal(decode(data, LIMITS, ""), decode_rgb(data, LIMITS))
     assert len(sent) == 3
 
 
@@ -53,14 +54,14 @@ def test_plain_jpegs_go_to_the_device_and_others_do_not(monkeypatch: pytest.Monk
 def test_damaged_files_get_the_reason_of_the_strict_decoder(cut: object, reason: Reason | None) -> None:
     data = cut(encode(draw_picture(3, 64)))  # type: ignore[operator]
     with pytest.raises(UndecodableImageError) as caught:
-        gpu_rgb_decoder("cpu")(data, LIMITS)
+        gpu_rgb_decoder("cpu")(data, LIMITS, "")
     assert caught.value.reason is (reason or Reason.NOT_AN_IMAGE)
 
 
 def test_the_limits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_jpeg, "decode_jpeg", lambda *_, **__: pytest.fail("too large for any decoder"))
     with pytest.raises(UndecodableImageError) as caught:
-        gpu_rgb_decoder("cpu")(encode(draw_picture(4, 64)), DecodeLimits(max_pixels=1000))
+        gpu_rgb_decoder("cpu")(encode(draw_picture(4, 64)), DecodeLimits(max_pixels=1000), "")
     assert caught.value.reason is Reason.TOO_LARGE
 
 
@@ -70,7 +71,7 @@ def test_a_file_that_the_device_refuses_costs_no_row(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(gpu_jpeg, "decode_jpeg", refuse)
     data = encode(draw_picture(5, 64))
-    np.testing.assert_array_equal(gpu_rgb_decoder("cpu")(data, LIMITS), decode_rgb(data, LIMITS))
+    np.testing.assert_array_equal(gpu_rgb_decoder("cpu")(data, LIMITS, ""), decode_rgb(data, LIMITS))
 
 
 def test_without_a_gpu_it_is_an_error_before_anything_is_written(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ import torch
 import torchvision.io
 from PIL import Image
 
+from bloodcell_batch.images.decoding import decode_rgb
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.images.perceptual_hash import grey_thumbnail, perceptual_hashes
-from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
+from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.stages.decode import make_decoder, measure_quality, pixel_digest
 

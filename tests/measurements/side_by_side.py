@@ -19,7 +19,7 @@ import numpy as np
 
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import open_backend
-from bloodcell_batch.images.preprocessing import DecodeLimits
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.records import ImageFile

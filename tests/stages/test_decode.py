@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from bloodcell_batch.images.decoding import decode_rgb
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.images.perceptual_hash import grey_thumbnail
-from bloodcell_batch.images.preprocessing import DecodeLimits, Preprocessing, decode_rgb, resize_to_input
+from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.records import DecodedImage, ImageFile, Quality, Reason, Rejection, Status
 from bloodcell_batch.stages.decode import decode_ahead, make_decoder, measure_quality
 
@@ -127,6 +129,15 @@ class TestRejections:
     def test_bad_content(self, tmp_path: Path, data: bytes, reason: Reason) -> None:
         assert _rejected(tmp_path, _save(tmp_path, "a.jpg", data)) is reason
 
+    @pytest.mark.parametrize("name", ["not-there.svs", "not-there.CZI", "not-there.dng"])
+    def test_a_format_that_is_not_read_is_not_opened(self, tmp_path: Path, name: str) -> None:
+        assert _rejected(tmp_path, ImageFile(name, "s", 10**10, 1)) is Reason.UNSUPPORTED_FORMAT
+
+    def test_the_suffix_decides_over_formats_of_their_own(self, tmp_path: Path) -> None:
+        gif = encode(draw_picture(5), "GIF")
+        assert _decoded(tmp_path, _save(tmp_path, "a.GIF", gif)).facts.width == 96
+        assert _rejected(tmp_path, _save(tmp_path, "b.png", gif)) is Reason.NOT_AN_IMAGE
+
     def test_a_file_over_the_byte_limit_is_not_read(self, tmp_path: Path) -> None:
         file = ImageFile("not-there.jpg", "s", 1001, 0)
         assert _rejected(tmp_path, file, DecodeLimits(max_bytes=1000)) is Reason.TOO_LARGE
@@ -170,11 +181,21 @@ class TestRejections:
 
     def test_a_dangling_link(self, tmp_path: Path) -> None:
         (tmp_path / "a.jpg").symlink_to("nowhere")
-        assert _rejected(tmp_path, ImageFile("a.jpg", "s", 0, 0)) is Reason.CHANGED_DURING_RUN
+        assert _rejected(tmp_path, ImageFile("a.jpg", "s", 0, 0)) is Reason.BROKEN_LINK
+
+    def test_a_link_that_broke_during_the_run(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jpg").symlink_to("gone.jpg")
+        assert _rejected(tmp_path, ImageFile("a.jpg", "s", 10, 1)) is Reason.CHANGED_DURING_RUN
+
+    @pytest.mark.parametrize("target", ["b.jpg/inside", "n" * 300])
+    def test_a_link_to_a_name_that_cannot_be(self, tmp_path: Path, target: str) -> None:
+        (tmp_path / "b.jpg").write_bytes(b"")
+        (tmp_path / "a.jpg").symlink_to(target)
+        assert _rejected(tmp_path, ImageFile("a.jpg", "s", 0, 0)) is Reason.BROKEN_LINK
 
     def test_a_link_to_itself(self, tmp_path: Path) -> None:
         (tmp_path / "a.jpg").symlink_to("a.jpg")
-        assert _rejected(tmp_path, ImageFile("a.jpg", "s", 0, 0)) is Reason.UNREADABLE
+        assert _rejected(tmp_path, ImageFile("a.jpg", "s", 0, 0)) is Reason.BROKEN_LINK
 
     def test_a_folder_in_the_place_of_the_file(self, tmp_path: Path) -> None:
         (tmp_path / "a.jpg").mkdir()

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.images.preprocessing import IMAGE_SUFFIXES
+from bloodcell_batch.images.file_formats import IMAGE_SUFFIXES
 from bloodcell_batch.records import ImageFile, ScanResult
 from bloodcell_batch.slides.rules import by_regex, by_top
-from bloodcell_batch.stages.scan import scan
+from bloodcell_batch.stages.scan import left_out, scan
 
 
 def _make(root: Path, *names: str) -> None:
@@ -72,7 +72,7 @@ class TestIgnored:
         [
             ("s/notes.txt", "suffix '.txt'"),
             ("s/a.jpg.bak", "suffix '.bak'"),
-            ("s/a.gif", "suffix '.gif'"),
+            ("s/report.html", "suffix '.html'"),
             ("s/README", "no suffix"),
             ("s/jpg", "no suffix"),
             ("s/Thumbs.db", "system file"),
@@ -90,6 +90,32 @@ class TestIgnored:
         assert _ignored(result) == {name: why}
         assert _paths(result) == ["s/b.jpg"]
         assert result.found == 2
+
+    @pytest.mark.parametrize("name", ["s/@eaDir/a.jpg", "#recycle/a.jpg", "$RECYCLE.BIN/a.jpg", "s/thumbs/a.jpg"])
+    def test_images_in_system_folders_are_ignored_with_a_warning(self, tmp_path: Path, name: str) -> None:
+        _make(tmp_path, name, "s/b.jpg")
+        result = scan(tmp_path)
+        assert _paths(result) == ["s/b.jpg"]
+        assert list(_ignored(result)) == [name]
+        (line,) = left_out(result.ignored)
+        assert name in line
+        assert "--include-hidden" in line
+
+    def test_no_warning_of_what_is_no_image_or_was_hidden(self, tmp_path: Path) -> None:
+        _make(tmp_path, "s/@eaDir/notes.txt", "s/._a.jpg", "s/Thumbs.db", "s/b.jpg")
+        assert not list(left_out(scan(tmp_path).ignored))
+
+    def test_hidden_images_can_be_taken_in(self, tmp_path: Path) -> None:
+        names = ["#recycle/a.jpg", ".h/a.jpg", "s/.a.jpg", "s/@eaDir/a.jpg", "s/b.jpg", "s/curves.png"]
+        _make(tmp_path, *names, "s/notes.txt", "s/Thumbs.db")
+        result = scan(tmp_path, include_hidden=True)
+        assert sorted(_paths(result)) == names
+        assert _ignored(result) == {"s/notes.txt": "suffix '.txt'", "s/Thumbs.db": "suffix '.db'"}
+
+    @pytest.mark.parametrize("name", ["s/a.svs", "s/a.NEF", "s/a.psd", "s/a.jxl"])
+    def test_pictures_of_formats_that_are_not_read_have_a_row(self, tmp_path: Path, name: str) -> None:
+        _make(tmp_path, name)
+        assert _paths(scan(tmp_path)) == [name]
 
     def test_ignored_files_are_sorted(self, tmp_path: Path) -> None:
         _make(tmp_path, "z/a.txt", "a/z.txt", "m.txt", ".h/x.jpg")

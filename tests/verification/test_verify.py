@@ -328,6 +328,19 @@ class TestImages:
         assert "s0/05.jpg: the file is missing" in said
         assert "s2/new.jpg: the file is new" in said
 
+    @pytest.mark.parametrize("include_hidden", [False, True])
+    def test_hidden_images_are_no_new_files(self, images: Path, tmp_path: Path, *, include_hidden: bool) -> None:
+        copy = tmp_path / "copy"
+        shutil.copytree(images, copy)
+        (copy / "s0" / "@eaDir").mkdir()
+        (copy / "s0" / "@eaDir" / "hidden.jpg").write_bytes(encode(draw_picture(77)))
+        out = tmp_path / "r.parquet"
+        options = ClassifyConfig.model_validate({**OPTIONS, "include_hidden": include_hidden})
+        counts = classify_slides(copy, str(out), options).counts
+        assert counts.ignored == 1 + (not include_hidden)
+        found = check(out, images=copy)
+        assert found.verified, texts(found)
+
     def test_names_that_are_no_utf8(self, tmp_path: Path) -> None:
         folder = tmp_path / "slides" / "s"
         folder.mkdir(parents=True)

@@ -23,7 +23,7 @@ from bloodcell_batch.files.archives import check_arrays
 from bloodcell_batch.files.library_errors import library_reads
 from bloodcell_batch.files.paths import leaves_folder
 from bloodcell_batch.files.sheets import SheetRow, read_sheet
-from bloodcell_batch.images.preprocessing import DecodeLimits
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.results.table_reading import read_parquet
