@@ -95,6 +95,9 @@ class ScanResult:
 BLANK_CONTRAST = 2.0
 """Grey-level standard deviation below which an image is blank; cells of three laboratories have 15 and more."""
 
+BLANK_BRIGHTNESS = 8.0
+"""Mean grey level below which a picture is all but black; cells of five laboratories have 99 and more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quality:
@@ -108,7 +111,7 @@ class Quality:
     @property
     def is_blank(self) -> bool:
         """True when the picture shows nothing: its perceptual hash would be rounding noise, and no cell is in it."""
-        return self.contrast < BLANK_CONTRAST
+        return self.contrast < BLANK_CONTRAST or self.brightness < BLANK_BRIGHTNESS
 
 
 PIXEL_DIGEST_BYTES = 16

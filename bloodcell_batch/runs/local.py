@@ -141,7 +141,7 @@ def classify_files(
     workers = available_cpus() if config.workers is None else config.workers
     window = config.batch_size + min(config.batch_size, _MAX_WINDOW_AHEAD) + workers
     preprocessing = opened.model.header.preprocessing
-    unique = DuplicateFilter(config.dedup, config.dedup_distance)
+    unique = DuplicateFilter(config.dedup, config.dedup_distance, 3 * preprocessing.input_size**2)
     limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
     load = make_loader(root, preprocessing, limits, _rgb_decoder(config))
     either: Callable[[ImageFile], LoadedImage | KnownImage | Rejection] = load

@@ -26,17 +26,29 @@ from bloodcell_batch.records import (
 Candidate = DecodedImage | KnownImage
 
 
-class DuplicateFilter:
-    """Passes the first of every group of equal pictures in a slide and turns the others into rejections.
+_HELD_IMAGES, _HELD_BYTES = 1024, 64_000_000
 
-    "Exact" compares the decoded pixels, "near" the 256-bit perceptual hashes. Images must arrive grouped by slide;
-    they leave in blocks.
+
+class DuplicateFilter:
+    """Passes the largest of every group of equal pictures in a slide, the first of several as large, and turns the
+    others into rejections.
+
+    "Exact" compares the decoded pixels, "near" the 256-bit perceptual hashes. Blank pictures are nobody's copies: they
+    show nothing that two of them could have in common.
+
+    Images must arrive grouped by slide; they leave in order, a slide at a time, or a part of it where a slide has more
+    images than may be held in memory: of two copies in different parts the first is kept.
+
+    Args:
+        mode: off, exact or near.
+        distance: largest one of near duplicates, in bits.
+        image_bytes: of the pixels of an image, of which about a thousand, or 64 MB, are held.
     """
 
-    def __init__(self, mode: str, distance: int) -> None:
+    def __init__(self, mode: str, distance: int, image_bytes: int = 0) -> None:
         self._mode = mode
         self._distance = distance
-        self._slide: str | None = None
+        self._held = max(1, min(_HELD_IMAGES, _HELD_BYTES // max(1, image_bytes)))
         self._digests: dict[bytes, ImageFile] = {}
         self._index = HashIndex(distance)
         self._indexed: list[ImageFile] = []
@@ -46,12 +58,19 @@ class DuplicateFilter:
         if self._mode == "off":
             yield from outcomes
             return
-        for block in blocks_of(outcomes):
-            for slide, part in groupby(block, key=lambda outcome: outcome.file.slide_id):
-                if slide != self._slide:
-                    self._slide = slide
-                    self._digests, self._index, self._indexed = {}, HashIndex(self._distance), []
-                yield from self._filtered(list(part))
+        for _, slide in groupby(outcomes, key=lambda outcome: outcome.file.slide_id):
+            self._digests, self._index, self._indexed = {}, HashIndex(self._distance), []
+            for part in blocks_of(slide, self._held):
+                yield from self._largest_first(part)
+
+    def _largest_first(self, outcomes: list[Candidate | Rejection]) -> list[Candidate | Rejection]:
+        """Some outcomes of the slide, in their order, though a picture is compared with those that are larger first."""
+        order = sorted(range(len(outcomes)), key=lambda place: -_pixels(outcomes[place]))
+        checked = list(outcomes)
+        for block in blocks_of(order):
+            for place, outcome in zip(block, self._filtered([outcomes[place] for place in block]), strict=True):
+                checked[place] = outcome
+        return checked
 
     def _filtered(self, outcomes: list[Candidate | Rejection]) -> list[Candidate | Rejection]:
         """Some outcomes of the slide."""
@@ -67,6 +86,8 @@ class DuplicateFilter:
         return checked
 
     def _check(self, image: Candidate, near: "_NearEarlier", place: int | None) -> Candidate | Rejection:
+        if image.facts.quality.is_blank:
+            return image
         first = self._digests.setdefault(image.facts.pixel_digest, image.file)
         if first is not image.file:
             return _duplicate(image, Status.EXACT_DUPLICATE, first, 0)
@@ -156,7 +177,9 @@ class CrossSlideSearch:
         )
 
     def _remember(self, facts: ImageFacts) -> None:
-        if self._mode == "near" and not facts.quality.is_blank:
+        if facts.quality.is_blank:
+            return
+        if self._mode == "near":
             self._hashed.append(len(self._kept))
             self._hashes += facts.phash
         self._kept.append(self._passed)
@@ -170,6 +193,10 @@ class CrossSlideSearch:
         later = np.flatnonzero(earliest != np.arange(len(digests)))
         for i, j in zip(earliest[later].tolist(), later.tolist(), strict=True):
             yield (i, j), 0
+
+
+def _pixels(outcome: Candidate | Rejection) -> int:
+    return outcome.facts.width * outcome.facts.height if outcome.facts else 0
 
 
 def _duplicate(image: Candidate, status: Status, first: ImageFile, distance: int) -> Rejection:

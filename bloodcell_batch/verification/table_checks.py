@@ -8,12 +8,13 @@ import pyarrow as pa
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.images.hamming import as_words, pairs_within
-from bloodcell_batch.records import BLANK_CONTRAST, Status
+from bloodcell_batch.records import BLANK_BRIGHTNESS, BLANK_CONTRAST, Status
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.row_checks import Row, Rules, is_cell, is_duplicate, row_faults
 
 _ROWS_AT_A_TIME = 8192
+_KEPT = ("slide_id", "sha256", "phash", "width", "height", "brightness", "contrast")
 # The run decided on the contrast before it was rounded to two digits.
 _SURELY_BLANK, _SURELY_NOT_BLANK = BLANK_CONTRAST - 0.005, BLANK_CONTRAST + 0.005
 
@@ -79,7 +80,7 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
         return  # reported with the row
     seen.by_status[status] += 1
     if is_cell(row):
-        seen.kept[path] = {name: row[name] for name in ("slide_id", "sha256", "phash", "contrast")}
+        seen.kept[path] = {name: row[name] for name in _KEPT}
         # A verified label counts in place of the program's, as in `review import`.
         label = row.get("verified_label") or row["label"]
         status = Status.CLASSIFIED if label in CLASS_NAMES else Status.UNCLASSIFIED
@@ -97,8 +98,8 @@ def _duplicate_faults(row: Row, number: int, seen: Seen, limit: int | None, *, o
         return
     if original["slide_id"] != row["slide_id"]:
         yield f"duplicate_of is a picture of the slide {original['slide_id']!r}"
-    if ordered and seen.position[row["duplicate_of"]] > number:
-        yield "duplicate_of is a picture that comes later"
+    if ordered and seen.position[row["duplicate_of"]] > number and _pixels(original) <= _pixels(row):
+        yield "duplicate_of is a picture that comes later and is no larger"
     distance, gap = row["duplicate_distance"], _gap(row["phash"], original["phash"])
     if distance is None or distance < 0 or (limit is not None and distance > limit):
         yield f"duplicate_distance is {distance}, outside 0-{limit}"
@@ -122,7 +123,7 @@ def _check_equal_files(seen: Seen, dedup: str, findings: Findings) -> None:
         return
     first: dict[tuple[str, str], str] = {}
     for path, row in seen.kept.items():
-        if row["sha256"]:
+        if row["sha256"] and _contrast(row) >= _SURELY_NOT_BLANK and not _is_black(row):
             earlier = first.setdefault((row["slide_id"], row["sha256"]), path)
             if earlier != path:
                 findings.add(path, f"has the same bytes as {earlier}, but is not a duplicate of it")
@@ -135,12 +136,20 @@ def _check_near(seen: Seen, distance: int, record: RunRecord, findings: Findings
     recorded = {frozenset(match.paths) for match in record.cross_slide_duplicates}
     for i, j, gap in pairs_within(words, distance):
         one, other = seen.kept[hashed[i]], seen.kept[hashed[j]]
-        if min(_contrast(one), _contrast(other)) < _SURELY_NOT_BLANK:
+        if min(_contrast(one), _contrast(other)) < _SURELY_NOT_BLANK or _is_black(one) or _is_black(other):
             continue
         if one["slide_id"] == other["slide_id"]:
             findings.add(hashed[j], f"is {gap} bits from {hashed[i]} in the same slide, but is not a duplicate of it")
         elif frozenset((hashed[i], hashed[j])) not in recorded:
             findings.add(hashed[j], f"is the same picture as {hashed[i]} in another slide; the run record doesn't know")
+
+
+def _pixels(row: Row) -> int:
+    return (row["width"] or 0) * (row["height"] or 0)
+
+
+def _is_black(row: Row) -> bool:
+    return row["brightness"] is not None and row["brightness"] < BLANK_BRIGHTNESS
 
 
 def _check_matches(seen: Seen, record: RunRecord, findings: Findings) -> None:

@@ -34,11 +34,11 @@ def _hash(*bits: int, base: int = 0) -> bytes:
     return np.packbits(flags).tobytes()
 
 
-def _image(path: str, phash: bytes, digest: str = "", *, blank: bool = False) -> DecodedImage:
+def _image(path: str, phash: bytes, digest: str = "", *, blank: bool = False, side: int = 96) -> DecodedImage:
     slide = path.rpartition("/")[0]
     quality = Quality(100.0, 0.5 if blank else 40.0, 10.0)
     pixels = hashlib.blake2b((digest or path).encode(), digest_size=16).digest()
-    facts = ImageFacts("00" * 32, phash, 96, 96, quality, pixel_digest=pixels)
+    facts = ImageFacts("00" * 32, phash, side, side, quality, pixel_digest=pixels)
     return DecodedImage(ImageFile(path, slide, 1000, 0), facts, PIXELS)
 
 
@@ -182,9 +182,12 @@ def test_blank_pictures_are_no_near_duplicates() -> None:
     assert matches == ()
 
 
-def test_equal_blank_pictures_are_exact_duplicates() -> None:
-    blanks = [_image(path, _hash(), "x", blank=True) for path in ("s/a", "s/b")]
-    assert _fates(_run(blanks)[0]) == [("kept", "", None), ("exact_duplicate", "s/a", 0)]
+@pytest.mark.parametrize("mode", ["exact", "near"])
+def test_equal_blank_pictures_are_nobodys_copies(mode: str) -> None:
+    blanks = [_image(path, _hash(), "x", blank=True) for path in ("s/a", "s/b", "t/a")]
+    outcomes, matches = _run(blanks, mode)
+    assert _fates(outcomes) == [("kept", "", None)] * 3
+    assert matches == ()
 
 
 def test_blank_pictures_between_others_do_not_shift_the_matches() -> None:
@@ -234,6 +237,9 @@ def _expected(images: Sequence[DecodedImage], distance: int) -> list[tuple[str, 
     names: dict[tuple[str, bytes], str] = {}
     for image in images:
         slide, facts = image.file.slide_id, image.facts
+        if facts.quality.is_blank:
+            fates.append(("kept", "", None))
+            continue
         first = names.setdefault((slide, facts.pixel_digest), image.file.path)
         if first != image.file.path:
             fates.append(("exact_duplicate", first, 0))
@@ -244,14 +250,53 @@ def _expected(images: Sequence[DecodedImage], distance: int) -> list[tuple[str, 
             if other.file.slide_id == slide
         ]
         hit = next((hit for hit in gaps if hit[0] <= distance), None)
-        if hit is None or facts.quality.is_blank:
+        if hit is None:
             fates.append(("kept", "", None))
-            if not facts.quality.is_blank:
-                kept.append(image)
+            kept.append(image)
         else:
             names[slide, facts.pixel_digest] = hit[1]
             fates.append(("near_duplicate", hit[1], hit[0]))
     return fates
+
+
+@pytest.mark.parametrize("names", ["abc", "cba", "bac", "acb"])
+def test_of_copies_the_largest_is_kept_whatever_their_names(names: str) -> None:
+    images = sorted(
+        (
+            _image(f"s/{name}", _hash(*range(i)), side=side)
+            for i, (name, side) in enumerate(zip(names, (360, 90, 180), strict=True))
+        ),
+        key=lambda image: image.file.path,
+    )
+    outcomes, _ = _run(images)
+    assert [outcome.file for outcome in outcomes] == [image.file for image in images]
+    kept = f"s/{names[0]}"
+    gaps = dict(zip(names, range(3), strict=True))
+    assert _fates(outcomes) == [
+        ("kept", "", None) if path == kept else ("near_duplicate", kept, gaps[path[-1]])
+        for path in (image.file.path for image in images)
+    ]
+
+
+def test_a_small_copy_attracts_no_others() -> None:
+    """The chain b - a - c, of which only neighbours are near: the middle one is small and goes, both others stay."""
+    images = [_image("s/a", _hash(*range(16)), side=50), _image("s/b", _hash()), _image("s/c", _hash(*range(32)))]
+    assert _fates(_run(images)[0]) == [("near_duplicate", "s/b", 16), ("kept", "", None), ("kept", "", None)]
+
+
+def test_a_copy_of_a_small_copy_names_the_kept_picture() -> None:
+    small = [_image(f"s/{name}", _hash(1, 2), "x", side=50) for name in "ab"]
+    outcomes, _ = _run([*small, _image("s/c", _hash(), side=200)])
+    assert _fates(outcomes) == [("near_duplicate", "s/c", 2), ("exact_duplicate", "s/c", 0), ("kept", "", None)]
+
+
+def test_more_images_than_may_be_held_are_looked_at_in_parts() -> None:
+    images = [_image("s/0", _hash(), side=50), *(_image(f"s/1{i}", _hash(base=i + 1)) for i in range(3))]
+    images.append(_image("s/2", _hash(1), side=500))
+    for held, first in ((5, "near_duplicate"), (4, "kept")):
+        outcomes = list(DuplicateFilter("near", 16, image_bytes=64_000_000 // held)(images))
+        assert _fates(outcomes)[0][0] == first
+        assert len(outcomes) == 5
 
 
 @pytest.mark.parametrize("distance", [0, 16])
@@ -277,7 +322,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, seed: int, dista
     expected = _expected(images, distance)
     assert len({fate[0] for fate in expected}) == 3
     for size in (1, 2, 7, 64, 1000):
-        monkeypatch.setattr(dedup, "blocks_of", lambda outcomes, size=size: blocks_of(outcomes, size))
+        monkeypatch.setattr(dedup, "blocks_of", lambda items, *_, size=size: blocks_of(items, size))
         outcomes, _ = _run(mixed, distance=distance)
         assert [outcome.file for outcome in outcomes] == [outcome.file for outcome in mixed]
         checked = [outcome for outcome in outcomes if outcome.file.path.rpartition("/")[2].isdigit()]

@@ -4,6 +4,7 @@ import pytest
 
 from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.records import (
+    BLANK_BRIGHTNESS,
     BLANK_CONTRAST,
     ImageFacts,
     ImageFile,
@@ -68,6 +69,16 @@ def test_a_blank_picture_is_never_classified(contrast: float, *, blank: bool) ->
     cell = decide(_raw(top=1.0, score=0.1, contrast=contrast), THRESHOLDS)
     assert (cell.reason is Reason.NO_CONTRAST) == blank
     assert (cell.status is Status.CLASSIFIED) != blank
+
+
+@pytest.mark.parametrize(
+    ("brightness", "black"), [(0.0, True), (BLANK_BRIGHTNESS - 0.01, True), (BLANK_BRIGHTNESS, False)]
+)
+def test_a_picture_that_is_all_but_black_is_never_classified(brightness: float, *, black: bool) -> None:
+    raw = _raw(top=1.0, score=0.1)
+    quality = dataclasses.replace(raw.facts.quality, brightness=brightness)
+    cell = decide(dataclasses.replace(raw, facts=dataclasses.replace(raw.facts, quality=quality)), THRESHOLDS)
+    assert (cell.reason is Reason.NO_CONTRAST) == black
 
 
 def test_the_strongest_reason_is_given() -> None:
