@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 from bloodcell_batch.images.damage import UndecodableImageError, decoder_call
 from bloodcell_batch.images.file_formats import IMAGE_SUFFIXES, check_suffix, pillow_formats, without_its_library
@@ -24,6 +24,7 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _DICOM_MAGIC = b"DICM"
 _ORIENTATION_TAG = 0x0112
 _BYTES_PER_PIXEL = 8  # that decoding takes at most: red, green, blue and alpha, twice
+_OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000"}  # formats that some builds of Pillow lack: their feature
 _COLOURS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 
 # Our own size guard reads the header and acts before any pixel is decoded; Pillow's would warn first and raise later.
@@ -82,6 +83,9 @@ def _decode_with_pillow(data: bytes, limits: DecodeLimits, suffix: str) -> NDArr
     formats = pillow_formats(suffix)
     if "HEIF" in formats:
         _add_heif()
+    for name in _OPTIONAL.keys() & formats:
+        if not features.check(_OPTIONAL[name]):
+            raise UndecodableImageError(Reason.UNSUPPORTED_FORMAT, f"this Pillow can't read {name}; save it as PNG")
     is_png = data.startswith(PNG_MAGIC)
     size = png_size(data) if is_png else webp_size(data)
     if size is not None:

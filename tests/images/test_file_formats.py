@@ -134,6 +134,11 @@ class TestRead:
         assert "bloodcell-batch[formats]" in error.detail
         assert "save the picture as PNG" in error.detail
 
+    @pytest.mark.parametrize("suffix", [".avif", ".jp2"])
+    def test_a_pillow_that_lacks_the_format(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(features, "check", lambda _: False)
+        assert refusal(FILES[suffix] or b"x", suffix).reason is Reason.UNSUPPORTED_FORMAT
+
 
 class TestRefused:
     @pytest.mark.parametrize("suffix", [suffix for kind in FORMATS if kind.refused for suffix in kind.suffixes])
