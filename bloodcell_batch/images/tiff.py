@@ -45,6 +45,8 @@ _ONE_NUMBER = {256, 257, 259, _PHOTOMETRIC, _FILL_ORDER, _ORIENTATION, 277, 278,
 # Bits, strips, maximum, colour map, tiles, extra samples, sample format, JPEG tables.
 _NUMBERS = {_BITS, 273, 279, _MAX_LEVEL, 320, 324, 325, 338, _SAMPLE_FORMAT, 347}
 _LOW_BIT_FIRST = 2
+_TABLES = 347  # of JPEG: bytes
+_OTHERS = {320, _TABLES}  # which are no list of numbers; the first is the colour map
 _PIECE = 1 << 20
 
 
@@ -94,6 +96,8 @@ def _check_tags(page: tifffile.TiffPage, data: bytes) -> None:
     """Tifffile passes over tags that it can't read, and takes a default for what they would have said."""
     lost = tiff_tags(data, page.offset) & (_ONE_NUMBER | _NUMBERS) - set(page.tags.keys())
     odd = [tag for tag in _ONE_NUMBER if tag in page.tags and not isinstance(page.tags[tag].value, int)]
+    odd += [tag for tag in _NUMBERS - _OTHERS if tag in page.tags and not _numbers(page, tag)]
+    odd += [_TABLES] if not isinstance(page.tags.valueof(_TABLES, default=b""), bytes) else []
     if lost or odd:
         raise UndecodableImageError(Reason.CORRUPT, f"the tag {min({*lost, *odd})} can't be read")
 
@@ -225,7 +229,8 @@ def _narrowed(page: tifffile.TiffPage, levels: NDArray[np.uint16]) -> NDArray[np
 
 def _from_palette(index: NDArray[np.uint16], colormap: NDArray[np.uint16] | None) -> NDArray[np.uint8]:
     """Colours of a palette, (3, N) levels of 16 bits; some writers leave the upper 8 empty."""
-    if colormap is None or index.max(initial=0) >= colormap.shape[1]:
+    shape = np.shape(colormap) if colormap is not None else ()  # it is whatever the tag says
+    if colormap is None or len(shape) != 2 or shape[0] != 3 or index.max(initial=0) >= shape[1]:
         raise UndecodableImageError(Reason.CORRUPT, "a pixel of a colour that the palette lacks")
     colours = colormap if colormap.max(initial=0) <= 255 else colormap >> 8
     return np.ascontiguousarray(colours.astype(np.uint8).T[index])

@@ -1,5 +1,6 @@
 """TIFF: the tags are followed or the file is refused; what is damaged is refused in every compression."""
 
+import contextlib
 import io
 import struct
 from typing import Any
@@ -278,6 +279,18 @@ class TestDamage:
         entry = entries[tag]
         unknown_type = data[: entry + 2] + struct.pack("<H", 200) + data[entry + 4 :]
         assert refusal(unknown_type).reason in {Reason.CORRUPT, Reason.NOT_AN_IMAGE}
+
+    @pytest.mark.parametrize("kind", [1, 2, 5, 7, 12])
+    @pytest.mark.parametrize("tag", [258, 259, 262, 273, 277, 279, 320, 338, 339])
+    def test_tags_of_another_type_raise_nothing_else(self, tag: int, kind: int) -> None:
+        alpha = tiff(np.dstack([PICTURE, OPAQUE]), **RGB, extrasamples=["unassalpha"])
+        for data in (alpha, KINDS["palette of 16 bits"][1], KINDS["grey of 4 bits"][1]):
+            (place,) = struct.unpack_from("<I", data, 4)
+            (count,) = struct.unpack_from("<H", data, place)
+            for entry in range(place + 2, place + 2 + 12 * count, 12):
+                if struct.unpack_from("<H", data, entry)[0] == tag:
+                    with contextlib.suppress(UndecodableImageError):
+                        decode_rgb(data[: entry + 2] + struct.pack("<H", kind) + data[entry + 4 :], LIMITS)
 
     def test_tiles_without_bound(self) -> None:
         data = with_tag(with_tag(tiff(PICTURE, **RGB, tile=(32, 32)), 322, 1 << 20), 323, 1 << 20)
