@@ -4,16 +4,15 @@ import os
 import pty
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from conftest import draw_picture, encode
+from processes import wait_until
 
 from bloodcell_batch.cli.streams import QuietWhenUnheard
 
 CLASSIFY = f"'{sys.executable}' -m bloodcell_batch classify in --out r.csv"
-GENEROUS_S = 600
 
 
 @pytest.fixture
@@ -93,9 +92,7 @@ def test_a_terminal_that_is_closed(folder: Path) -> None:
         os.close(terminal)
     # The shell in between dies of the SIGHUP, as a person's does.
     os.waitpid(child, 0)
-    end = time.monotonic() + GENEROUS_S
-    while not (folder / "r.csv").exists() and time.monotonic() < end:
-        time.sleep(0.1)
+    wait_until((folder / "r.csv").exists)
     assert (folder / "r.csv").read_text(encoding="utf-8").count("\n") == 4
 
 

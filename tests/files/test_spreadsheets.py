@@ -4,6 +4,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
+from processes import PATIENCE_S
 
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised, restored
 
@@ -68,7 +69,7 @@ def test_libreoffice_changes_nothing(language: int, tmp_path: Path) -> None:
     rule = f"CSV:44,34,76,1,,{language},false,true"
     profile = f"-env:UserInstallation=file://{tmp_path}/profile"
     command = [office, profile, "--headless", f"--infilter={rule}", "--convert-to", "xlsx", "t.csv"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=600)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE_S)
     sheet = openpyxl.load_workbook(tmp_path / "t.xlsx").worksheets[0]
     read = [row[0].value for row in sheet.iter_rows(min_row=2, max_col=1)]
     assert [value if isinstance(value, str) else repr(value) for value in read] == [neutralised(text) for text in texts]

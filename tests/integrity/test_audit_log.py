@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import draw_picture, encode
+from processes import started
 from typer.testing import CliRunner, Result
 
 from bloodcell_batch.cli.app import app
@@ -127,12 +128,12 @@ class TestLine:
             "off",
             *FAST,
         ]
-        with subprocess.Popen(
+        with started(
             [*command, *options],
             stderr=subprocess.PIPE,
             text=True,
             # A shell that starts jobs in the background lets them ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         ) as process:
             assert process.stderr is not None
             for text in process.stderr:

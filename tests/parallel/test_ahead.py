@@ -27,20 +27,18 @@ def test_what_hangs_costs_its_own_result_only() -> None:
             forever.wait()
         return str(item)
 
-    start = time.monotonic()
-    found = list(ahead(range(8), work, 2, 8, 0.2, lambda item: f"{item} hung"))
+    found = list(ahead(range(8), work, 2, 8, 1.5, lambda item: f"{item} hung"))
     assert found == ["0", "1 hung", "2 hung", "3", "4", "5 hung", "6", "7"]
-    assert time.monotonic() - start < 5
     forever.set()
 
 
 def test_an_item_is_not_blamed_for_the_time_it_waits_behind_others() -> None:
     def work(item: int) -> str:
-        time.sleep(0.1)
+        time.sleep(0.3)
         return str(item)
 
-    # Six items of 0.1 s on one thread: the last waits longer than the limit before its turn.
-    assert list(ahead(range(6), work, 1, 6, 0.4, _no_hang)) == list("012345")
+    # Six items of 0.3 s on one thread: the last waits longer than the limit before its turn.
+    assert list(ahead(range(6), work, 1, 6, 1.4, _no_hang)) == list("012345")
 
 
 def test_an_error_is_raised_where_the_result_is_asked_for() -> None:

@@ -8,6 +8,7 @@ import openpyxl
 import pyarrow as pa
 import pytest
 from conftest import draw_picture, encode, office
+from processes import PATIENCE_S
 
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.config.classify import ClassifyConfig
@@ -130,7 +131,7 @@ class TestResults:
         command = [office(), f"-env:UserInstallation=file://{tmp_path}/profile", "--headless", "--convert-to", options]
         subprocess.run(
             [*command, "--outdir", str(tmp_path), str(odd_slides)],
-            check=True, capture_output=True, timeout=120, env=os.environ | {"HOME": str(tmp_path)},
+            check=True, capture_output=True, timeout=PATIENCE_S, env=os.environ | {"HOME": str(tmp_path)},
         )  # fmt: skip
         slides: set[str] = set()
         pairs = (("results-Cells.csv", "results.csv"), ("results-Slides.csv", "results.slides.csv"))

@@ -6,13 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from messy_slides import draw_messy_slides
+from processes import PATIENCE_S, wait_until
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
@@ -98,14 +98,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             for process in nodes[::-1]:
                 process.terminate()
-                process.wait(30)
+                process.wait(PATIENCE_S)
 
 
 def wait_for(log: Path, words: str, times: int) -> None:
-    end = time.monotonic() + 60
-    while log.read_text().count(words) < times:
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.1)
+    wait_until(lambda: log.read_text().count(words) >= times)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from processes import PATIENCE_S
 
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.cell_classes import CLASS_NAMES
@@ -130,7 +131,7 @@ class SlowBackend(EchoBackend):
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         self.busy = True
         self.begun.set()
-        assert self.finish.wait(30)
+        assert self.finish.wait(PATIENCE_S)
         outputs = super().infer(images)
         self.busy = False
         return outputs
@@ -143,7 +144,7 @@ def test_the_next_images_are_taken_while_the_backend_works() -> None:
     def source() -> Iterator[DecodedImage]:
         for number in range(6):
             if number == 3:
-                assert backend.begun.wait(30)
+                assert backend.begun.wait(PATIENCE_S)
             taken.append(backend.busy)
             if number == 5:
                 backend.finish.set()

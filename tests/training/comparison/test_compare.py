@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT
 from numpy.typing import NDArray
+from processes import PATIENCE_S, started, wait_until
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
@@ -117,19 +117,18 @@ def test_a_kill_in_the_middle_costs_nothing_finished(recipes: list[Path], toy_ce
     recipes[0].write_text(FCNN.replace("epochs = 6", "epochs = 3000") + MILD, encoding="utf-8")
     command = [sys.executable, "-m", "bloodcell_batch", "compare", str(recipes[2].with_name("a_forest.toml"))]
     command += [str(recipes[0]), "--data", str(toy_cells), "--out", str(out), "--backend", "pytorch"]
-    process = subprocess.Popen([*command, "-q"], env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
     history = out / "models" / "a_net.training" / "history.csv"
-    deadline = time.monotonic() + 120
-    while not (history.exists() and len(history.read_text(encoding="utf-8").splitlines()) > 3):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.1)
-    finished = (out / "rows" / "a_forest.json").stat().st_mtime_ns
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)  # returns only when the row's own process has ended, too: it holds the pipe
-    size = len(history.read_text(encoding="utf-8").splitlines())
-    time.sleep(1)
-    assert len(history.read_text(encoding="utf-8").splitlines()) == size
+
+    def epochs() -> int:
+        return len(history.read_text(encoding="utf-8").splitlines()) if history.exists() else 0
+
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with started([*command, "-q"], env=environment, stderr=subprocess.PIPE) as process:
+        wait_until(lambda: epochs() > 3, process)
+        finished = (out / "rows" / "a_forest.json").stat().st_mtime_ns
+        process.send_signal(signal.SIGKILL)
+        # Returns only when the row's own process has ended, too: it holds the pipe.
+        process.communicate(timeout=PATIENCE_S)
     assert (out / "rows" / "a_forest.json").stat().st_mtime_ns == finished
     assert not (out / "rows" / "a_net.json").exists()
     assert (out / "models" / "a_net.training" / "last.ckpt").exists()

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from processes import started, wait_until
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
@@ -79,13 +78,8 @@ def test_a_killed_training_is_continued_exactly(
     log = tmp_path / "log"
     # Sums on another number of threads differ in their last bits.
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, stderr=stream, stdout=stream, env=environment)
-        limit = time.monotonic() + 120
-        while not checkpoint.exists():
-            assert process.poll() is None, log.read_text(encoding="utf-8")
-            assert time.monotonic() < limit
-            time.sleep(0.01)
+    with log.open("wb") as stream, started(command, stderr=stream, stdout=stream, env=environment) as process:
+        wait_until(checkpoint.exists, process)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert not out.exists()

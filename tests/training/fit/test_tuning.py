@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
 import pytest
+from processes import started
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
@@ -117,15 +117,11 @@ def test_a_killed_search_keeps_its_trials(toy_cells: Path, tmp_path: Path) -> No
         str(out),
     ]
     command += ["--trials", "500", "--workers", "1"]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    deadline = time.monotonic() + 120
-    for line in process.stderr:
-        if line.startswith("trial 3"):
-            break
-        assert time.monotonic() < deadline
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with started(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any(line.startswith("trial 3") for line in process.stderr)
+        process.send_signal(signal.SIGKILL)
     study = optuna.load_study(study_name="recipe", storage=f"sqlite:///{out / 'study.db'}")
     states = [trial.state.name for trial in study.trials]
     assert states[:2] == ["COMPLETE", "COMPLETE"]
