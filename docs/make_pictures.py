@@ -1,0 +1,77 @@
+"""Make the pictures of the documentation from the drawn example slides: the terminal and the report.
+
+    python docs/make_pictures.py
+
+Needs Chromium for the report.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from bloodcell_batch import NullObserver, classify
+from bloodcell_batch.cli.console import LiveObserver, describe_counts
+
+PROJECT = Path(__file__).parent.parent
+PICTURES = PROJECT / "docs" / "pictures"
+WIDTH, HEIGHT = 1180, 900
+
+
+class Notes(NullObserver):
+    """Keeps what a run says, without the frames of its live bar."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str, **_fields: object) -> None:
+        """Keep it."""
+        self.said.append(text)
+
+
+def terminal(table: Path) -> None:
+    """What `classify` leaves on the screen, as SVG."""
+    notes = Notes()
+    result = classify("examples/slides", table, observer=notes)
+    with table.with_name("screen").open("w", encoding="utf-8") as screen:
+        console = Console(record=True, width=100, force_terminal=True, file=screen)
+        console.print(Text("$ bloodcell-batch classify examples/slides --out results.parquet", style="bold"))
+        observer = LiveObserver(console)
+        for text in notes.said:
+            observer.note(text)
+        observer.slides(result.slides)
+        observer.note(f"{result.counts.found:,} files in {len(result.slides)} slides: {describe_counts(result.counts)}")
+        svg = console.export_svg(title="bloodcell-batch")
+    # No font from the internet: the reader's own monospaced one will do.
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono")
+    (PICTURES / "terminal.svg").write_text(svg, encoding="utf-8")
+
+
+def report(table: Path) -> None:
+    """The head of the report, as PNG."""
+    page = table.with_name("report.html")
+    program = [sys.executable, "-m", "bloodcell_batch", "report", str(table), "--out", str(page)]
+    subprocess.run([*program, "--images", "examples/slides"], check=True)
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        raise SystemExit("Chromium is needed for the picture of the report.")
+    target = f"--screenshot={PICTURES / 'report.png'}"
+    options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}"]
+    subprocess.run([browser, *options, target, page.as_uri()], check=True, capture_output=True)
+
+
+def main() -> None:
+    """Make both."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "results.parquet"
+        terminal(table)
+        report(table)
+
+
+if __name__ == "__main__":
+    main()
