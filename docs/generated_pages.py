@@ -48,7 +48,8 @@ def commands() -> str:
         for parameter in command.params:
             names = ", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.metavar
             value = f" {parameter.metavar}" if parameter.param_type_name == "option" and parameter.metavar else ""
-            lines.append(f"| `{_cell(names or parameter.name)}{_cell(value)}` | {_cell(parameter.help or '')} |")
+            shown = f"{names or parameter.name}{value}".replace("|", "&#124;").replace("<", "&lt;")
+            lines.append(f"| <code>{shown}</code> | {_cell(parameter.help or '')} |")
         lines.append("")
 
     add("bloodcell-batch", get_command(app))

@@ -23,6 +23,7 @@ SOURCES = "\n".join(
     for folder in ("bloodcell_batch", "tests", "examples", "docs")
     for path in (PROJECT / folder).rglob("*.py")
 )
+COLUMNS = {column.name for column in IMAGE_COLUMNS} | {column.name for column in SLIDE_COLUMNS}
 NOT_OURS = {"--head", "--cpus-per-task", "--array", "--address", "--kills", "--runs", "--cases", "--seed", "--files"}
 """Options of Ray, Slurm and our own measuring scripts, which the pages show, too."""
 NOT_OURS |= {"--strict", "--resolution", "--check"}
@@ -82,8 +83,7 @@ def test_every_name_in_code_exists(page: Path) -> None:
     """Columns, statuses, reasons, keys, functions: whatever is written `like_this` is somewhere in the code."""
     named = set(re.findall(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)`", page.read_text(encoding="utf-8")))
     configs = "\n".join(path.read_text(encoding="utf-8") for path in (PROJECT / "configs").rglob("*.toml"))
-    columns = {column.name for column in (*IMAGE_COLUMNS, *SLIDE_COLUMNS)}
-    missing = {name for name in named - columns if not re.search(rf"\b{name}\b", SOURCES + configs)}
+    missing = {name for name in named - COLUMNS if not re.search(rf"\b{name}\b", SOURCES + configs)}
     assert missing == set()
 
 
@@ -117,10 +117,10 @@ def test_reference_pages_are_made_from_the_code() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     pages = {name: make() for name, make in module.PAGES.items()}
-    assert all(f"| `{column.name}` |" in pages["reference/tables.md"] for column in (*IMAGE_COLUMNS, *SLIDE_COLUMNS))
+    assert all(f"| `{name}` |" in pages["reference/tables.md"] for name in COLUMNS)
     assert all(f"| {int(code)} |" in pages["reference/exit-codes.md"] for code in ExitCode)
     assert "## `bloodcell-batch review export`" in pages["reference/commands.md"]
-    assert "`--dedup-distance" in pages["reference/commands.md"]
+    assert "<code>--dedup-distance BITS</code>" in pages["reference/commands.md"]
     assert "| `record_sha256` |" in pages["reference/run-record.md"]
 
 
