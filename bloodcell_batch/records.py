@@ -67,7 +67,7 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredFile:
-    """A file that is no image by its name (hidden, a thumbnail cache, another suffix); `why` says which."""
+    """A file that is not an image by its name (hidden, a thumbnail cache, another suffix); `why` says which."""
 
     path: str
     why: str

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 PATIENCE_S = 900.0
-"""Seconds after which a wait has failed: far more than a busy machine needs, for tests are no benchmarks."""
+"""Seconds after which a wait has failed: far more than a busy machine needs, for tests are not benchmarks."""
 
 
 @contextmanager

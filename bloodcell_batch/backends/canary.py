@@ -43,6 +43,6 @@ def disagreement(
     if probabilities.shape != reference.shape:
         return f"the shape is {probabilities.shape}, not {reference.shape}"
     if not np.isfinite(probabilities).all():
-        return "some probabilities are no numbers"
+        return "some probabilities are not numbers"
     largest = float(np.abs(probabilities - reference).max())
     return f"probabilities differ by up to {largest:.3f} from {whose}" if largest > at_most else ""

@@ -104,7 +104,7 @@ def draw_cell(number: int, size: tuple[int, int], grain: NDArray[np.int16]) -> I
 
 
 def _templates(size: tuple[int, int]) -> list[NDArray[np.int16]]:
-    """Grains: drawing noise anew for each picture would take longer than all the rest."""
+    """Grains: drawing noise again for each picture would take longer than all the rest."""
     rng = np.random.default_rng(0)
     grains = []
     for _ in range(_TEMPLATES):

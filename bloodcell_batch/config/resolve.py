@@ -112,7 +112,7 @@ def _unknown(key: str, kind: type[CommandConfig], file: Path | None) -> str:
 
 
 def _fields_of(kind: type[CommandConfig], table: str) -> dict[str, FieldInfo]:
-    """The fields of a configuration, or of the table in it; empty for what is no table."""
+    """The fields of a configuration, or of the table in it; empty for what is not a table."""
     if not table:
         return kind.model_fields
     inner = kind.model_fields[table].annotation if table in kind.model_fields else None

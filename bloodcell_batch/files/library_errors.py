@@ -13,7 +13,7 @@ class DamagedFileError(ValueError):
 
 @contextmanager
 def library_reads() -> Iterator[None]:
-    """Guards one call of a library that reads a file's bytes. Our own code stays outside: its errors are no damage.
+    """Guards one call of a library that reads a file's bytes. Our own code stays outside: its errors are not damage.
 
     Every error counts, because no library documents what damaged bytes make it raise: zipfile, NumPy, openpyxl and
     Pillow gave AttributeError, AssertionError, RuntimeError, TypeError and a dozen others to mutated files.

@@ -33,7 +33,7 @@ def decoder_call() -> Iterator[None]:
     except MemoryError:
         raise
     except UnidentifiedImageError as error:
-        raise UndecodableImageError(Reason.NOT_AN_IMAGE, "the content is no image of a known format") from error
+        raise UndecodableImageError(Reason.NOT_AN_IMAGE, "the content is not an image of a known format") from error
     except Exception as error:
         text = str(error) or type(error).__name__
         raise UndecodableImageError(damage_reason(text), text) from error

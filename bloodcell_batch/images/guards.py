@@ -79,7 +79,7 @@ def jpeg_exif(jpeg: bytes) -> bytes:
 
 
 def check_exif(exif: bytes) -> None:
-    """Check the tags of an EXIF block, with or without the marker before it; what is no EXIF is none of our business.
+    """Check the tags of an EXIF block, with or without the marker before it; what is not EXIF is none of our business.
 
     Raises:
         UnboundedImageError: its tags claim more bytes than it has.
@@ -105,7 +105,7 @@ def tiff_tags(data: bytes, directory: int) -> set[int]:
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height as a WebP's header says them; None if it is no WebP, or of an unknown kind."""
+    """Width and height as a WebP's header says them; None if it is not a WebP, or of an unknown kind."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
         return None
     kind = data[12:16]

@@ -39,7 +39,7 @@ class JpegStructure:
 
 
 def jpeg_structure(jpeg: bytes) -> JpegStructure | None:
-    """What the markers say, up to the end marker; None if they are no JPEG's."""
+    """What the markers say, up to the end marker; None if they are not JPEG's."""
     frame = bits = components = 0
     restarts, scans, end = False, [], len(jpeg)
     for marker, place in _markers(jpeg):
@@ -73,7 +73,7 @@ def normalised(jpeg: bytes, structure: JpegStructure) -> bytes:
 
 
 def _markers(jpeg: bytes) -> Iterator[tuple[int, int]]:
-    """(marker, offset of its 0xff) of every segment up to the end marker or to what is no marker."""
+    """(marker, offset of its 0xff) of every segment up to the end marker or to what is not a marker."""
     place = 0
     while place + 4 <= len(jpeg) or jpeg[place : place + 2] == b"\xff\xd9":
         if jpeg[place] != 0xFF:

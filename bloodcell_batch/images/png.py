@@ -83,14 +83,14 @@ def _bare(png: bytes) -> bytes:
     bare = PNG_MAGIC
     for kind, body, crc in _chunks(png):
         if kind == b"tRNS" and len(body) != _KEY_BYTES.get(png[_COLOUR_TYPE]):
-            raise UndecodableImageError(Reason.CORRUPT, "a transparent colour that is no colour of the picture")
+            raise UndecodableImageError(Reason.CORRUPT, "a transparent colour that is not a colour of the picture")
         if kind in _PICTURE and kind != b"PLTE":
             bare += len(body).to_bytes(4, "big") + kind + body + crc.to_bytes(4, "big")
     return bare
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes, int]]:
-    """(kind, body, checksum) of each chunk up to the last one; what comes after it is no part of the picture."""
+    """(kind, body, checksum) of each chunk up to the last one; what comes after it is not part of the picture."""
     place = len(PNG_MAGIC)
     while place + 12 <= len(png):
         length = int.from_bytes(png[place : place + 4], "big")

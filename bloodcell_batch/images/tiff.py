@@ -46,7 +46,7 @@ _ONE_NUMBER = {256, 257, 259, _PHOTOMETRIC, _FILL_ORDER, _ORIENTATION, 277, 278,
 _NUMBERS = {_BITS, 273, 279, _MAX_LEVEL, 320, 324, 325, 338, _SAMPLE_FORMAT, 347}
 _LOW_BIT_FIRST = 2
 _TABLES = 347  # of JPEG: bytes
-_OTHERS = {320, _TABLES}  # which are no list of numbers; the first is the colour map
+_OTHERS = {320, _TABLES}  # which are not a list of numbers; the first is the colour map
 _PIECE = 1 << 20
 
 
@@ -103,7 +103,7 @@ def _check_tags(page: tifffile.TiffPage, data: bytes) -> None:
 
 
 def _check_kind(page: tifffile.TiffPage, limits: DecodeLimits) -> None:
-    """Refuse what is no picture of unsigned levels, or can't be checked for damage."""
+    """Refuse what is not a picture of unsigned levels, or can't be checked for damage."""
     bits, kind, samples = page.bitspersample, _photometric(page), page.samplesperpixel
     compression = int(page.compression)
     said = ""

@@ -183,7 +183,7 @@ def known_cell(text: str) -> KnownCell | None:
 
 
 def rolled_up(cell: KnownCell) -> str:
-    """The name of the class that a kind of cell is counted as where its own kind is no class."""
+    """The name of the class that a kind of cell is counted as where its own kind is not a class."""
     return cell.parent or cell.name
 
 

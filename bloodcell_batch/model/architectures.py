@@ -157,7 +157,7 @@ def create_own(architecture: str, classes: int, *, pretrained: bool, drop_rate: 
     """The network of that name, or None where it is not one of ours.
 
     Raises:
-        ModelFileError: the width is no number above zero, or not to be chosen for this network.
+        ModelFileError: the width is not a number above zero, or not to be chosen for this network.
     """
     name, at, factor = architecture.partition("@")
     if name not in ARCHITECTURES:

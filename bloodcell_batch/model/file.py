@@ -143,7 +143,7 @@ def _read(path: Path) -> bytes:
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
-            wrong = f"{path} is no model file: it is no regular file, or larger than {_MAX_BYTES:,} bytes."
+            wrong = f"{path} is not a model file: it is not a regular file, or larger than {_MAX_BYTES:,} bytes."
             raise ModelFileError(wrong, hint=hint)
         return path.read_bytes()
     except OSError as error:

@@ -11,7 +11,7 @@ _NS = 1_000_000_000
 
 
 class FileList(Sequence[ImageFile]):
-    """Image files in about 70 bytes each and their slide ids, which they share; every access makes them anew."""
+    """Image files in about 70 bytes each and their slide ids, which they share; every access makes them again."""
 
     def __init__(self, files: Iterable[ImageFile] = ()) -> None:
         self._paths = bytearray()

@@ -29,12 +29,14 @@ def by_regex(pattern: str) -> SlideRule:
     """What the group `slide` (or the first group) matches in the relative path; an image it does not match is an error.
 
     Raises:
-        UsageError: the pattern is no regular expression, or has no group.
+        UsageError: the pattern is not a regular expression, or has no group.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"--slide-regex {pattern!r} is no regular expression: {error}.", hint="Correct it.") from error
+        raise UsageError(
+            f"--slide-regex {pattern!r} is not a regular expression: {error}.", hint="Correct it."
+        ) from error
     if not compiled.groups:
         hint = r"Mark the slide's part with a group, for example '(?P<slide>[A-Z]-\d+)'."
         raise UsageError(f"--slide-regex {pattern!r} has no group.", hint=hint)

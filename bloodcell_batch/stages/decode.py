@@ -190,7 +190,7 @@ def read_file(fetch: Fetch, file: ImageFile, limits: DecodeLimits) -> bytes:
     """The bytes of a file as the scan saw it.
 
     Raises:
-        UndecodableImageError: it is no regular file, too large, gone, changed or can't be read.
+        UndecodableImageError: it is not a regular file, too large, gone, changed or can't be read.
     """
     if not file.is_regular:
         # Opening a FIFO would wait for a writer that may never come.

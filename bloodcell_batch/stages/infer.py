@@ -29,7 +29,7 @@ def infer(
     ended or is closed.
 
     Raises:
-        BackendError: the backend returned something that is no probability distribution.
+        BackendError: the backend returned something that is not a probability distribution.
     """
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="infer")
     running: deque[_Batch] = deque()

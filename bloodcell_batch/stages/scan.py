@@ -122,7 +122,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _why_ignored(path: str, *, include_hidden: bool) -> str:
-    """Why the file is no image by its name; empty for images."""
+    """Why the file is not an image by its name; empty for images."""
     why = "" if include_hidden else why_left_out(path)
     suffix = suffix_of(path)
     if why or suffix in IMAGE_SUFFIXES:

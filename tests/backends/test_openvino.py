@@ -96,7 +96,7 @@ def test_a_damaged_file_is_not_given_back(damage: str, empty_cache: Path, caplog
     data = path.read_bytes()
     path.write_bytes({"changed": data[:-1] + b"S", "shortened": data[:-1], "emptied": b""}[damage])
     assert recall("network") is None
-    assert "damaged and is made anew" in caplog.text
+    assert "damaged and is made again" in caplog.text
 
 
 def test_a_cache_that_can_not_be_used_is_done_without(
@@ -136,7 +136,7 @@ def test_starts_from_a_full_an_empty_and_a_damaged_cache_give_the_same_bits(
         kept[suffix].write_bytes(data)
         caplog.clear()
         outputs.append(_run(model))
-        assert f"{kept[suffix].name} is damaged and is made anew" in caplog.text
+        assert f"{kept[suffix].name} is damaged and is made again" in caplog.text
     for path in empty_cache.glob("*.compiled"):
         store(path.name, b"no network of OpenVINO's")
     outputs.append(_run(model))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.slides.file_list import FileList
 
-_NAMES = st.text(st.characters(exclude_categories=[]))  # also half of a surrogate pair: names that are no UTF-8
+_NAMES = st.text(st.characters(exclude_categories=[]))  # also half of a surrogate pair: names that are not UTF-8
 _FILES = st.lists(
     st.builds(
         ImageFile,

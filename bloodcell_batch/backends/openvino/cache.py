@@ -33,7 +33,7 @@ def recall(name: str) -> bytes | None:
     digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() == digest:
         return content
-    _log.warning("the cached file %s is damaged and is made anew", path)
+    _log.warning("the cached file %s is damaged and is made again", path)
     return None
 
 

@@ -30,7 +30,7 @@ def compiled(network: Network, shape: tuple[int, ...], settings: Mapping[str, An
         try:
             return core.import_model(cached, "CPU", dict(settings))
         except RuntimeError as error:
-            _log.warning("OpenVINO refuses the compiled network %s, which is made anew", name)
+            _log.warning("OpenVINO refuses the compiled network %s, which is made again", name)
             _log.debug("%s", error)  # many lines
     graph = network.read(core)
     graph.reshape(list(shape))

@@ -25,7 +25,7 @@ from bloodcell_batch.model.file import DEFAULT_MODEL, ModelFile
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
 HOW_TO_MAKE = "bloodcell-batch export-openvino --precision int8 --images FOLDER makes one"
-_AGAIN = "Make it anew on this machine: export-openvino --precision int8 --images FOLDER --overwrite."
+_AGAIN = "Make it again on this machine: export-openvino --precision int8 --images FOLDER --overwrite."
 
 _THERE = "those of the machine that measured the accuracy"
 _SAME_MACHINE = 0.005  # exactly 0 on all processors with VNNI that were tried; 0.04 and more on those without

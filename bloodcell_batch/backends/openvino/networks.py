@@ -28,7 +28,7 @@ class Network:
         """The network as OpenVINO's object.
 
         Raises:
-            RuntimeError: it is no network.
+            RuntimeError: it is not a network.
         """
         return (core or openvino.Core()).read_model(
             self.xml, openvino.Tensor(np.frombuffer(self.weights, dtype=np.uint8))

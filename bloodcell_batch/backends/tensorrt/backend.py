@@ -16,7 +16,7 @@ from bloodcell_batch.backends.tensorrt.sidecar import Sidecar, read_sidecar, thi
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import ModelFile
 
-_REBUILD = "Make the plan anew on this machine with bloodcell-batch export-trt, or leave --backend out."
+_REBUILD = "Make the plan again on this machine with bloodcell-batch export-trt, or leave --backend out."
 
 
 class TensorRtBackend:

@@ -51,7 +51,7 @@ class Plan:
             raise BackendError(f"the plan has the tensors {', '.join(names)}, not {', '.join(TENSORS)}")
         for name in (PROBABILITIES, FEATURES):
             if self.engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
-                raise BackendError(f"the plan's {name} are no float32")
+                raise BackendError(f"the plan's {name} are not float32")
         if self.engine.get_tensor_dtype(INPUT) != trt.DataType.UINT8:
             raise BackendError("the plan does not take uint8 images")
         self._context = self.engine.create_execution_context()

@@ -1,6 +1,6 @@
 """The ready-made policies of torchvision: RandAugment, AugMix, MixUp and CutMix.
 
-They draw from PyTorch's global random state, which is set anew at every step (see `classifier.py`).
+They draw from PyTorch's global random state, which is set again at every step (see `classifier.py`).
 """
 
 import torch

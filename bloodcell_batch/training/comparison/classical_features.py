@@ -1,4 +1,4 @@
-"""Features of images for classifiers that are no networks. To add a kind, add a row to `FEATURES`."""
+"""Features of images for classifiers that are not networks. To add a kind, add a row to `FEATURES`."""
 
 from collections.abc import Callable, Sequence
 

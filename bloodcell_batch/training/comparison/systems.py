@@ -21,7 +21,7 @@ def read_systems(files: Sequence[Path], options: CompareConfig) -> dict[str, Sys
     """Name of each file without its suffix -> its recipe under the comparison's terms.
 
     Raises:
-        UsageError: a file is no recipe, or two have one name, or an option names a system or an architecture that
+        UsageError: a file is not a recipe, or two have one name, or an option names a system or an architecture that
             none of them has.
     """
     systems: dict[str, System] = {}

@@ -206,7 +206,7 @@ def _open_medmnist(path: Path, class_map: Mapping[str, str], observer: Observer)
 def _check_medmnist(path: Path, part: str, images: NDArray[np.generic], labels: NDArray[np.generic], hint: str) -> None:
     """InputError unless these are colour images with as many labels of the eight classes."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise InputError(f"{path}: {part}_images are no 8-bit colour images.", hint=hint)
+        raise InputError(f"{path}: {part}_images are not 8-bit colour images.", hint=hint)
     numbers = labels.dtype.kind in "iu" and len(labels) == len(images)
     found = set(labels.tolist()) if numbers else set()
     if not numbers or not found <= set(range(len(CLASS_NAMES))):

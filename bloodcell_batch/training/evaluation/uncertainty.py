@@ -73,7 +73,7 @@ def bootstrap_intervals(
 ) -> dict[str, tuple[float, float]]:
     """Percentile 95 % intervals of accuracy, balanced accuracy, macro F1 and ECE.
 
-    Whole duplicate groups are drawn with replacement: copies of a cell are no independent evidence.
+    Whole duplicate groups are drawn with replacement: copies of a cell are not independent evidence.
 
     Args:
         probabilities: float32 (N, C).

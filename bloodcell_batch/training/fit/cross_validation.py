@@ -1,4 +1,4 @@
-"""Cross-validation: a recipe trained anew on every fold, each image tested once by a network that never saw it."""
+"""Cross-validation: a recipe trained again on every fold, each image tested once by a network that never saw it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -71,7 +71,7 @@ class NormalisedNetwork(LightningModule):
         """The loss, logged.
 
         Raises:
-            TrainingError: it is no number.
+            TrainingError: it is not a number.
         """
         if not torch.isfinite(loss):
             hint = "Lower --learning-rate, or use --precision fp32, and start again with --overwrite."
@@ -105,7 +105,7 @@ class CellClassifier(NormalisedNetwork):
         self.class_weights = _inverse_frequencies(class_counts) if config.class_weights else None
         width = self.network.get_classifier().in_features  # type: ignore[operator]
         self.fine_head = nn.Linear(width, fine_classes) if config.fine_labels and fine_classes else None
-        # In a tuple, teachers are no sub-modules: they are neither trained, averaged nor written to checkpoints.
+        # In a tuple, teachers are not sub-modules: they are neither trained, averaged nor written to checkpoints.
         self.teachers = tuple(teacher.eval().requires_grad_(requires_grad=False) for teacher in teachers)
         self.best_state: dict[str, Tensor] = {}
         self.best_score = -math.inf
@@ -156,7 +156,7 @@ class CellClassifier(NormalisedNetwork):
         self._changed.update(self(changed), labels)
 
     def on_validation_epoch_start(self) -> None:
-        """Start the changes of the validation images anew, and remember the weights that are about to be measured.
+        """Start the changes of the validation images again, and remember the weights that are about to be measured.
 
         Remembered here, not when the epoch ends: by then the callback of the moving average has put the unaveraged
         weights back, and another network than the measured one would be kept.

@@ -45,7 +45,7 @@ class RunFolder:
         return any((self.path / name).exists() for name in (CHECKPOINT, CONTRASTIVE_CHECKPOINT))
 
     def begin(self, config: TrainConfig, digests: NDArray[np.uint64], labels: NDArray[np.int64]) -> None:
-        """Start anew: forget an earlier training here and keep the recipe and the identity of the data.
+        """Start over: forget an earlier training here and keep the recipe and the identity of the data.
 
         Raises:
             OutputError: the folder can't be written.
@@ -73,7 +73,7 @@ class RunFolder:
         if data != now["data"]:
             changed.append("the images or their labels")
         if changed:
-            hint = "Give the same recipe and data to continue, or --overwrite to start anew."
+            hint = "Give the same recipe and data to continue, or --overwrite to start over."
             raise TrainingError(
                 f"The training in {self.path} can't be resumed; changed since: {', '.join(changed)}.", hint=hint
             )

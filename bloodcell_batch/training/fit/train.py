@@ -63,7 +63,7 @@ def train(
 
     Raises:
         InputError: no labelled images, or unusable initial weights.
-        TrainingError: conflicting labels, a class with too few images, a loss that is no number, or an interrupted
+        TrainingError: conflicting labels, a class with too few images, a loss that is not a number, or an interrupted
             training that had another recipe or other images.
         OutputError: the model file, the log or a checkpoint can't be written.
     """
@@ -127,7 +127,7 @@ def check_model_path(out: Path, *, overwrite: bool, resume: bool) -> None:
     if not folder.unfinished or resume:
         return
     if not overwrite:
-        hint = "Add --resume to continue it, or --overwrite to start anew."
+        hint = "Add --resume to continue it, or --overwrite to start over."
         raise OutputError(f"An interrupted training lies in {folder.path}.", hint=hint)
     folder.end()
 
