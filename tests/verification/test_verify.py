@@ -48,7 +48,7 @@ OPTIONS = {"outlier_threshold": 1e6, "min_confidence": 0.5, "workers": 0, "backe
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three slides of drawn pictures with copies within and across slides, a damaged file and one that isn't an image."""
+    """Three slides of drawn pictures with copies within and across slides, a damaged file and a text."""
     root = tmp_path_factory.mktemp("verify") / "slides"
     for slide in range(3):
         folder = root / f"s{slide}"
