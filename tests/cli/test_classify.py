@@ -77,6 +77,7 @@ def test_help_names_defaults_and_units(command: str) -> None:
 ARGV = [
     pytest.param([], {}, id="defaults"),
     pytest.param(["--batch-size", "7"], {"batch_size": 7}, id="batch-size"),
+    pytest.param(["--include-hidden"], {"include_hidden": True}, id="include-hidden"),
     pytest.param(["--views", "4"], {"views": 4}, id="views"),
     pytest.param(["--workers", "0"], {"workers": 0}, id="workers"),
     pytest.param(["--dedup", "exact"], {"dedup": "exact"}, id="dedup"),

@@ -42,7 +42,7 @@ class TestRegex:
             by_regex(r"(S?)_")("a/b_1.jpg")
 
     @pytest.mark.parametrize(
-        ("pattern", "what"), [("(", "no regular expression"), (r"S\d+", "no group"), ("", "no group")]
+        ("pattern", "what"), [("(", "not a regular expression"), (r"S\d+", "no group"), ("", "no group")]
     )
     def test_bad_patterns_are_usage_errors(self, pattern: str, what: str) -> None:
         with pytest.raises(UsageError, match=what) as caught:
