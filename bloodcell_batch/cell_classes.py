@@ -1,4 +1,4 @@
-"""The eight cell classes, in the one order that every table, tensor and model file uses."""
+"""The eight cell classes: `CELL_CLASSES` in the order of tensors and model files, `READING_ORDER` in that of people."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,13 +39,18 @@ CELL_CLASSES: tuple[CellClass, ...] = (
 )
 
 CLASS_NAMES: tuple[str, ...] = tuple(cell.name for cell in CELL_CLASSES)
-LEUKOCYTES: tuple[str, ...] = tuple(cell.name for cell in CELL_CLASSES if cell.role is Role.LEUKOCYTE)
+LEUKOCYTES: tuple[str, ...] = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "ig")
+"""The classes of the differential, in the order in which laboratories report them."""
+
 NRBC: str = next(cell.name for cell in CELL_CLASSES if cell.role is Role.NRBC)
 PLATELET: str = next(cell.name for cell in CELL_CLASSES if cell.role is Role.PLATELET)
 
+READING_ORDER: tuple[str, ...] = (*LEUKOCYTES, NRBC, PLATELET)
+"""All classes, in the order in which people read them."""
+
 OTHER = "other"
 NOT_A_CELL = "not_a_cell"
-VERIFIED_LABELS: tuple[str, ...] = (*CLASS_NAMES, OTHER, NOT_A_CELL)
+VERIFIED_LABELS: tuple[str, ...] = (*READING_ORDER, OTHER, NOT_A_CELL)
 """What a person may call a cell: a class, a cell of none of the classes, or no cell; the last two are not counted."""
 
 RESEARCH_USE_ONLY = "For Research Use Only. Not for use in diagnostic procedures."

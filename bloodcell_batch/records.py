@@ -219,9 +219,20 @@ class CrossSlideMatch:
     distance: int
 
 
+class Withheld(StrEnum):
+    """Why the percentages of a slide are empty, as written to the column `withheld`."""
+
+    TOO_MANY_UNCLASSIFIED = "too_many_unclassified"
+    NO_LEUKOCYTES = "no_leukocytes"
+
+
 @dataclass(frozen=True, slots=True)
 class ClassShare:
-    """One leukocyte class of one slide: count, percent of all leukocytes, exact 95 % limits in percent."""
+    """One leukocyte class of one slide: count, percent of all leukocytes, and 95 % limits in percent.
+
+    The limits allow for every class that the slide's unclassified cells could be. `percent` is None where it is
+    withheld, and all three are where there is nothing to count.
+    """
 
     count: int
     percent: float | None
@@ -231,7 +242,10 @@ class ClassShare:
 
 @dataclass(frozen=True, slots=True)
 class SlideDifferential:
-    """The differential count of one slide; `shares` is keyed by leukocyte class, in `LEUKOCYTES` order."""
+    """The differential count of one slide; `shares` is keyed by leukocyte class, in `LEUKOCYTES` order.
+
+    `withheld` is why its percentages and `nrbc_per_100_wbc` are None.
+    """
 
     slide_id: str
     found: int
@@ -246,6 +260,9 @@ class SlideDifferential:
     platelet_images: int
     adequacy: str
     alerts: tuple[str, ...]
+    withheld: Withheld | None = None
+    nrbc_per_100_wbc_low: float | None = None
+    nrbc_per_100_wbc_high: float | None = None
 
 
 @dataclass(slots=True)

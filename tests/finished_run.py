@@ -32,6 +32,7 @@ from bloodcell_batch.stages.tally import SlideTally
 
 QUALITY = Quality(120.0, 30.0, 90.0)
 MIX = {"neutrophil": 24, "lymphocyte": 12, "monocyte": 3, "eosinophil": 2, "basophil": 1, "ig": 2}
+MAX_UNCLASSIFIED = 0.2
 SLIDES = ("007", "2E5", "=A1", "1-2")
 
 
@@ -66,7 +67,7 @@ def cell(root: Path, name: str, label: str, confidence: float, reason: Reason | 
 
 def write_run(root: Path, outcomes: tuple[Outcome, ...], out: Path) -> Path:
     """The files that `classify` would publish."""
-    tally = SlideTally(len(outcomes), 0)
+    tally = SlideTally(len(outcomes), 0, MAX_UNCLASSIFIED)
     list(tally(outcomes))
     model = open_model()
     record = RunRecord.from_document(
@@ -80,6 +81,7 @@ def write_run(root: Path, outcomes: tuple[Outcome, ...], out: Path) -> Path:
             "input": str(root),
             "config": {"dedup": "near"},
             "thresholds": {"confidence": 0.66, "outlier": 9.0},
+            "max_unclassified": MAX_UNCLASSIFIED,
             "denominator": DENOMINATOR,
             "model": {"name": model.header.name, "sha256": model.sha256, "architecture": model.header.architecture},
             "backend": {"name": "pytorch", "description": "PyTorch on cpu", "skipped": []},

@@ -97,3 +97,9 @@ def test_what_differs_in_recordings_is_told_with_its_place(tmp_path: Path) -> No
         "r.shard.parquet: path[0]: '1' -> '3'",
         "r.xlsx: Sheet[0][1]: '1' -> '3'",
     ]
+
+
+def test_limits_cover_what_is_left_out() -> None:
+    lines = _lines("abstention.py", "simulate", "--slides", "20", "--cells", "60")
+    assert len(lines) == 2 + 7 * 8 + 1
+    assert lines[-1].startswith("lowest coverage")

@@ -23,7 +23,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from bloodcell_batch.cell_classes import CELL_CLASSES, RESEARCH_USE_ONLY, Role
+from bloodcell_batch.cell_classes import CELL_CLASSES, LEUKOCYTES, RESEARCH_USE_ONLY
+from bloodcell_batch.cli.share_text import number_with_limits, share_text
 from bloodcell_batch.errors import BloodcellBatchError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.progress import NullObserver, Observer
@@ -32,6 +33,7 @@ from bloodcell_batch.records import RunCounts, SlideDifferential, Status
 PLAIN_INTERVAL_S = 10.0
 _MAX_SLIDES_SHOWN = 40
 _FEW_LEUKOCYTES = 100
+_SHORT = {cell.name: cell.short for cell in CELL_CLASSES}
 _WIDE = 110  # columns that the bar and all counts need
 
 
@@ -104,9 +106,7 @@ class PlainObserver(QuietObserver):
     def slides(self, slides: Sequence[SlideDifferential]) -> None:
         """See `Observer.slides`."""
         for slide in slides[:_MAX_SLIDES_SHOWN]:
-            shares = ", ".join(
-                f"{name} {share.percent:.1f}%" for name, share in slide.shares.items() if share.percent is not None
-            )
+            shares = ", ".join(f"{name} {told}" for name, share in slide.shares.items() if (told := share_text(share)))
             text = f"slide {slide.slide_id}: {slide.wbc_counted} leukocytes ({slide.adequacy})"
             self.note(f"{text}; {shares}" if shares else text)
             for alert in slide.alerts:
@@ -161,8 +161,13 @@ class JsonObserver(NullObserver):
     def slides(self, slides: Sequence[SlideDifferential]) -> None:
         """See `Observer.slides`."""
         for slide in slides:
-            percents = {f"{name}_percent": share.percent for name, share in slide.shares.items()}
-            self.note("slide", slide_id=slide.slide_id, wbc_counted=slide.wbc_counted, **percents)
+            percents = {
+                f"{name}_{field}": getattr(share, field)
+                for name, share in slide.shares.items()
+                for field in ("percent", "percent_low", "percent_high")
+            }
+            counted: dict[str, object] = {"wbc_counted": slide.wbc_counted, "withheld": slide.withheld}
+            self.note("slide", slide_id=slide.slide_id, **counted, **percents)
             for alert in slide.alerts:
                 self.warn(alert, slide_id=slide.slide_id)
 
@@ -256,25 +261,24 @@ def describe_counts(counts: RunCounts) -> str:
 def slide_table(slides: Sequence[SlideDifferential]) -> Table:
     """One line per slide: leukocytes counted, percentages, nucleated red cells, platelet images, what was left out."""
     table = Table(
-        title="Differential count (% of leukocytes)",
+        title="Differential count (% of leukocytes, below: 95 % limits)",
         title_justify="left",
         header_style="bold",
         box=SIMPLE,
-        padding=(0, 1, 0, 0),
+        padding=0,
     )
     table.add_column("slide", overflow="fold", min_width=10)
-    leukocytes = [cell for cell in CELL_CLASSES if cell.role is Role.LEUKOCYTE]
-    for title in ("WBC", *(cell.short for cell in leukocytes), "nRBC\n/100", "PLT", "uncl", "dupl", "fail"):
+    for title in ("WBC", *(_SHORT[name] for name in LEUKOCYTES), "nRBC\n/100", "PLT", "uncl", "dupl", "fail"):
         table.add_column(title, justify="right", no_wrap=True)
     for slide in slides:
-        percents = [slide.shares[cell.name].percent for cell in leukocytes]
-        nrbc = "-" if slide.nrbc_per_100_wbc is None else f"{slide.nrbc_per_100_wbc:.1f}"
+        nrbc = number_with_limits(slide.nrbc_per_100_wbc, slide.nrbc_per_100_wbc_low, slide.nrbc_per_100_wbc_high)
+        shares = [slide.shares[name] for name in LEUKOCYTES]
         # Fewer than 100 leukocytes are too few for percentages, so they stand out.
         few = slide.wbc_counted < _FEW_LEUKOCYTES
         table.add_row(
             escape(one_line(slide.slide_id)),
             f"[yellow]{slide.wbc_counted}[/]" if few else str(slide.wbc_counted),
-            *("-" if percent is None else f"{percent:.1f}" for percent in percents),
+            *(number_with_limits(share.percent, share.percent_low, share.percent_high) for share in shares),
             nrbc,
             str(slide.platelet_images),
             str(slide.unclassified),

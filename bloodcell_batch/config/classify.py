@@ -57,6 +57,13 @@ class ClassifyConfig(NetworkConfig):
         gt=0,
         description="Cells with a higher outlier score stay unclassified; the model's own threshold if not given",
     )
+    max_unclassified: Annotated[float, Option("SHARE", panel=Panel.ADVANCED), Effect.RESULT] = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Withhold the percentages of a slide where more of the cells that could be leukocytes are "
+        "unclassified",
+    )
     shard: Annotated[str | None, Option("I/N", panel=Panel.SCHEDULERS), Effect.RECORDED] = Field(
         None, description="Only the slides of part i of n, as i/n with i from 0 to n - 1; `merge` joins the results"
     )

@@ -39,12 +39,6 @@ class CountsConfig(ResultsConfig):
         None, description="Leukocytes that a slide should have"
     )
     reference_ranges: ReferenceRangesOption = None
-    adjust: Annotated[bool, Option()] = Field(
-        False, description="Add a second estimate that corrects for the classifier errors seen in the model's test"
-    )
-    model: ModelOption = Field(
-        None, description="Model file that made the results, for --adjust; the one in the package if not given"
-    )
 
 
 class DifferentialConfig(CountsConfig):

@@ -2,42 +2,78 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bloodcell_batch.cell_classes import LEUKOCYTES, NRBC, PLATELET
-from bloodcell_batch.differential.arithmetic import adequacy, leukocyte_shares, nrbc_per_100_wbc
-from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
+from bloodcell_batch.differential.arithmetic import (
+    MAX_UNCLASSIFIED,
+    adequacy,
+    cells_to_review,
+    leukocyte_shares,
+    nrbc_per_100_wbc,
+    too_many_unclassified,
+)
+from bloodcell_batch.records import ClassShare, CrossSlideMatch, SlideDifferential, Status, Withheld
 
-_MANY_UNCLASSIFIED = 0.1
+WITHHELD_ADEQUACY = "withheld"
+"""Adequacy of a slide with too many unclassified cells: however many were counted, they support no percentage."""
+
 _SLIDES_NAMED = 5
 
 
 def slide_differential(
-    slide: str, statuses: Counter[Status], labels: Counter[str], alerts: Sequence[str] = ()
+    slide: str,
+    statuses: Counter[Status],
+    labels: Counter[str],
+    alerts: Sequence[str] = (),
+    max_unclassified: float = MAX_UNCLASSIFIED,
 ) -> SlideDifferential:
-    """The differential of one slide from its counts of statuses and labels; `alerts` come before our own."""
-    wbc = sum(labels[name] for name in LEUKOCYTES)
-    cells = statuses[Status.CLASSIFIED] + statuses[Status.UNCLASSIFIED]
-    shown = list(alerts)
-    if cells and statuses[Status.UNCLASSIFIED] > _MANY_UNCLASSIFIED * cells:
-        share = statuses[Status.UNCLASSIFIED] / cells
-        shown.append(f"many_unclassified: {share:.0%} of {cells} cells are outside the differential")
+    """The differential of one slide from its counts of statuses and labels.
+
+    Where more than `max_unclassified` (0-1) of the cells that could be leukocytes are unclassified, percentages are
+    withheld and the first alert says what to do; `alerts` follow.
+    """
+    wbc, unclassified = sum(labels[name] for name in LEUKOCYTES), statuses[Status.UNCLASSIFIED]
+    shares, nrbc = leukocyte_shares(labels, unclassified), nrbc_per_100_wbc(labels[NRBC], wbc, unclassified)
+    withheld, shown = _withheld(wbc, unclassified, max_unclassified), list(alerts)
+    if withheld is Withheld.TOO_MANY_UNCLASSIFIED:
+        shown.insert(0, _what_to_do(wbc, unclassified, max_unclassified))
     if wbc == 0:
         shown.append("no_leukocytes: nothing to count")
     return SlideDifferential(
         slide_id=slide,
         found=statuses.total(),
         classified=statuses[Status.CLASSIFIED],
-        unclassified=statuses[Status.UNCLASSIFIED],
+        unclassified=unclassified,
         duplicates=statuses[Status.EXACT_DUPLICATE] + statuses[Status.NEAR_DUPLICATE],
         failed=statuses[Status.FAILED],
         wbc_counted=wbc,
-        shares=leukocyte_shares(labels),
+        shares={name: _without_percent(share) for name, share in shares.items()} if withheld else shares,
         erythroblast_count=labels[NRBC],
-        nrbc_per_100_wbc=nrbc_per_100_wbc(labels[NRBC], wbc),
+        nrbc_per_100_wbc=None if withheld else nrbc.value,
         platelet_images=labels[PLATELET],
-        adequacy=adequacy(wbc),
+        adequacy=WITHHELD_ADEQUACY if withheld is Withheld.TOO_MANY_UNCLASSIFIED else adequacy(wbc),
         alerts=tuple(shown),
+        withheld=withheld,
+        nrbc_per_100_wbc_low=nrbc.low,
+        nrbc_per_100_wbc_high=nrbc.high,
     )
+
+
+def _withheld(wbc: int, unclassified: int, max_unclassified: float) -> Withheld | None:
+    if too_many_unclassified(wbc, unclassified, max_unclassified):
+        return Withheld.TOO_MANY_UNCLASSIFIED
+    return None if wbc else Withheld.NO_LEUKOCYTES
+
+
+def _what_to_do(wbc: int, unclassified: int, max_unclassified: float) -> str:
+    enough = cells_to_review(wbc, unclassified, max_unclassified)
+    cells = f"{unclassified} of {wbc + unclassified} cells that could be leukocytes have no class"
+    return f"too_many_unclassified: review {enough} unclassified cells, or adapt the model: {cells}"
+
+
+def _without_percent(share: ClassShare) -> ClassShare:
+    return replace(share, percent=None)
 
 
 def duplicate_alerts(matches: Sequence[CrossSlideMatch]) -> dict[str, list[str]]:

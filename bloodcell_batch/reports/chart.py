@@ -9,7 +9,6 @@ from bloodcell_batch.reports.slide_table import Additions
 from bloodcell_batch.reports.templates import TITLES
 
 _LEFT, _WIDTH, _ROW, _TOP = 150.0, 370.0, 30.0, 8.0
-_ORDER = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "ig")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,6 @@ class Bar:
     high: float
     range_low: float | None
     range_high: float | None
-    adjusted: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,6 @@ def chart_of(slide: SlideDifferential, additions: Additions) -> Chart | None:
     if not slide.wbc_counted:
         return None
     ranges = additions.ranges.ranges if additions.ranges else {}
-    adjusted = (additions.adjusted or {}).get(slide.slide_id, {})
     highest = max([share.percent_high or 0 for share in slide.shares.values()])
     step = 5 if highest <= 25 else 10 if highest <= 60 else 20
     top = step * math.ceil(highest / step)
@@ -52,20 +49,20 @@ def chart_of(slide: SlideDifferential, additions: Additions) -> Chart | None:
         return round(_LEFT + _WIDTH * min(percent, top) / top, 1)
 
     bars = []
-    for number, name in enumerate(_ORDER):
-        share, span, second = slide.shares[name], ranges.get(name), adjusted.get(name)
+    for number, name in enumerate(LEUKOCYTES):
+        share, span = slide.shares[name], ranges.get(name)
         low, high = share.percent_low or 0.0, share.percent_high or 0.0
+        shown = "withheld" if share.percent is None else f"{share.percent:.1f} %"
         bars.append(
             Bar(
                 title=TITLES[name].split(" (")[0],
-                text=f"{share.percent or 0:.1f} % ({low:.1f} - {high:.1f})",
+                text=f"{shown} ({low:.1f} - {high:.1f})",
                 y=_TOP + _ROW * number,
                 value=x(share.percent or 0.0),
                 low=x(low),
                 high=x(high),
                 range_low=x(span.low) if span else None,
                 range_high=x(span.high) if span else None,
-                adjusted=x(second.percent) if second else None,
             )
         )
     ticks = tuple((x(value), f"{value} %") for value in range(0, top + 1, step))

@@ -14,7 +14,7 @@ from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.config.results import FhirConfig
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY
 from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
-from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.records import SlideDifferential, Withheld
 from bloodcell_batch.results.finished import Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 
@@ -30,6 +30,11 @@ LOINC: dict[str, tuple[str, str]] = {
 }
 _PERCENT = {"unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}
 _PER_100 = {"unit": "/100 WBCs", "system": "http://unitsofmeasure.org", "code": "/100{WBCs}"}
+_LIMITS = "95 % limits, which cover sampling and every class that unclassified cells could be:"
+_ABSENT = {
+    Withheld.TOO_MANY_UNCLASSIFIED: "withheld until unclassified cells are reviewed",
+    Withheld.NO_LEUKOCYTES: "no leukocyte was counted",
+}
 _NAMESPACE = uuid.UUID("6f1d2c1e-52f3-5d1b-9d0e-0a4c4f6f6a5e")  # ours: equal results give equal identifiers
 
 
@@ -68,16 +73,18 @@ def _member(results: Results, slide: SlideDifferential, name: str) -> dict[str, 
     observation = _observation(results, slide, LOINC[name])
     notes = [RESEARCH_USE_ONLY]
     if name == NRBC_KEY:
-        value, unit = slide.nrbc_per_100_wbc, _PER_100
+        value, low, high = slide.nrbc_per_100_wbc, slide.nrbc_per_100_wbc_low, slide.nrbc_per_100_wbc_high
+        unit = _PER_100
     else:
         share = slide.shares[name]
-        value, unit = share.percent, _PERCENT
-        if share.percent_low is not None and share.percent_high is not None:
-            notes.append(f"Exact 95 % limits {share.percent_low:.1f} to {share.percent_high:.1f} %")
-    if value is None:
+        value, low, high, unit = share.percent, share.percent_low, share.percent_high, _PERCENT
+    if low is not None and high is not None:
+        notes.append(f"{_LIMITS} {low:.1f} to {high:.1f} {unit['unit']}")
+    if value is None or low is None or high is None:
         # A value or the reason for having none, never both (obs-6).
         coding = {"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "unknown"}
-        observation["dataAbsentReason"] = {"coding": [coding], "text": "no leukocyte was counted"}
+        why = slide.withheld or Withheld.NO_LEUKOCYTES
+        observation["dataAbsentReason"] = {"coding": [coding], "text": f"{why}: {_ABSENT[why]}"}
     else:
         observation["valueQuantity"] = {"value": round(value, 4), **unit}
     return observation | {"note": [{"text": text} for text in notes]}

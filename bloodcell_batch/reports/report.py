@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import READING_ORDER
 from bloodcell_batch.config.results import ReportConfig
-from bloodcell_batch.differential.error_adjustment import LABEL
+from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import SlideDifferential, Status
 from bloodcell_batch.reports.chart import Chart, chart_of
-from bloodcell_batch.reports.differential import load_additions
-from bloodcell_batch.reports.slide_table import Additions, range_position
+from bloodcell_batch.reports.slide_table import Additions, range_position, reaches
 from bloodcell_batch.reports.templates import provenance, render
 from bloodcell_batch.reports.thumbnails import images_folder, make_thumbnails, uris, warn_of_gaps
 from bloodcell_batch.results.finished import ResultRow, load_results
@@ -61,7 +60,7 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
     check_new(out, overwrite=config.overwrite)
     names = load_pseudonyms(config.pseudonymize, out)
     results = load_results(table).pseudonymised(names)
-    additions = load_additions(results, config.min_wbc, config.reference_ranges, config.model, adjust=config.adjust)
+    additions = Additions(config.min_wbc, load_reference_ranges(config.reference_ranges))
     pages = [
         slide_page(number, slide, results.by_slide[slide.slide_id], additions, config)
         for number, slide in enumerate(results.slides, start=1)
@@ -77,7 +76,6 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
         counts=results.record.counts,
         model=results.record.model,
         additions=additions,
-        adjusted_label=LABEL,
         thumbnails=uris(thumbnails),
         side=config.thumbnail,
         pseudonymised=names is not None,
@@ -93,7 +91,7 @@ def slide_page(
     by_path = {row.path: row for row in rows}
     queue = sorted((row for row in rows if row.review and not row.verified_label), key=_certainty)
     galleries = []
-    for name in CLASS_NAMES:
+    for name in READING_ORDER:
         cells = sorted((row for row in rows if row.final_label == name), key=_certainty)
         if cells:
             galleries.append(Gallery(name, tuple(cells[: config.gallery]), len(cells)))
@@ -111,7 +109,7 @@ def slide_page(
         duplicates=tuple((row, by_path.get(row.duplicate_of)) for row in duplicates),
         failed=tuple(row for row in rows if row.status is Status.FAILED),
         verified=sum(bool(row.verified_label) for row in rows),
-        reached=None if additions.min_wbc is None else slide.wbc_counted >= additions.min_wbc,
+        reached=None if additions.min_wbc is None else reaches(slide, additions.min_wbc),
     )
 
 

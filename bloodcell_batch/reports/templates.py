@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import jinja2
 
 from bloodcell_batch import __version__
-from bloodcell_batch.cell_classes import CELL_CLASSES, RESEARCH_USE_ONLY
+from bloodcell_batch.cell_classes import CELL_CLASSES, LEUKOCYTES, RESEARCH_USE_ONLY
 from bloodcell_batch.results.finished import Results
 
 TITLES = {cell.name: cell.title for cell in CELL_CLASSES}
@@ -23,7 +23,7 @@ def render(template: str, **values: object) -> str:
     )
     environment.filters["number"] = lambda value, digits=1: "-" if value is None else f"{value:.{digits}f}"
     return environment.get_template(template).render(
-        notice=RESEARCH_USE_ONLY, version=__version__, titles=TITLES, short=SHORT, **values
+        notice=RESEARCH_USE_ONLY, version=__version__, titles=TITLES, short=SHORT, leukocytes=LEUKOCYTES, **values
     )
 
 
@@ -40,6 +40,7 @@ def provenance(results: Results) -> list[tuple[str, str]]:
         ("Backend", record.backend.description),
         ("Files", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in record.counts.items())),
         ("Left for review", ", ".join(f"{name} {value:g}" for name, value in record.thresholds.items())),
+        ("Percentages withheld", f"where more than {record.max_unclassified:.0%} of possible leukocytes have no class"),
         ("Denominator", record.denominator),
         ("Versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
     ]

@@ -58,10 +58,10 @@ class ResultRow:
 
     @property
     def final_status(self) -> Status:
-        """The status that goes with `final_label`."""
+        """The status after a review: a verified cell is classified, also one that is of no class or no cell."""
         if not self.is_cell:
             return self.status
-        return Status.CLASSIFIED if self.final_label else Status.UNCLASSIFIED
+        return Status.CLASSIFIED if self.verified_label or self.label else Status.UNCLASSIFIED
 
     @property
     def top_class(self) -> str:
@@ -92,7 +92,9 @@ class Results:
             statuses.setdefault(row.slide_id, Counter())[row.final_status] += 1
             labels.setdefault(row.slide_id, Counter())[row.final_label] += bool(row.final_label)
         return tuple(
-            slide_differential(slide, statuses[slide], labels[slide], alerts.get(slide, ()))
+            slide_differential(
+                slide, statuses[slide], labels[slide], alerts.get(slide, ()), self.record.max_unclassified
+            )
             for slide in sorted(statuses)
         )
 

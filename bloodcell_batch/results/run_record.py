@@ -13,6 +13,7 @@ from typing import Self
 from pydantic import Field, JsonValue, PrivateAttr, ValidationError
 
 from bloodcell_batch.config.problems import first_problem
+from bloodcell_batch.differential.arithmetic import MAX_UNCLASSIFIED
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.digests import canonical_json, file_sha256
 from bloodcell_batch.records import Status
@@ -59,6 +60,12 @@ class RunRecord(Entry):
     shard: ShardEntry | None = Field(None, description="Which part of a run this is, for --shard")
     thresholds: dict[str, float] = Field(
         description="Thresholds in use: confidence (0 to 1, lower is unclassified), outlier (higher is unclassified)"
+    )
+    max_unclassified: float = Field(
+        MAX_UNCLASSIFIED,
+        ge=0,
+        lt=1,
+        description="Share of the possible leukocytes; where more are unclassified, percentages are withheld",
     )
     denominator: str = Field(description="Classes that the percentages of the differential are of")
     model: ModelEntry = Field(description="The model")

@@ -12,7 +12,7 @@ from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.records import ImageFacts, Outcome, Prediction, Rejection, SlideDifferential
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 REVIEW_CROSS_SLIDE = "cross_slide_duplicate"
 _DIGITS = 6  # beyond the sixth decimal, probabilities differ between processors
 
@@ -84,33 +84,56 @@ def _share(name: str, field: str) -> Callable[[SlideDifferential], Value]:
     return value
 
 
+def _nrbc(field: str) -> Callable[[SlideDifferential], Value]:
+    def value(slide: SlideDifferential) -> Value:
+        number: float | None = getattr(slide, field)
+        return None if number is None else round(number, 4)
+
+    return value
+
+
 def _leukocyte_columns(name: str) -> tuple[Column[SlideDifferential], ...]:
     return (
         Column(f"{name}_count", _INT, lambda s: s.shares[name].count, "cells"),
-        Column(f"{name}_percent", _FLOAT, _share(name, "percent"), "of all leukocytes"),
-        Column(f"{name}_percent_low", _FLOAT, _share(name, "percent_low"), "lower exact 95 % limit"),
-        Column(f"{name}_percent_high", _FLOAT, _share(name, "percent_high"), "upper exact 95 % limit"),
+        Column(f"{name}_percent", _FLOAT, _share(name, "percent"), "of wbc_counted; empty where withheld"),
+        Column(
+            f"{name}_percent_low",
+            _FLOAT,
+            _share(name, "percent_low"),
+            "lower 95 % limit, whatever the unclassified cells are",
+        ),
+        Column(
+            f"{name}_percent_high",
+            _FLOAT,
+            _share(name, "percent_high"),
+            "upper 95 % limit, whatever the unclassified cells are",
+        ),
     )
 
 
 SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("slide_id", _TEXT, lambda s: printable(s.slide_id), "slide"),
     Column("found", _INT, lambda s: s.found, "image files"),
-    Column("classified", _INT, lambda s: s.classified, "cells with a label"),
+    Column("classified", _INT, lambda s: s.classified, "cells with a label, a verified one too"),
     Column("duplicates", _INT, lambda s: s.duplicates, "exact and near duplicates left out"),
     Column("failed", _INT, lambda s: s.failed, "files that could not be decoded"),
     Column("unclassified", _INT, lambda s: s.unclassified, "cells left for a person"),
     Column("wbc_counted", _INT, lambda s: s.wbc_counted, "leukocytes: the denominator of the percentages"),
+    Column(
+        "withheld",
+        _TEXT,
+        lambda s: s.withheld.value if s.withheld else None,
+        "why percentages and nrbc_per_100_wbc are empty",
+    ),
     *(column for name in LEUKOCYTES for column in _leukocyte_columns(name)),
     Column("erythroblast_count", _INT, lambda s: s.erythroblast_count, "nucleated red cells"),
-    Column(
-        "nrbc_per_100_wbc",
-        _FLOAT,
-        lambda s: None if s.nrbc_per_100_wbc is None else round(s.nrbc_per_100_wbc, 4),
-        "nucleated red cells per 100 leukocytes",
-    ),
+    Column("nrbc_per_100_wbc", _FLOAT, _nrbc("nrbc_per_100_wbc"), "nucleated red cells per 100 leukocytes"),
+    Column("nrbc_per_100_wbc_low", _FLOAT, _nrbc("nrbc_per_100_wbc_low"), "lower 95 % limit, as for the classes"),
+    Column("nrbc_per_100_wbc_high", _FLOAT, _nrbc("nrbc_per_100_wbc_high"), "upper 95 % limit; empty for no limit"),
     Column("platelet_images", _INT, lambda s: s.platelet_images, "images of platelets; no concentration"),
-    Column("adequacy", _TEXT, lambda s: s.adequacy, "band of wbc_counted"),
+    Column(
+        "adequacy", _TEXT, lambda s: s.adequacy, "band of wbc_counted; withheld where too many cells are unclassified"
+    ),
     Column("alerts", _TEXT, lambda s: printable("; ".join(s.alerts)) or None, "what a person should check"),
 )
 

@@ -81,7 +81,7 @@ def write_results_workbook(
     write_workbook(
         path,
         [
-            Sheet("Slides", slides.schema, [slides], 'OR(LEN({alerts})>0,{adequacy}="<100")'),
+            Sheet("Slides", slides.schema, [slides], 'OR(LEN({alerts})>0,{adequacy}="<100",LEN({withheld})>0)'),
             Sheet("Cells", images, batches, 'OR({status}="failed",{review}=TRUE)'),
         ],
         record,

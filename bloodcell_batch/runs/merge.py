@@ -95,7 +95,7 @@ def merge_shards(
     counted = Counter[str]()
     for shard in shards:
         counted.update(shard.record.counts)
-    tally = SlideTally(counted["found"], counted["ignored"])
+    tally = SlideTally(counted["found"], counted["ignored"], options.max_unclassified)
     files = FileList()
     merged = heapq.merge(*(shard.outcomes() for shard in shards), key=lambda outcome: table_order(outcome.file))
     with open_journal(paths.journal, out) as journal:

@@ -41,6 +41,7 @@ def merged_record(
         config=first.config | {"shard": None},
         key=first.key,
         thresholds=first.thresholds,
+        max_unclassified=first.max_unclassified,
         denominator=first.denominator,
         model=first.model,
         backend=BackendEntry(

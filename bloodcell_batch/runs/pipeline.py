@@ -83,7 +83,7 @@ def carry_out(settled: Plan, observer: Observer, command: Sequence[str] = ()) ->
     """
     found, config, journal, stopwatch = settled.found, settled.config, settled.journal, settled.stopwatch
     across = CrossSlideSearch(config.dedup, config.dedup_distance)
-    tally = SlideTally(found.found, len(found.ignored))
+    tally = SlideTally(found.found, len(found.ignored), config.max_unclassified)
     shard_rows = ShardRows()
     with closing(settled.classifier.classify(found.files, journal, settled.earlier)) as classified:
         outcomes = classified if config.shard is None else shard_rows(classified)

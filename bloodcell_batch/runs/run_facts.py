@@ -69,6 +69,7 @@ def record_of(facts: RunFacts) -> RunRecord:
         config=facts.config.model_dump(mode="json"),
         key=facts.key,
         thresholds=facts.thresholds,
+        max_unclassified=facts.config.max_unclassified,
         denominator=DENOMINATOR,
         model=ModelEntry(
             name=facts.model.header.name, sha256=facts.model.sha256, architecture=facts.model.header.architecture

@@ -54,7 +54,9 @@ def _counted(seen: Seen, record: RunRecord) -> dict[str, Row]:
     ]
     alerts = duplicate_alerts(matches)
     slides = [
-        slide_differential(slide, statuses, seen.labels.get(slide, Counter()), alerts.get(slide, ()))
+        slide_differential(
+            slide, statuses, seen.labels.get(slide, Counter()), alerts.get(slide, ()), record.max_unclassified
+        )
         for slide, statuses in sorted(seen.statuses.items())
     ]
     return {row["slide_id"]: row for row in to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA).to_pylist()}

@@ -83,7 +83,7 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
         seen.kept[path] = {name: row[name] for name in _KEPT}
         # A verified label counts in place of the program's, as in `review import`.
         label = row.get("verified_label") or row["label"]
-        status = Status.CLASSIFIED if label in CLASS_NAMES else Status.UNCLASSIFIED
+        status = Status.CLASSIFIED if label else Status.UNCLASSIFIED
         if label in CLASS_NAMES:
             seen.labels.setdefault(slide, Counter())[label] += 1
     elif status is Status.FAILED:

@@ -5,7 +5,14 @@ from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint
 
 from bloodcell_batch.cell_classes import LEUKOCYTES
-from bloodcell_batch.differential.arithmetic import DENOMINATOR, adequacy, leukocyte_shares, nrbc_per_100_wbc
+from bloodcell_batch.differential.arithmetic import (
+    DENOMINATOR,
+    adequacy,
+    cells_to_review,
+    leukocyte_shares,
+    nrbc_per_100_wbc,
+    too_many_unclassified,
+)
 from bloodcell_batch.records import ClassShare
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
@@ -80,7 +87,7 @@ class TestShares:
             "ig": 4.0,
         }
         assert sum(share.percent or 0 for share in shares.values()) == pytest.approx(100)
-        assert nrbc_per_100_wbc(10, 200) == 5.0
+        assert nrbc_per_100_wbc(10, 200).value == 5.0
         basophil = shares["basophil"]
         assert basophil.count == 2
         assert basophil.percent_low == pytest.approx(0.1, abs=0.05)
@@ -110,7 +117,7 @@ class TestShares:
 
 @pytest.mark.parametrize(("erythroblasts", "wbc", "expected"), [(0, 5, 0.0), (5, 0, None), (0, 0, None), (3, 2, 150.0)])
 def test_nucleated_red_cells_per_100_leukocytes(erythroblasts: int, wbc: int, expected: float | None) -> None:
-    assert nrbc_per_100_wbc(erythroblasts, wbc) == expected
+    assert nrbc_per_100_wbc(erythroblasts, wbc).value == expected
 
 
 @pytest.mark.parametrize(
@@ -139,3 +146,48 @@ def test_limits_equal_those_of_statsmodels(total: int) -> None:
     for count in range(0, total + 1, max(1, total // 50)):
         expected = proportion_confint(count, total, alpha=0.05, method="beta")
         assert clopper_pearson(count, total) == pytest.approx(expected, abs=1e-12)
+
+
+class TestUnclassifiedCells:
+    @pytest.mark.parametrize("name", LEUKOCYTES)
+    def test_the_limits_enclose_those_of_everything_that_they_could_be(self, name: str) -> None:
+        counts, unclassified = {"neutrophil": 14, "lymphocyte": 5, "ig": 1}, 6
+        found = leukocyte_shares(counts, unclassified)[name]
+        assert found.percent_low is not None
+        assert found.percent_high is not None
+        for same in range(unclassified + 1):
+            for other in range(unclassified + 1 - same):  # the rest is no leukocyte
+                low, high = clopper_pearson(counts.get(name, 0) + same, 20 + same + other)
+                assert found.percent_low <= 100 * low + 1e-9
+                assert found.percent_high >= 100 * high - 1e-9
+
+    def test_the_limits_of_a_slide_by_hand(self) -> None:
+        found = leukocyte_shares({"neutrophil": 70, "eosinophil": 2}, 28)["eosinophil"]
+        assert found.percent == pytest.approx(100 * 2 / 72)
+        assert found.percent_low == pytest.approx(100 * clopper_pearson(2, 100)[0])
+        assert found.percent_high == pytest.approx(100 * clopper_pearson(30, 100)[1])
+
+    def test_none_classified_may_be_anything(self) -> None:
+        assert set(leukocyte_shares({}, 9).values()) == {ClassShare(0, None, 0.0, 100.0)}
+
+    def test_the_rate_of_nucleated_red_cells_has_the_limits_of_its_odds(self) -> None:
+        rate = nrbc_per_100_wbc(4, 90, 6)
+        low, high = clopper_pearson(4, 100)[0], clopper_pearson(10, 100)[1]
+        assert rate.low == pytest.approx(100 * low / (1 - low))
+        assert rate.high == pytest.approx(100 * high / (1 - high))
+        for unlimited in (nrbc_per_100_wbc(0, 0), nrbc_per_100_wbc(5, 0), nrbc_per_100_wbc(0, 0, 3)):
+            assert (unlimited.value, unlimited.high) == (None, None)
+
+    @pytest.mark.parametrize(
+        ("wbc", "unclassified", "largest"), [(90, 11, 0.1), (0, 7, 0.1), (3, 5, 0.0), (20, 80, 0.5)]
+    )
+    def test_the_cells_to_review_are_enough_and_not_one_too_many(
+        self, wbc: int, unclassified: int, largest: float
+    ) -> None:
+        enough = cells_to_review(wbc, unclassified, largest)
+        assert not too_many_unclassified(wbc, unclassified - enough, largest)
+        assert too_many_unclassified(wbc, unclassified - enough + 1, largest)
+
+    def test_a_share_of_exactly_the_largest_is_not_too_many(self) -> None:
+        assert not too_many_unclassified(90, 10, 0.1)
+        assert too_many_unclassified(89, 11, 0.1)

@@ -47,7 +47,6 @@ def commands(made: Path, name: str) -> list[tuple[str, ...]]:
         ("merge", f"{name}/shard-0.parquet", f"{name}/shard-1.parquet", "--out", f"{name}/merged.parquet"),
         ("verify", f"{out}.parquet", "--images", slides),
         ("differential", f"{out}.parquet"),
-        ("differential", f"{out}.parquet", "--adjust", "--out", f"{name}/adjusted.csv"),
         ("report", f"{out}.parquet", "--out", f"{name}/report.html", "--images", slides),
         ("review", "export", f"{out}.parquet", "--out", f"{name}/review.html", "--images", slides),
         ("review", "export", f"{out}.parquet", "--out", f"{name}/review.csv", "--cells", "all", "--images", slides),

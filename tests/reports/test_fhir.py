@@ -42,7 +42,9 @@ def test_a_panel_and_seven_members_per_slide(run: Run, tmp_path: Path) -> None:
     assert neutrophils["valueQuantity"] == {
         "value": 54.5455, "unit": "%", "system": "http://unitsofmeasure.org", "code": "%",
     }  # fmt: skip
-    assert neutrophils["note"][1]["text"] == "Exact 95 % limits 38.8 to 69.6 %"
+    assert neutrophils["note"][1]["text"] == (
+        "95 % limits, which cover sampling and every class that unclassified cells could be: 33.7 to 73.6 %"
+    )
     nrbc = next(r for r in resources if r["code"]["coding"][0]["code"] == "19048-8")
     assert (nrbc["valueQuantity"]["value"], nrbc["valueQuantity"]["code"]) == (0, "/100{WBCs}")
 
@@ -54,6 +56,21 @@ def test_without_leukocytes_there_is_a_reason_and_no_value(tmp_path: Path) -> No
     members = [entry["resource"] for entry in bundle["entry"][1:]]
     assert len(members) == len(LEUKOCYTES) + 1
     assert all("dataAbsentReason" in member and "valueQuantity" not in member for member in members)
+
+
+def test_every_quantity_has_limits_and_what_is_withheld_has_a_reason(run: Run, tmp_path: Path) -> None:
+    cells = [outcome for outcome in run.outcomes if outcome.status in {Status.CLASSIFIED, Status.UNCLASSIFIED}]
+    few = [cell for cell in cells if cell.file.slide_id != "007" or cell.status is Status.UNCLASSIFIED]
+    kept = [cell for cell in cells if cell.file.slide_id == "007" and cell.status is Status.CLASSIFIED][:9]
+    bundle = _export(write_run(run.images, (*few, *kept), tmp_path / "r.csv"), tmp_path / "b.json")
+    _valid(bundle)
+    resources = [entry["resource"] for entry in bundle["entry"]]
+    quantities = [one for one in resources if "valueQuantity" in one]
+    assert {one["specimen"]["identifier"]["value"] for one in quantities} == {"1-2", "2E5", "=A1"}
+    assert all("95 % limits" in one["note"][1]["text"] for one in quantities)
+    absent = [one for one in resources if "dataAbsentReason" in one]
+    assert len(absent) == len(LEUKOCYTES) + 1
+    assert all(one["dataAbsentReason"]["text"].startswith("too_many_unclassified: ") for one in absent)
 
 
 def test_pseudonyms_and_no_path_of_the_machine(run: Run, tmp_path: Path, key_file: Path) -> None:

@@ -56,11 +56,11 @@ class TestPage:
 
     def test_additions(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "ranges.toml").write_text(RANGES, encoding="utf-8")
-        write(run, tmp_path / "r.html", "--adjust", "--min-wbc", "100", "--reference-ranges", tmp_path / "ranges.toml")
+        write(run, tmp_path / "r.html", "--min-wbc", "100", "--reference-ranges", tmp_path / "ranges.toml")
         text = (tmp_path / "r.html").read_text(encoding="utf-8")
         assert text.count("target 100 not reached") == 4
         assert text.count('<rect class="range"') == 4
-        assert "second estimate, corrected for classifier errors" in text
+        assert "54.5 (33.7 - 73.6)" in text
         assert "within" in text
 
     def test_pseudonyms_leave_no_name(self, run: Run, tmp_path: Path, key_file: Path) -> None:
@@ -81,7 +81,7 @@ class TestPage:
     def test_a_slide_without_leukocytes(self, tmp_path: Path) -> None:
         rejected = Rejection(ImageFile("s/a.jpg", "s", 0, 0), Status.FAILED, Reason.EMPTY)
         table = write_run(tmp_path, (rejected,), tmp_path / "r.csv")
-        write(Run(table, tmp_path, (rejected,)), tmp_path / "r.html", "--adjust", "--min-wbc", "100")
+        write(Run(table, tmp_path, (rejected,)), tmp_path / "r.html", "--min-wbc", "100")
         text = (tmp_path / "r.html").read_text(encoding="utf-8")
         assert "No leukocyte was counted" in text
         assert "<svg" not in text

@@ -64,9 +64,10 @@ class TestSchema:
     def test_columns_of_the_slide_table(self) -> None:
         fields = ("count", "percent", "percent_low", "percent_high")
         names = [
-            *["slide_id", "found", "classified", "duplicates", "failed", "unclassified", "wbc_counted"],
+            *["slide_id", "found", "classified", "duplicates", "failed", "unclassified", "wbc_counted", "withheld"],
             *[f"{name}_{field}" for name in LEUKOCYTES for field in fields],
-            *["erythroblast_count", "nrbc_per_100_wbc", "platelet_images", "adequacy", "alerts"],
+            *["erythroblast_count", "nrbc_per_100_wbc", "nrbc_per_100_wbc_low", "nrbc_per_100_wbc_high"],
+            *["platelet_images", "adequacy", "alerts"],
         ]
         assert names == SLIDE_SCHEMA.names
 

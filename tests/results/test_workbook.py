@@ -121,7 +121,7 @@ class TestResults:
         record = json.loads(odd_slides.with_name("results.run.json").read_text(encoding="utf-8"))
         assert RESEARCH_USE_ONLY in rows
         assert rows["model.sha256"] == record["model"]["sha256"]
-        assert rows["denominator"].startswith("wbc = basophil + ")
+        assert rows["denominator"].startswith("wbc = neutrophil + ")
         assert rows["versions.python"] == record["versions"]["python"]
         assert rows["Slides: nrbc_per_100_wbc"] == "nucleated red cells per 100 leukocytes"
 

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES
-from bloodcell_batch.differential.arithmetic import leukocyte_shares
+from bloodcell_batch.differential.arithmetic import leukocyte_shares, nrbc_per_100_wbc
 from bloodcell_batch.records import (
     CrossSlideMatch,
     ImageFacts,
@@ -43,6 +43,11 @@ def _one(outcomes: Sequence[Outcome], matches: Sequence[CrossSlideMatch] = ()) -
     return slide
 
 
+def _to_review(enough: int, unclassified: int, cells: int) -> str:
+    left_out = f"{unclassified} of {cells} cells that could be leukocytes have no class"
+    return f"too_many_unclassified: review {enough} unclassified cells, or adapt the model: {left_out}"
+
+
 def test_a_hand_counted_slide() -> None:
     outcomes = [
         *_cells("s", "neutrophil", 60),
@@ -63,12 +68,14 @@ def test_a_hand_counted_slide() -> None:
         duplicates=7,
         failed=1,
         wbc_counted=100,
-        shares=leukocyte_shares({"neutrophil": 60, "lymphocyte": 30, "ig": 10}),
+        shares=leukocyte_shares({"neutrophil": 60, "lymphocyte": 30, "ig": 10}, 3),
         erythroblast_count=7,
         nrbc_per_100_wbc=7.0,
         platelet_images=4,
         adequacy="100-199",
         alerts=(),
+        nrbc_per_100_wbc_low=nrbc_per_100_wbc(7, 100, 3).low,
+        nrbc_per_100_wbc_high=nrbc_per_100_wbc(7, 100, 3).high,
     )
 
 
@@ -134,18 +141,18 @@ class TestAlerts:
         assert {share.percent for share in slide.shares.values()} == {None}
         assert slide.adequacy == "<100"
 
-    def test_many_unclassified_cells(self) -> None:
+    def test_too_many_unclassified_cells(self) -> None:
         assert _one([*_cells("s", "ig", 90), *_cells("s", "", 10)]).alerts == ()
         alerts = _one([*_cells("s", "ig", 89), *_cells("s", "", 11)]).alerts
-        assert alerts == ("many_unclassified: 11% of 100 cells are outside the differential",)
+        assert alerts == (_to_review(2, 11, 100),)
 
     def test_duplicates_and_failures_are_no_cells(self) -> None:
         outcomes = [*_cells("s", "ig", 8), *_cells("s", "", 2), *_rejected("s", Status.FAILED, 90)]
-        assert _one(outcomes).alerts == ("many_unclassified: 20% of 10 cells are outside the differential",)
+        assert _one(outcomes).alerts == (_to_review(2, 2, 10),)
 
     def test_nothing_but_unclassified_cells(self) -> None:
         assert _one(_cells("s", "", 2)).alerts == (
-            "many_unclassified: 100% of 2 cells are outside the differential",
+            _to_review(2, 2, 2),
             "no_leukocytes: nothing to count",
         )
 
@@ -169,7 +176,7 @@ class TestAlerts:
         (alert,) = _one(_cells("a", "ig"), matches).alerts
         assert alert == "cross_slide_duplicate: 1 picture is also in s0, s1, s2, s3, s4 and others (first: a/1 = s0/1)"
 
-    def test_the_duplicate_alert_comes_first(self) -> None:
+    def test_what_to_do_comes_first(self) -> None:
         alerts = _one(_cells("a", ""), [CrossSlideMatch("a/1", "a", "b/1", "b", 0)]).alerts
         kinds = [alert.partition(":")[0] for alert in alerts]
-        assert kinds == ["cross_slide_duplicate", "many_unclassified", "no_leukocytes"]
+        assert kinds == ["too_many_unclassified", "cross_slide_duplicate", "no_leukocytes"]

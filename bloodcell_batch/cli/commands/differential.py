@@ -21,8 +21,8 @@ def differential(
 ) -> None:
     """Write the differential of every slide of RESULTS, counted again; verified labels count where there are any.
 
-    The limits of the percentages cover the sampling of cells. --adjust adds a second estimate beside the first, never
-    in its place. Reference ranges come from your file only. For Research Use Only.
+    The limits of the percentages cover the sampling of cells and every class that the unclassified cells could be, not
+    confusions among the classified ones. Reference ranges come from your file only. For Research Use Only.
     """
     settings = call.settings
     call.line.begin(settings, reads=[results], writes=[*([] if out == STDOUT else [Path(out)])])

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from bloodcell_batch.differential.reference_ranges import ReferenceRanges, load_
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.records import SlideDifferential, Withheld
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
 from bloodcell_batch.reports.concordance.pairs import ClassComparison, Pair
 from bloodcell_batch.reports.concordance.plots import comparison_plot
@@ -40,6 +40,7 @@ class Concordance:
     only_ours: tuple[str, ...]
     only_theirs: tuple[str, ...]
     without_leukocytes: tuple[str, ...]
+    withheld: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -55,11 +56,15 @@ def compare(
         InputError: there is no such slide with leukocytes.
     """
     ours, theirs = {slide.slide_id: slide for slide in slides}, {count.slide_id: count for count in manual}
-    both = [(slide, theirs[name]) for name, slide in ours.items() if name in theirs and slide.wbc_counted]
+    both = [(slide, theirs[name]) for name, slide in ours.items() if name in theirs and not slide.withheld]
     if not both:
         some = ", ".join(repr(name) for name in list(theirs)[:3])
-        hint = "slide_id must be spelled as in the results; a spreadsheet may have changed it (007 to 7)."
-        raise InputError(f"None of the slides {some} is among the {len(ours)} slides with leukocytes.", hint=hint)
+        usable = sum(not slide.withheld for slide in slides)
+        hint = (
+            "slide_id must be spelled as in the results; a spreadsheet may have changed it (007 to 7). "
+            "A slide with too many unclassified cells has no percentages before a review."
+        )
+        raise InputError(f"None of the slides {some} is among the {usable} slides with percentages.", hint=hint)
     complete = [(slide, count) for slide, count in both if len(count.percent) == len(LEUKOCYTES)]
     return Concordance(
         classes={name: found for name in LEUKOCYTES if (found := _compare_class(name, both, ranges)).pairs},
@@ -67,7 +72,8 @@ def compare(
         kappa_of_commonest=cohens_kappa(Counter((_commonest(slide), _most(count)) for slide, count in complete)),
         only_ours=tuple(name for name in ours if name not in theirs),
         only_theirs=tuple(name for name in theirs if name not in ours),
-        without_leukocytes=tuple(name for name in theirs if name in ours and not ours[name].wbc_counted),
+        without_leukocytes=_without(Withheld.NO_LEUKOCYTES, ours, theirs),
+        withheld=_without(Withheld.TOO_MANY_UNCLASSIFIED, ours, theirs),
     )
 
 
@@ -91,6 +97,7 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
         (partial, "add up to less than 100 %: were other leukocytes counted too, or are these no percentages?"),
         (found.only_theirs, "are not in the results"),
         (found.without_leukocytes, "have no leukocytes in the results"),
+        (found.withheld, "have too many unclassified cells to be compared: review them first"),
     ):
         if slides:
             observer.warn(f"{len(slides)} slides of {manual} {why}: {', '.join(slides[:5])}", slides=list(slides))
@@ -128,8 +135,14 @@ def _compare_class(
 
 def _pair(slide: SlideDifferential, name: str, theirs: float) -> Pair:
     share = slide.shares[name]
-    ours, low, high = share.percent or 0.0, share.percent_low or 0.0, share.percent_high or 0.0
+    ours, low, high = share.percent, share.percent_low, share.percent_high
+    if ours is None or low is None or high is None:
+        raise ValueError(f"no percentages to compare: {slide.slide_id}")
     return Pair(slide.slide_id, ours, low, high, theirs, low <= theirs <= high)
+
+
+def _without(why: Withheld, ours: Mapping[str, SlideDifferential], theirs: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in theirs if name in ours and ours[name].withheld is why)
 
 
 def _commonest(slide: SlideDifferential) -> str:

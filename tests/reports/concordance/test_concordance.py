@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import LEUKOCYTES
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.differential.arithmetic import adequacy, leukocyte_shares
 from bloodcell_batch.differential.reference_ranges import Range, ReferenceRanges
+from bloodcell_batch.differential.slide import slide_differential
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.records import SlideDifferential, Status
 from bloodcell_batch.reports.concordance.concordance import compare
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
 from bloodcell_batch.statistics.method_comparison import bland_altman, passing_bablok, pearson
@@ -151,9 +152,9 @@ class TestCommand:
         assert "add up to less than 100 %: were other leukocytes counted too, or are these no percentages?: 007" in said
 
 
-def _slide(name: str, counts: dict[str, int]) -> SlideDifferential:
-    wbc = sum(counts.values())
-    return SlideDifferential(name, wbc, wbc, 0, 0, 0, wbc, leukocyte_shares(counts), 0, None, 0, adequacy(wbc), ())
+def _slide(name: str, counts: dict[str, int], unclassified: int = 0) -> SlideDifferential:
+    statuses = Counter({Status.CLASSIFIED: sum(counts.values()), Status.UNCLASSIFIED: unclassified})
+    return slide_differential(name, statuses, Counter(counts))
 
 
 class TestCompare:
@@ -172,6 +173,16 @@ class TestCompare:
         assert compare(slides, manual).without_leukocytes == ("b",)
         with pytest.raises(InputError, match="None of the slides"):
             compare(slides[1:], manual)
+
+    def test_withheld_percentages_are_not_compared(self) -> None:
+        slides = [_slide("a", {"neutrophil": 95}, 5), _slide("b", {"neutrophil": 5}, 1)]
+        manual = [ManualCount("a", {"neutrophil": 90.0}), ManualCount("b", {"neutrophil": 90.0})]
+        found = compare(slides, manual)
+        assert (found.slides, found.withheld, found.without_leukocytes) == (1, ("b",), ())
+        (pair,) = found.classes["neutrophil"].pairs
+        share = slides[0].shares["neutrophil"]
+        assert (pair.low, pair.high) == (share.percent_low, share.percent_high)
+        assert pair.within
 
 
 class TestStatistics:
