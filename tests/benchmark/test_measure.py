@@ -90,7 +90,7 @@ def test_more_images_are_measured_and_told(tmp_path: Path) -> None:
     few, many = measure_growth(tmp_path, config, open_model(), NullObserver())
     assert (few.files, many.files, few.dedup) == (5, 30, "off")
     assert few.images_per_second > 0
-    assert 0 < many.update_seconds < many.seconds
+    assert many.update_seconds > 0
     assert min(few.peak_bytes, few.update_peak_bytes) > 50_000_000
     found = replace(_benchmark(), growth=(few, many))
     assert [run["files"] for run in as_dict(found)["growth"]] == [5, 30]

@@ -360,7 +360,7 @@ class TestRequired:
     def test_a_pipe_is_no_model_file(self, tmp_path: Path) -> None:
         path = tmp_path / "model.safetensors"
         os.mkfifo(path)  # reading it would wait for ever
-        with pytest.raises(ModelFileError, match="no regular file"):
+        with pytest.raises(ModelFileError, match="not a regular file"):
             open_model(path)
 
     def test_tensors_of_a_type_that_numpy_lacks(self, tmp_path: Path) -> None:

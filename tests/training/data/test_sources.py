@@ -143,8 +143,8 @@ def test_a_medmnist_file_keeps_its_own_split(tmp_path: Path, side: int) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"train_images": np.zeros((16, 28, 28), dtype=np.uint8)}, "no 8-bit colour images"),
-        ({"val_images": np.zeros((8, 28, 28, 3), dtype=np.float32)}, "no 8-bit colour images"),
+        ({"train_images": np.zeros((16, 28, 28), dtype=np.uint8)}, "not 8-bit colour images"),
+        ({"val_images": np.zeros((8, 28, 28, 3), dtype=np.float32)}, "not 8-bit colour images"),
         ({"test_labels": np.full((8, 1), 8)}, "test_labels don't fit"),
         ({"train_labels": np.zeros((16, 1), dtype=np.uint8)}, "has 1 classes, not the eight"),
         ({"train_labels": (np.arange(16) % 7).reshape(-1, 1)}, "has 7 classes, not the eight of BloodMNIST"),
