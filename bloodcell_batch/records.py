@@ -44,6 +44,11 @@ class Reason(StrEnum):
     OUTLIER = "outlier"
     NO_CONTRAST = "no_contrast"
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether a file with this reason failed; with the others, a cell stays unclassified."""
+        return self not in {Reason.LOW_CONFIDENCE, Reason.OUTLIER, Reason.NO_CONTRAST}
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:

@@ -23,9 +23,8 @@ from bloodcell_batch.records import (
     Status,
 )
 from bloodcell_batch.results.file_names import run_record_of
-from bloodcell_batch.results.formats import OUTPUT_FORMATS
+from bloodcell_batch.results.formats import OUTPUT_FORMATS, read_table
 from bloodcell_batch.results.run_record import RunRecord
-from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 from bloodcell_batch.stages.tally import SlideTally
@@ -95,7 +94,7 @@ def write_run(root: Path, outcomes: tuple[Outcome, ...], out: Path) -> Path:
         slides = to_batch(tally.differentials(), SLIDE_COLUMNS, SLIDE_SCHEMA)
         write_results_workbook(out, slides, IMAGE_SCHEMA, batches, record.document())
     else:
-        OUTPUT_FORMATS[out.suffix](out, IMAGE_SCHEMA, batches)
+        OUTPUT_FORMATS[out.suffix].write(out, IMAGE_SCHEMA, batches)
     identity = results_id(read_table(out, IMAGE_SCHEMA), model.sha256)
     run_record_of(out).write_text(record.with_digests(identity, {"images": out}).as_json(), encoding="utf-8")
     return out

@@ -38,5 +38,5 @@ def write_differential(table: Path, out: str, config: DifferentialConfig) -> Non
         with stdout_for_tables() as stream:
             write_text(stream, batch.schema, [batch])
         return
-    write = write_excel_csv if config.csv_dialect == "excel" else OUTPUT_FORMATS[suffix]
+    write = write_excel_csv if config.csv_dialect == "excel" else OUTPUT_FORMATS[suffix].write
     publish_files({path: lambda fresh: write(fresh, batch.schema, [batch])})

@@ -14,10 +14,10 @@ from bloodcell_batch.differential.slide import duplicate_alerts, slide_different
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
+from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.pseudonyms import Pseudonyms
 from bloodcell_batch.results.record_entries import ReviewEntry
 from bloodcell_batch.results.run_record import RunRecord, read_record
-from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, VERIFIED_FIELDS, to_batch
 
 _UNCHANGED = "The table was changed, or the two files are of different runs. Use them as they were written."

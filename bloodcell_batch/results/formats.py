@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bloodcell_batch.config.fields import CsvDialect
-from bloodcell_batch.errors import UsageError
+from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
 
 if TYPE_CHECKING:
@@ -84,13 +85,69 @@ def write_xlsx(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch])
     write_workbook(path, [Sheet("Table", schema, batches)])
 
 
-OUTPUT_FORMATS: dict[str, Callable[[Path, pa.Schema, Iterable[pa.RecordBatch]], None]] = {
-    ".parquet": write_parquet,
-    ".csv": write_csv,
-    ".xlsx": write_xlsx,
+def _parquet_table(*arguments: Any) -> pa.Table:  # noqa: ANN401 - passed on
+    from bloodcell_batch.results.table_reading import parquet_table  # noqa: PLC0415 - see the module's docstring
+
+    return parquet_table(*arguments)
+
+
+def _csv_table(*arguments: Any) -> pa.Table:  # noqa: ANN401 - passed on
+    from bloodcell_batch.results.table_reading import csv_table  # noqa: PLC0415 - see the module's docstring
+
+    return csv_table(*arguments)
+
+
+def _workbook_table(*arguments: Any) -> pa.Table:  # noqa: ANN401 - passed on
+    from bloodcell_batch.results.table_reading import workbook_table  # noqa: PLC0415 - see the module's docstring
+
+    return workbook_table(*arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class TableFormat:
+    """How tables are written to a kind of file, and read back: (path, schema, optional fields, name of the sheets).
+
+    With `one_file`, a run's tables and facts are the sheets of one file.
+    """
+
+    write: Callable[[Path, pa.Schema, Iterable[pa.RecordBatch]], None]
+    read: Callable[[Path, pa.Schema, tuple[pa.Field, ...], str], pa.Table]
+    one_file: bool = False
+
+
+OUTPUT_FORMATS: dict[str, TableFormat] = {
+    ".parquet": TableFormat(write_parquet, _parquet_table),
+    ".csv": TableFormat(write_csv, _csv_table),
+    ".xlsx": TableFormat(write_xlsx, _workbook_table, one_file=True),
 }
-ONE_FILE = frozenset({".xlsx"})
-"""Formats in which a run's tables and facts are the sheets of one file."""
+ONE_FILE = frozenset(suffix for suffix, kind in OUTPUT_FORMATS.items() if kind.one_file)
+CELLS_SHEET = "Cells"
+
+
+def read_table(path: Path, schema: pa.Schema, optional: Iterable[pa.Field] = (), sheet: str = CELLS_SHEET) -> pa.Table:
+    """Read a table that this program wrote.
+
+    Args:
+        path: `.parquet`, `.csv` (plain or Excel's dialect) or `.xlsx`.
+        schema: the columns it must have.
+        optional: columns that it may have besides, taken where all of them are there.
+        sheet: name of the sheets, continued with a number, that hold the table in a workbook.
+
+    Raises:
+        InputError: missing, unreadable, another format, a missing column, or a value of the wrong type.
+    """
+    from bloodcell_batch.results.table_reading import UNREADABLE  # noqa: PLC0415 - see the module's docstring
+
+    kind = OUTPUT_FORMATS.get(path.suffix.lower())
+    hint = "Give the table that `bloodcell-batch classify --out` wrote."
+    if kind is None:
+        raise InputError(f"{path} is not a table: its name ends in none of {', '.join(OUTPUT_FORMATS)}.", hint=hint)
+    try:
+        return kind.read(path, schema, tuple(optional), sheet)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}.", hint=hint) from error
+    except UNREADABLE as error:
+        raise InputError(f"Can't read the table {path}: {error}.", hint=hint) from error
 
 
 def format_names(stem: str = "NAME") -> str:

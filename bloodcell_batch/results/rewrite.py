@@ -53,7 +53,7 @@ def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferentia
 
     suffix = output_suffix(str(out))
     if slide_path:
-        write = OUTPUT_FORMATS[suffix]
+        write = OUTPUT_FORMATS[suffix].write
         table("slides", slide_path[0], lambda path: write(path, slide_rows.schema, [slide_rows]))
         table("images", image_path, lambda path: write(path, images.schema, images.to_batches()))
     else:

@@ -1,7 +1,7 @@
 """Reading our own tables back from every format that they are written in, with the types of their schema."""
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +15,9 @@ from bloodcell_batch.files.archives import check_workbook
 from bloodcell_batch.files.library_errors import library_reads, read_one_by_one
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, restored
 
-CELLS_SHEET = "Cells"
 _LEAST_ROWS, _ROWS_A_BYTE = 100_000, 4  # a repeated value costs next to nothing: a few bytes can claim any number
 _MAX_ROWS, _MAX_COLUMNS = 1_048_576, 16_384  # of a sheet; a row may claim to stand anywhere
 _BOOLEANS = {"true": True, "false": False}
-
-
-def read_table(path: Path, schema: pa.Schema, optional: Iterable[pa.Field] = (), sheet: str = CELLS_SHEET) -> pa.Table:
-    """Read a table that this program wrote.
-
-    Args:
-        path: `.parquet`, `.csv` (plain or Excel's dialect) or `.xlsx`.
-        schema: the columns it must have.
-        optional: columns that it may have besides, taken where all of them are there.
-        sheet: name of the sheets, continued with a number, that hold the table in a workbook.
-
-    Raises:
-        InputError: missing, unreadable, another format, a missing column, or a value of the wrong type.
-    """
-    reader = _READERS.get(path.suffix.lower())
-    hint = "Give the table that `bloodcell-batch classify --out` wrote."
-    if reader is None:
-        raise InputError(f"{path} is not a table: its name ends in none of {', '.join(_READERS)}.", hint=hint)
-    try:
-        return reader(path, schema, tuple(optional), sheet)
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file {path}.", hint=hint) from error
-    except _UNREADABLE as error:
-        raise InputError(f"Can't read the table {path}: {error}.", hint=hint) from error
 
 
 def read_records(path: Path, sheet: str = "") -> list[dict[str, str]]:
@@ -57,14 +32,15 @@ def read_records(path: Path, sheet: str = "") -> list[dict[str, str]]:
         return list(_csv_rows(path))
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.", hint="Check the name.") from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(f"Can't read {path}: {error}.", hint="Save it as CSV (UTF-8) or XLSX again.") from error
 
 
-_UNREADABLE = (OSError, ValueError, csv.Error, pa.ArrowException)
+UNREADABLE = (OSError, ValueError, csv.Error, pa.ArrowException)
 
 
-def _read_parquet(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
+def parquet_table(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
+    """One of our tables from Parquet; see `formats.read_table` for what the readers take and give."""
     table = read_parquet(path)
     target = _target(table.schema.names, schema, optional)
     return table.select(target.names).cast(target)
@@ -88,23 +64,18 @@ def read_parquet(path: Path) -> pa.Table:
     return table
 
 
-def _read_csv(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
+def csv_table(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
+    """One of our tables from CSV of either dialect."""
     rows = list(_csv_rows(path))
     names = list(rows[0]) if rows else schema.names
     return _typed(rows, _target(names, schema, optional))
 
 
-def _read_workbook(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], sheet: str) -> pa.Table:
+def workbook_table(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], sheet: str) -> pa.Table:
+    """One of our tables from the sheets of a workbook whose names begin with `sheet`."""
     rows = list(_workbook_rows(path, sheet))
     names = list(rows[0]) if rows else schema.names
     return _typed(rows, _target(names, schema, optional))
-
-
-_READERS: dict[str, Callable[[Path, pa.Schema, tuple[pa.Field, ...], str], pa.Table]] = {
-    ".parquet": _read_parquet,
-    ".csv": _read_csv,
-    ".xlsx": _read_workbook,
-}
 
 
 def _target(names: Iterable[str], schema: pa.Schema, optional: tuple[pa.Field, ...]) -> pa.Schema:

@@ -19,11 +19,11 @@ from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Status
 from bloodcell_batch.results.file_names import OutputPaths, output_paths, shard_file_of, slide_table_of
+from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.journal import open_journal
 from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.shard_file import completed, read_shard_file
 from bloodcell_batch.results.stored_rows import outcomes_of
-from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA
 from bloodcell_batch.runs.merged_record import merged_record
 from bloodcell_batch.runs.pipeline import RunResult, record_outcomes

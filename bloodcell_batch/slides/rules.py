@@ -52,6 +52,10 @@ def by_regex(pattern: str) -> SlideRule:
     return rule
 
 
+PATH_RULES: dict[str, SlideRule] = {"parent": by_parent, "top": by_top}
+"""The rules that need nothing but the path; the others need a regular expression or a file."""
+
+
 def slide_rule(kind: SlideBy, regex: str | None = None, manifest: Path | None = None) -> SlideRule:
     """The rule for `--slide-by`; `regex` and `manifest` are needed by the kinds of those names."""
     if kind == "regex":
@@ -60,4 +64,4 @@ def slide_rule(kind: SlideBy, regex: str | None = None, manifest: Path | None = 
         from bloodcell_batch.slides.manifest import ManifestRule  # noqa: PLC0415 - reads tables, which takes NumPy
 
         return ManifestRule(manifest or Path())
-    return by_top if kind == "top" else by_parent
+    return PATH_RULES[kind]

@@ -12,9 +12,9 @@ from bloodcell_batch.files.names import printable
 from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, LoadedImage, Outcome, Prediction, Rejection
+from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.results.stored_rows import as_known, outcomes_of
-from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
 
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]

@@ -57,7 +57,7 @@ def publish_run(
         return
     identity = ResultsId(model_sha256)
     rows = identity.passing(batches)
-    write = write_excel_csv if paths.csv_dialect == "excel" else OUTPUT_FORMATS[paths.suffix]
+    write = write_excel_csv if paths.csv_dialect == "excel" else OUTPUT_FORMATS[paths.suffix].write
     slide_rows = to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)
     with writing(paths.images, WRITING_HINT):
         fresh = [journal.folder / f"final-{path.name}" for path in paths.all()]

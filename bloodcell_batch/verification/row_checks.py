@@ -33,7 +33,7 @@ _OF_DUPLICATES = ("duplicate_of", "duplicate_distance")
 _VERIFIED = ("verified_label", "verified_by", "verified_at")
 _CELLS = frozenset({Status.CLASSIFIED, Status.UNCLASSIFIED})
 _DUPLICATES = frozenset({Status.EXACT_DUPLICATE, Status.NEAR_DUPLICATE})
-_NOT_FAILURES = frozenset({Reason.LOW_CONFIDENCE, Reason.OUTLIER, Reason.NO_CONTRAST})
+_FAILURES = frozenset(reason for reason in Reason if reason.is_failure)
 _NO_FILE = ImageFile("", "", 0, 0)
 # Half of the last digit that the table keeps: the run decided on the numbers before they were rounded.
 _ROUNDED = {"confidence": 5e-7, "outlier_score": 5e-5, "contrast": 5e-3}
@@ -69,7 +69,7 @@ def row_faults(row: Row, rules: Rules) -> Iterator[str]:
         yield from _filled(row, _OF_DUPLICATES, "of a file that is not a duplicate")
     if status is Status.FAILED:
         yield from _filled(row, _FACTS, "of a file that failed")
-        if row["reason"] not in set(Reason) - _NOT_FAILURES:
+        if row["reason"] not in _FAILURES:
             yield f"failed with the reason {row['reason']!r}, which is not a reason for that"
     else:
         yield from _fact_faults(row, rules)

@@ -8,8 +8,8 @@ from bloodcell_batch.differential.slide import duplicate_alerts, slide_different
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.records import CrossSlideMatch
 from bloodcell_batch.results.file_names import slide_table_of
+from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import RunRecord
-from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.row_checks import Row

@@ -3,13 +3,15 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from bloodcell_batch.config.results import VerifyConfig
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.progress import Observer
+from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import RunRecord, read_record
-from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
-from bloodcell_batch.slides.rules import SlideRule, by_parent, by_top
+from bloodcell_batch.slides.rules import PATH_RULES, ROOT_SLIDE, SlideRule
 from bloodcell_batch.stages.interpret import Thresholds
 from bloodcell_batch.verification.audit_log_checks import check_audit_log
 from bloodcell_batch.verification.findings import Findings
@@ -18,9 +20,6 @@ from bloodcell_batch.verification.record_checks import check_digests, check_iden
 from bloodcell_batch.verification.row_checks import Rules
 from bloodcell_batch.verification.slide_checks import check_slides
 from bloodcell_batch.verification.table_checks import check_table
-
-# The other rules need a file, or a regular expression that is not ours to run on what a record says.
-_SLIDE_RULES: dict[object, SlideRule] = {"parent": by_parent, "top": by_top}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verific
         hint = "Verify the results that they were made from."
         raise UsageError(f"{table} has pseudonyms: its rows don't name the files in {config.images}.", hint=hint)
     check_identity(images, record, findings)
-    seen = check_table(images, _rules(record), record, findings)
+    seen = check_table(images, _rules(images, record), record, findings)
     slides = check_slides(table, seen, record, findings)
     check_record(record, seen, findings)
     checked = [f"{seen.rows:,} rows", f"{slides:,} slides", "the run record", "the digests of the tables"]
@@ -110,14 +109,25 @@ def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verific
     return Verification(tuple(checked), tuple(skipped), findings)
 
 
-def _rules(record: RunRecord) -> Rules:
+def _rules(images: pa.Table, record: RunRecord) -> Rules:
     limits = record.thresholds
     complete = {"confidence", "outlier"} <= limits.keys()
     megapixels = record.config.get("max_megapixels")
     return Rules(
         thresholds=Thresholds(limits["confidence"], limits["outlier"]) if complete else None,
         partners=frozenset(path for match in record.cross_slide_duplicates for path in match.paths),
-        slide_of=_SLIDE_RULES.get(str(record.config.get("slide_by"))),
+        slide_of=_slide_rule(images, record),
         max_pixels=round(megapixels * 1e6) if isinstance(megapixels, int | float) else None,
         pseudonymised=record.pseudonymised,
     )
+
+
+def _slide_rule(images: pa.Table, record: RunRecord) -> SlideRule | None:
+    """What gives the slide of a path; None where that takes a file, or a regular expression that is not ours to run on
+    what a record says."""
+    rule = PATH_RULES.get(str(record.config.get("slide_by")))
+    if rule is None or not len(images) or any(rule(path) != ROOT_SLIDE for path in images.column("path").to_pylist()):
+        return rule
+    # A folder without folders is one slide and has its name, which the record may tell relative to another place.
+    name = str(images.column("slide_id")[0])
+    return lambda _: name

@@ -58,14 +58,14 @@ class TestCsv:
     @pytest.mark.parametrize("name", NAMES)
     def test_every_name_comes_back(self, tmp_path: Path, name: str) -> None:
         path = tmp_path / "t.csv"
-        OUTPUT_FORMATS[".csv"](path, SCHEMA, [_batch([(name, 1, 0.5, True), ("next", 2, 0.5, False)])])
+        OUTPUT_FORMATS[".csv"].write(path, SCHEMA, [_batch([(name, 1, 0.5, True), ("next", 2, 0.5, False)])])
         with path.open(newline="", encoding="utf-8") as handle:
             rows = list(csv.reader(handle))
         assert rows == [list(SCHEMA.names), [name, "1", "0.5", "true"], ["next", "2", "0.5", "false"]]
 
     def test_files_are_utf_8_without_a_mark_and_with_line_feeds(self, tmp_path: Path) -> None:
         path = tmp_path / "t.csv"
-        OUTPUT_FORMATS[".csv"](path, SCHEMA, [_batch([("ü", 1, 0.5, True)])])
+        OUTPUT_FORMATS[".csv"].write(path, SCHEMA, [_batch([("ü", 1, 0.5, True)])])
         assert path.read_bytes() == "name,n,x,yes\nü,1,0.5,true\n".encode()
 
 
@@ -79,7 +79,7 @@ class TestExcelCsv:
 class TestParquet:
     def test_columns_without_values_keep_their_types(self, tmp_path: Path) -> None:
         path = tmp_path / "t.parquet"
-        OUTPUT_FORMATS[".parquet"](path, SCHEMA, [_batch([(None, None, None, None)] * 3)])
+        OUTPUT_FORMATS[".parquet"].write(path, SCHEMA, [_batch([(None, None, None, None)] * 3)])
         table = pq.read_table(path)
         assert table.schema.equals(SCHEMA)
         assert [table.column(name).null_count for name in SCHEMA.names] == [3, 3, 3, 3]
@@ -87,14 +87,14 @@ class TestParquet:
     def test_one_row_group_a_batch(self, tmp_path: Path) -> None:
         path = tmp_path / "t.parquet"
         batches = [_batch([(name, 1, 0.5, True)] * 2) for name in NAMES]
-        OUTPUT_FORMATS[".parquet"](path, SCHEMA, iter(batches))
+        OUTPUT_FORMATS[".parquet"].write(path, SCHEMA, iter(batches))
         file = pq.ParquetFile(path)
         assert file.metadata.num_row_groups == len(NAMES)
         assert file.read().column("name").to_pylist()[::2] == NAMES
 
     def test_no_batches_give_an_empty_table(self, tmp_path: Path) -> None:
         path = tmp_path / "t.parquet"
-        OUTPUT_FORMATS[".parquet"](path, SCHEMA, [])
+        OUTPUT_FORMATS[".parquet"].write(path, SCHEMA, [])
         assert pq.read_table(path).schema.equals(SCHEMA)
 
 

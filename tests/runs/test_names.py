@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.model.file import DEFAULT_MODEL
-from bloodcell_batch.results.table_reading import read_table
+from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA
 
 

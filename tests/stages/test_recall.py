@@ -12,7 +12,7 @@ from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, KnownImage, Prediction, Reason, Rejection, Status
 from bloodcell_batch.results.file_names import run_record_of
-from bloodcell_batch.results.table_reading import read_table
+from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier, recall, unless_unchanged
 

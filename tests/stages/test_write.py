@@ -3,6 +3,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import openpyxl
@@ -252,7 +253,7 @@ class TestFailure:
         _publish(tmp_path / "r.csv", [_cell("s/a.jpg")], [_slide("s")])
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         calls: list[Path] = []
-        real = OUTPUT_FORMATS[".csv"]
+        real = OUTPUT_FORMATS[".csv"].write
 
         def full_disk(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
             calls.append(path)
@@ -262,7 +263,7 @@ class TestFailure:
             path.write_bytes(b"half a row")
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setitem(OUTPUT_FORMATS, ".csv", full_disk)
+        monkeypatch.setitem(OUTPUT_FORMATS, ".csv", replace(OUTPUT_FORMATS[".csv"], write=full_disk))
         with pytest.raises(OutputError, match="No space left on device") as caught:
             _publish(tmp_path / "r.csv", [_cell("s/b.jpg")], [_slide("t")])
         assert "Nothing was published" in caught.value.hint

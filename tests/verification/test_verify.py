@@ -23,9 +23,9 @@ from bloodcell_batch.integrity.digests import file_sha256
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.reports.review.importing import import_review
+from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.results.sharing import write_shared
-from bloodcell_batch.results.table_reading import read_table
 from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.verification.verify import Verification, verify_run
@@ -431,3 +431,15 @@ def test_a_finding_is_one_line_whatever_a_file_is_called(tmp_path: Path) -> None
     assert done.exit_code == ExitCode.ERROR
     assert len(done.stdout.splitlines()) == 3
     assert "\x1b" not in done.stdout
+
+
+def test_a_flat_folder_is_one_slide_of_its_name(tmp_path: Path) -> None:
+    flat = tmp_path / "S-7"
+    flat.mkdir()
+    for number in range(3):
+        (flat / f"{number}.jpg").write_bytes(encode(draw_picture(number)))
+    table = tmp_path / "r.csv"
+    classify_slides(flat, str(table), ClassifyConfig.model_validate(OPTIONS))
+    assert list(check(table, images=flat).findings) == []
+    table.write_text(table.read_text(encoding="utf-8").replace(",S-7,", ",S-8,", 1), encoding="utf-8")
+    assert "slide_id is" in texts(check(table))
