@@ -10,13 +10,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
 from bloodcell_batch import NullObserver, classify
-from bloodcell_batch.cli.console import LiveObserver, describe_counts
+from bloodcell_batch.cli.console import LiveObserver
+from bloodcell_batch.cli.exit_summary import conclude
 
 PROJECT = Path(__file__).parent.parent
 PICTURES = PROJECT / "docs" / "pictures"
@@ -44,8 +47,8 @@ def terminal(table: Path) -> None:
         observer = LiveObserver(console)
         for text in notes.said:
             observer.note(text)
-        observer.slides(result.slides)
-        observer.note(f"{result.counts.found:,} files in {len(result.slides)} slides: {describe_counts(result.counts)}")
+        with suppress(typer.Exit):
+            conclude(result, "results.parquet", observer, 0, as_json=False)
         svg = console.export_svg(title="bloodcell-batch")
     # No font from the internet: the reader's own monospaced one will do.
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono")

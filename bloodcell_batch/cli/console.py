@@ -109,8 +109,6 @@ class PlainObserver(QuietObserver):
             shares = ", ".join(f"{name} {told}" for name, share in slide.shares.items() if (told := share_text(share)))
             text = f"slide {slide.slide_id}: {slide.wbc_counted} leukocytes ({slide.adequacy})"
             self.note(f"{text}; {shares}" if shares else text)
-            for alert in slide.alerts:
-                self.warn(f"slide {slide.slide_id}: {alert}")
         if len(slides) > _MAX_SLIDES_SHOWN:
             self.note(f"and {len(slides) - _MAX_SLIDES_SHOWN} more slides in the slide table")
 
@@ -168,8 +166,6 @@ class JsonObserver(NullObserver):
             }
             counted: dict[str, object] = {"wbc_counted": slide.wbc_counted, "withheld": slide.withheld}
             self.note("slide", slide_id=slide.slide_id, **counted, **percents)
-            for alert in slide.alerts:
-                self.warn(alert, slide_id=slide.slide_id)
 
 
 class LiveObserver(NullObserver):
@@ -227,9 +223,6 @@ class LiveObserver(NullObserver):
         self._console.print(slide_table(slides[:_MAX_SLIDES_SHOWN]))
         if len(slides) > _MAX_SLIDES_SHOWN:
             self.note(f"and {len(slides) - _MAX_SLIDES_SHOWN} more slides in the slide table")
-        for slide in slides:
-            for alert in slide.alerts:
-                self.warn(f"slide {slide.slide_id}: {alert}")
         self._console.print(f"Preclassification. {RESEARCH_USE_ONLY}", style="dim italic")
 
     def _update(self, done: int, counts: RunCounts | None) -> None:

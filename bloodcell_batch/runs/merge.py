@@ -118,7 +118,7 @@ def merge_shards(
             lambda: merged_record(records, command, digest, tally.counts, failures, matches),
         )
     seconds = sum(shard.record.timings_seconds.get("total", 0.0) for shard in shards)
-    return RunResult(tally.counts, slides, tuple(shards[0].record.unreadable_folders), seconds)
+    return RunResult(tally.counts, slides, tuple(shards[0].record.unreadable_folders), seconds, failures)
 
 
 def _noted(outcomes: Iterable[Outcome], files: FileList) -> Iterator[Outcome]:

@@ -36,12 +36,13 @@ from bloodcell_batch.stages.write import publish_run
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run found, for the summary and the exit code."""
+    """What a run found, for the summary and the exit code; `failures` are those that failed, in table order."""
 
     counts: RunCounts
     slides: tuple[SlideDifferential, ...]
     unreadable_folders: tuple[str, ...]
     seconds: float
+    failures: Sequence[Rejection] = ()
 
 
 def classify_slides(
@@ -105,7 +106,7 @@ def carry_out(settled: Plan, observer: Observer, command: Sequence[str] = ()) ->
         return _record(settled, tally.counts, failures, matches, command)
 
     publish_run(journal, settled.paths, slides, matches, settled.model.sha256, record)
-    return RunResult(tally.counts, slides, found.unreadable_folders, stopwatch.total())
+    return RunResult(tally.counts, slides, found.unreadable_folders, stopwatch.total(), failures)
 
 
 def _record(

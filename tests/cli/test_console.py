@@ -61,7 +61,7 @@ def _run(observer: Observer, slides: Sequence[SlideDifferential] = ()) -> None:
 
 class TestPlain:
     def test_a_run_in_a_log(self, capsys: pytest.CaptureFixture[str]) -> None:
-        _run(PlainObserver(), [_slide("s1", ("no_leukocytes: nothing to count",))])
+        _run(PlainObserver(), [_slide("s1")])
         out, err = capsys.readouterr()
         assert out == ""
         lines = err.splitlines()
@@ -71,8 +71,7 @@ class TestPlain:
         )
         assert lines[4].startswith("slide s1: 4 leukocytes (<100); ")
         assert "neutrophil 50.0%" in lines[4]
-        assert lines[5] == "warning: slide s1: no_leukocytes: nothing to count"
-        assert len(lines) == 6
+        assert len(lines) == 5
         assert not CONTROL.search(err)
 
     def test_a_line_every_interval(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,12 +126,12 @@ class TestPlain:
 
 class TestQuiet:
     def test_only_warnings(self, capsys: pytest.CaptureFixture[str]) -> None:
-        _run(QuietObserver(), [_slide("s1", ("alert",))])
+        _run(QuietObserver(), [_slide("s1")])
         out, err = capsys.readouterr()
         assert (out, err) == ("", "warning: the folder x can't be read\n")
 
     def test_the_null_observer_is_silent(self, capsys: pytest.CaptureFixture[str]) -> None:
-        _run(NullObserver(), [_slide("s1", ("alert",))])
+        _run(NullObserver(), [_slide("s1")])
         assert capsys.readouterr() == ("", "")
 
 
@@ -145,21 +144,20 @@ class TestJson:
         return [json.loads(line) for line in err.splitlines()]
 
     def test_every_line_is_an_object(self, capsys: pytest.CaptureFixture[str]) -> None:
-        _run(JsonObserver(quiet=False), [_slide("s1", ("alert",))])
+        _run(JsonObserver(quiet=False), [_slide("s1")])
         lines = self._lines(capsys)
         assert all({"time", "event", "text"} <= line.keys() for line in lines)
-        assert [line["event"] for line in lines] == ["note", "warning", "note", "note", "note", "warning"]
+        assert [line["event"] for line in lines] == ["note", "warning", "note", "note", "note"]
         assert lines[0]["backend"] == "pytorch"
         assert lines[1]["folder"] == "x"
         assert lines[2]["total"] == 1200
-        finished, slide, alert = lines[3:]
+        finished, slide = lines[3:]
         assert (finished["done"], finished["classified"], finished["failed"]) == (1200, 1190, 10)
         assert (slide["slide_id"], slide["wbc_counted"], slide["neutrophil_percent"]) == ("s1", 4, 50.0)
-        assert (alert["text"], alert["slide_id"]) == ("alert", "s1")
 
     def test_quiet_keeps_the_warnings(self, capsys: pytest.CaptureFixture[str]) -> None:
-        _run(JsonObserver(quiet=True), [_slide("s1", ("alert",))])
-        assert [line["event"] for line in self._lines(capsys)] == ["warning", "warning"]
+        _run(JsonObserver(quiet=True), [_slide("s1")])
+        assert [line["event"] for line in self._lines(capsys)] == ["warning"]
 
     def test_odd_names_and_values_stay_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         observer = JsonObserver(quiet=False)
@@ -186,12 +184,11 @@ class TestLive:
         observer, text = _live()
         observer.note("folder [bold]x[/bold]")
         observer.warn("folder [/red]")
-        observer.slides([_slide("[red]slide[/red]", ("first: [blue]a[/] = [/]",))])
+        observer.slides([_slide("[red]slide[/red]")])
         shown = text.getvalue()
         assert "folder [bold]x[/bold]" in shown
         assert "warning: folder [/red]" in shown
         assert "[red]slide[/red]" in shown
-        assert "slide [red]slide[/red]: first: [blue]a[/] = [/]" in shown
 
     def test_the_last_state_is_shown(self) -> None:
         observer, text = _live()
