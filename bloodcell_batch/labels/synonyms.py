@@ -170,7 +170,6 @@ KNOWN_CELLS: tuple[KnownCell, ...] = (
         "globulo rojo, hemacia, globulo rosso",
     ),
 )
-BY_NAME = {cell.name: cell for cell in KNOWN_CELLS}
 
 
 def known_cell(text: str) -> KnownCell | None:

@@ -7,9 +7,10 @@ to `SOURCES`.
 import hashlib
 import os
 import posixpath
+import shlex
 import stat
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from bloodcell_batch.files.library_errors import library_reads
 from bloodcell_batch.files.paths import leaves_folder
 from bloodcell_batch.files.sheets import SheetRow, read_sheet
 from bloodcell_batch.images.guards import DecodeLimits
+from bloodcell_batch.labels.synonyms import known_cell, nearest_names, rolled_up
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.results.table_reading import read_parquet
@@ -133,10 +135,22 @@ def _open_manifest(path: Path, class_map: Mapping[str, str], observer: Observer)
     if unknown:
         listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_LISTED))
         hint = f"Classes are {', '.join(CLASS_NAMES)}; evaluate takes other names with --map OTHER=OURS."
+        hint += _suggested(unknown)
         raise InputError(f"{path} has labels that are not classes: {listed}.", hint=hint)
     if not entries:
         raise InputError(f"{path} lists no images.", hint="A manifest has the columns path, label and maybe split.")
     return Source(tuple(entries), make_reader(str(path.parent), DecodeLimits()))
+
+
+def _suggested(labels: Iterable[str]) -> str:
+    """How to map labels that name a known cell, or nearly do; empty where none does."""
+    pairs = []
+    for label in labels:
+        known = known_cell(label)
+        name = rolled_up(known) if known else next(iter(nearest_names(label)), "")
+        if name in CLASS_NAMES:
+            pairs.append(f"--map {shlex.quote(f'{label}={name}')}")
+    return f" For these: {' '.join(pairs)}." if pairs else ""
 
 
 def _manifest_file(manifest: Path, name: str, number: int) -> ImageFile:

@@ -183,3 +183,12 @@ def test_manifests_as_spreadsheets_write_them(tmp_path: Path) -> None:
         book.worksheets[0].append(line)
     book.save(tmp_path / "m.xlsx")
     assert len(open_source(tmp_path / "m.xlsx", {}, Listener()).entries) == 2
+
+
+def test_unknown_labels_are_answered_with_how_to_map_them(tmp_path: Path) -> None:
+    labels = ["NEU", "1_Segmented Neutrophil", "MMY", "Lymphocite", "S-7", "blast"]
+    rows = [{"path": f"{i}.jpg", "label": label} for i, label in enumerate(labels)]
+    with pytest.raises(InputError) as caught:
+        open_source(manifest(tmp_path, rows), {}, Listener())
+    told = "--map NEU=neutrophil --map '1_Segmented Neutrophil=neutrophil' --map MMY=ig --map Lymphocite=lymphocyte"
+    assert caught.value.hint.endswith(f"For these: {told}.")
