@@ -149,8 +149,8 @@ def _suggested(labels: Iterable[str]) -> str:
         known = known_cell(label)
         name = rolled_up(known) if known else next(iter(nearest_names(label)), "")
         if name in CLASS_NAMES:
-            pairs.append(f"--map {shlex.quote(f'{label}={name}')}")
-    return f" For these: {' '.join(pairs)}." if pairs else ""
+            pairs.append(shlex.quote(f"{label}={name}"))
+    return f" For these: {', '.join(pairs)}." if pairs else ""
 
 
 def _manifest_file(manifest: Path, name: str, number: int) -> ImageFile:

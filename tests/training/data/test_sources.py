@@ -190,5 +190,5 @@ def test_unknown_labels_are_answered_with_how_to_map_them(tmp_path: Path) -> Non
     rows = [{"path": f"{i}.jpg", "label": label} for i, label in enumerate(labels)]
     with pytest.raises(InputError) as caught:
         open_source(manifest(tmp_path, rows), {}, Listener())
-    told = "--map NEU=neutrophil --map '1_Segmented Neutrophil=neutrophil' --map MMY=ig --map Lymphocite=lymphocyte"
+    told = "NEU=neutrophil, '1_Segmented Neutrophil=neutrophil', MMY=ig, Lymphocite=lymphocyte"
     assert caught.value.hint.endswith(f"For these: {told}.")
