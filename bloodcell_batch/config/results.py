@@ -15,9 +15,6 @@ ImagesOption = Annotated[
     Field(description="Folder that was classified, for the thumbnails; the one in the run record if not given"),
     Option("FOLDER"),
 ]
-ThumbnailOption = Annotated[
-    int, Field(ge=32, description="Side of a thumbnail in pixels"), Option("PIXELS", panel=Panel.OUTPUT)
-]
 ReferenceRangesOption = Annotated[
     Path | None, Field(description="TOML file with the ranges of your own laboratory"), Option("FILE")
 ]
@@ -57,7 +54,9 @@ class ReportConfig(CountsConfig):
     queue: Annotated[int, Option("CELLS", panel=Panel.OUTPUT)] = Field(
         60, ge=0, le=100_000, description="Thumbnails of cells for review, per slide"
     )
-    thumbnail: ThumbnailOption = Field(72, le=256)
+    thumbnail: Annotated[int, Option("PIXELS", panel=Panel.OUTPUT)] = Field(
+        72, ge=32, le=256, description="Side of a thumbnail in pixels"
+    )
 
 
 class ReviewExportConfig(ResultsConfig):
@@ -65,7 +64,9 @@ class ReviewExportConfig(ResultsConfig):
 
     cells: Annotated[ReviewScope, Option()] = Field("flagged", description="Cells to show to a person")
     images: ImagesOption = None
-    thumbnail: ThumbnailOption = Field(160, le=512)
+    thumbnail: Annotated[int | None, Option("PIXELS", panel=Panel.OUTPUT)] = Field(
+        None, ge=32, le=512, description="Side of a picture in pixels; 256 in a page and 160 in a workbook if not given"
+    )
 
 
 class ReviewImportConfig(ResultsConfig):

@@ -44,6 +44,7 @@ class ResultRow:
     digest: str
     verified_label: str
     verified_by: str
+    remark: str
 
     @property
     def is_cell(self) -> bool:
@@ -117,7 +118,8 @@ class Results:
         return self.record.reviews
 
     def pseudonymised(self, names: Pseudonyms | None) -> "Results":
-        """The same results with pseudonyms for slides, paths, hashes and reviewers; unchanged without a key."""
+        """The same results with pseudonyms for slides, paths, hashes and reviewers, and no remarks; unchanged without
+        a key."""
         if names is None:
             return self
         rows = tuple(
@@ -128,6 +130,7 @@ class Results:
                 duplicate_of=names.path(row.slide_id, row.duplicate_of) if row.duplicate_of else "",
                 digest=names.digest(row.sha256) if row.sha256 else "",
                 verified_by=names.person(row.verified_by) if row.verified_by else "",
+                remark="",  # it may name anybody
             )
             for row in self.rows
         )
@@ -183,7 +186,7 @@ def _rows(images: pa.Table) -> Iterator[ResultRow]:
 
 _TEXTS = (
     *("path", "slide_id", "reason", "label", "review_reason", "duplicate_of", "sha256"),
-    *("verified_label", "verified_by"),
+    *("verified_label", "verified_by", "remark"),
 )
 
 

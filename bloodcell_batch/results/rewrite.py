@@ -78,6 +78,7 @@ def _images(original: Results, rows: tuple[ResultRow, ...], now: str) -> pa.Tabl
         [label or None for label, _ in said],
         [by or None for _, by in said],
         [time if new == old else now for time, new, old in zip(times, said, before, strict=True)],
+        [row.remark or None for row in rows],
     ]
     arrays = [*table.select(IMAGE_SCHEMA.names).columns, *(pa.array(column, pa.string()) for column in columns)]
     return pa.Table.from_arrays(arrays, schema=REVIEWED_SCHEMA)

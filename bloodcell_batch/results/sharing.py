@@ -51,6 +51,8 @@ def _images(hidden: Results) -> pa.Table:
     }
     if "verified_by" in table.schema.names:
         columns["verified_by"] = [row.verified_by or None for row in hidden.rows]
+    if "remark" in table.schema.names:
+        columns["remark"] = [row.remark or None for row in hidden.rows]
     for name, values in columns.items():
         position = table.schema.get_field_index(name)
         table = table.set_column(position, table.schema.field(name), pa.array(values, pa.string()))

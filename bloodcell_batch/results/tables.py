@@ -151,6 +151,7 @@ VERIFIED_FIELDS: tuple[pa.Field, ...] = (
     pa.field("verified_label", _TEXT, metadata={"meaning": "what a person says it is; counts instead of label"}),
     pa.field("verified_by", _TEXT, metadata={"meaning": "who"}),
     pa.field("verified_at", _TEXT, metadata={"meaning": "when the verification was imported, UTC"}),
+    pa.field("remark", _TEXT, metadata={"meaning": "what the person remarked, also without a label"}),
 )
 REVIEWED_SCHEMA: pa.Schema = pa.schema([*IMAGE_SCHEMA, *VERIFIED_FIELDS], metadata=IMAGE_SCHEMA.metadata)
 """The image table after a review: every column of the original, unchanged, and who verified what."""

@@ -13,7 +13,7 @@ from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, KnownImage, Prediction, Reason, Rejection, Status
 from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.formats import read_table
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
+from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA, VERIFIED_FIELDS
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier, recall, unless_unchanged
 
 
@@ -149,7 +149,7 @@ class TestLoadEarlier:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         table = read_table(run.table, IMAGE_SCHEMA)
-        nothing = [pa.nulls(len(table), pa.string())] * 3
+        nothing = [pa.nulls(len(table), pa.string())] * len(VERIFIED_FIELDS)
         reviewed = pa.Table.from_arrays([*table.columns, *nothing], schema=REVIEWED_SCHEMA)
         pq.write_table(reviewed, tmp_path / "r.parquet")
         self._record(tmp_path / "r.parquet", {**RECORD, "key": KEY})

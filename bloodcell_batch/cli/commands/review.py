@@ -22,7 +22,7 @@ def review_export(
 ) -> None:
     """Write the cells for review with their pictures, preclassification and empty columns for the person.
 
-    The HTML page is filled in with the mouse or the keys 1-8, without a server, and gives a CSV file to import.
+    The HTML page is filled in from the keyboard or with the mouse, without a server, and gives a CSV file to import.
     """
     settings = call.settings
     call.line.begin(settings, reads=[results], writes=[out])

@@ -5,15 +5,16 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bloodcell_batch.cell_classes import CLASS_NAMES, VERIFIED_LABELS
 from bloodcell_batch.config.results import ReviewExportConfig, ReviewScope
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import Status
+from bloodcell_batch.reports.review.columns import COLUMNS, SHEET, UNCLASSIFIED, Record
+from bloodcell_batch.reports.review.labels import review_labels
+from bloodcell_batch.reports.review.page import review_page
 from bloodcell_batch.reports.review.workbook import write_review_workbook
-from bloodcell_batch.reports.templates import render
 from bloodcell_batch.reports.thumbnails import (
     NoThumbnail,
     Thumbnail,
@@ -25,15 +26,9 @@ from bloodcell_batch.reports.thumbnails import (
 from bloodcell_batch.results.finished import ResultRow, Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 
-COLUMNS = (
-    *("results_id", "cells", "path", "slide_id", "preclassification", "suggestion", "confidence", "review_reason"),
-    *("sha256", "verified_label", "verified_by"),
-)
-UNCLASSIFIED = "unclassified"
-SHEET = "Review"
-_KEYS = {label: str((number + 1) % 10) for number, label in enumerate(VERIFIED_LABELS)}
+_PICTURES = {".xlsx": ("png", 160), ".html": ("webp", 256)}
 
-Records = Sequence[Mapping[str, str]]
+Records = Sequence[Record]
 Pictures = Mapping[str, Thumbnail | NoThumbnail]
 
 
@@ -57,8 +52,8 @@ def export_review(table: Path, out: Path, config: ReviewExportConfig, observer: 
     pictures: Pictures = {}
     if out.suffix.lower() != ".csv":
         folder = images_folder(results, config.images, observer)
-        kind = "png" if out.suffix.lower() == ".xlsx" else "webp"
-        pictures = make_thumbnails(rows, folder, config.thumbnail, kind)
+        kind, side = _PICTURES[out.suffix.lower()]
+        pictures = make_thumbnails(rows, folder, config.thumbnail or side, kind)
         if folder is not None:
             warn_of_gaps(dict(pictures), observer)
     records = [_record(row, results.results_id, config.cells) for row in rows]
@@ -79,7 +74,7 @@ def cells_for_review(results: Results, scope: ReviewScope) -> list[ResultRow]:
     return [row for row in results.rows if row.is_cell and chosen[scope](row)]
 
 
-def _record(row: ResultRow, results_id: str, scope: ReviewScope) -> dict[str, str]:
+def _record(row: ResultRow, results_id: str, scope: ReviewScope) -> Record:
     return {
         "results_id": results_id,
         "cells": scope,
@@ -92,6 +87,7 @@ def _record(row: ResultRow, results_id: str, scope: ReviewScope) -> dict[str, st
         "sha256": row.digest,
         "verified_label": row.verified_label,
         "verified_by": row.verified_by,
+        "remark": row.remark,
     }
 
 
@@ -106,33 +102,12 @@ def _write_csv(out: Path, records: Records, _pictures: Pictures, _results: Resul
 
 def _write_workbook(out: Path, records: Records, pictures: Pictures, _results: Results) -> None:
     images = {path: found for path, found in pictures.items() if isinstance(found, Thumbnail)}
-    publish_files({out: lambda fresh: write_review_workbook(fresh, SHEET, COLUMNS, records, images, VERIFIED_LABELS)})
+    labels = [label.name for label in review_labels()]
+    publish_files({out: lambda fresh: write_review_workbook(fresh, SHEET, COLUMNS, records, images, labels)})
 
 
 def _write_page(out: Path, records: Records, pictures: Pictures, results: Results) -> None:
-    images = uris(dict(pictures))
-    cells = [
-        {
-            **record,
-            "image": images.get(record["path"], ""),
-            # What goes into the CSV file as it is; the page adds what the person says.
-            "csv": [neutralised(record[name]) for name in COLUMNS[:-2]],
-        }
-        for record in records
-    ]
-    page = render(
-        "review.html.j2",
-        data={
-            "cells": cells,
-            "columns": COLUMNS,
-            "labels": [{"name": name, "key": _KEYS[name], "counted": name in CLASS_NAMES} for name in VERIFIED_LABELS],
-            "mark": EXCEL_MARK,
-            "unclassified": UNCLASSIFIED,
-        },
-        results_id=results.results_id,
-        model=results.record.model,
-    )
-    publish_files({out: text_writer(page)})
+    publish_files({out: text_writer(review_page(records, uris(dict(pictures)), results))})
 
 
 REVIEW_FORMATS: dict[str, Callable[[Path, Records, Pictures, Results], None]] = {

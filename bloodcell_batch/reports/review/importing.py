@@ -1,36 +1,24 @@
 """`review import`: a filled-in review becomes new results beside the old ones, or nothing changes at all."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast, get_args
 
 from bloodcell_batch import __version__
-from bloodcell_batch.cell_classes import VERIFIED_LABELS
-from bloodcell_batch.config.results import ReviewImportConfig, ReviewScope
+from bloodcell_batch.config.results import ReviewImportConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.publishing import check_new
-from bloodcell_batch.reports.review.export import COLUMNS, SHEET, cells_for_review
+from bloodcell_batch.reports.review.export import cells_for_review
+from bloodcell_batch.reports.review.reading import FilledReview, Verification, read_review
 from bloodcell_batch.results.file_names import result_files
 from bloodcell_batch.results.finished import ResultRow, Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 from bloodcell_batch.results.record_entries import AgreementEntry, ChangeEntry, ReviewEntry
 from bloodcell_batch.results.rewrite import write_reviewed
-from bloodcell_batch.results.table_reading import read_records
 from bloodcell_batch.statistics.agreement import Agreement, agreement
 
-_NEEDED = ("results_id", "cells", "path", "slide_id", "sha256", "verified_label", "verified_by")
 _NAMED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What a person said of one cell."""
-
-    label: str
-    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,92 +59,20 @@ def import_review(table: Path, review: Path, out: Path, config: ReviewImportConf
         if earlier.file_sha256 == digest:
             when = f"on {earlier.imported}"
             raise InputError(f"{review} was imported into {table} already, {when}.", hint="There is nothing to do.")
-    verified, scope = _checked(results, review, config)
+    filled = read_review(review, results, config.by or "")
+    if not config.partial:
+        _check_complete(results, filled)
     rows = tuple(
-        _after(row, shown, verified.get(shown.path)) for row, shown in zip(original.rows, results.rows, strict=True)
+        _after(row, shown, filled.said.get(shown.path)) for row, shown in zip(original.rows, results.rows, strict=True)
     )
-    outcome = _outcome(results, verified, scope)
+    outcome = _outcome(results, filled)
     file = ReviewedFile(review.name, digest, table.name)
-    write_reviewed(original, rows, _entry(results, rows, verified, outcome, scope, file), out)
+    write_reviewed(original, rows, _entry(results, rows, filled, outcome, file), out)
     return outcome
 
 
-def _checked(results: Results, review: Path, config: ReviewImportConfig) -> tuple[dict[str, Verification], ReviewScope]:
-    records = read_records(review, SHEET if review.suffix.lower() == ".xlsx" else "")
-    if not records:
-        raise InputError(f"{review} has no rows.", hint="Fill in the file that `review export` wrote.")
-    missing = [name for name in _NEEDED if name not in records[0]]
-    if missing:
-        hint = f"Keep the columns that `review export` wrote: {', '.join(COLUMNS)}."
-        raise InputError(f"{review} has no column {missing[0]!r}.", hint=hint)
-    by_path = {row.path: row for row in results.rows}
-    by_digest = {row.digest: row for row in results.rows if row.digest}
-    found: dict[str, Verification] = {}
-    for line, record in enumerate(records, start=2):
-        where = f"{review}, row {line}"
-        _check_identity(record, results, by_path, by_digest, where)
-        verification = _verification(record, config, where)
-        if record["path"] in found:
-            raise InputError(f"{where}: {record['path']} is there twice.", hint="Delete one of the two rows.")
-        found[record["path"]] = verification
-    scope = _scope(records[0]["cells"], review)
-    if not config.partial:
-        _check_complete(results, found, scope, review)
-    return {path: verification for path, verification in found.items() if verification.label}, scope
-
-
-def _check_identity(
-    record: Mapping[str, str],
-    results: Results,
-    by_path: Mapping[str, ResultRow],
-    by_digest: Mapping[str, ResultRow],
-    where: str,
-) -> None:
-    if record["results_id"] != results.results_id:
-        given = record["results_id"] or "nothing"
-        hint = "Import it into the results that it was exported from. If it was exported again, use the new file."
-        raise InputError(
-            f"{where}: this review is of the run {given}, {results.path} is {results.results_id}.", hint=hint
-        )
-    row, mangled = (
-        by_path.get(record["path"]),
-        "A spreadsheet changed it. Use the original file, or import the column as text.",
-    )
-    if row is None or not row.is_cell:
-        known = by_digest.get(record["sha256"])
-        if known is not None:
-            raise InputError(f"{where}: the path {record['path']!r} should be {known.path!r}.", hint=mangled)
-        hint = "Use the review that was exported from these results (with the same key, if it has pseudonyms)."
-        raise InputError(f"{where}: there is no cell {record['path']!r} in {results.path}.", hint=hint)
-    for name, expected in (("slide_id", row.slide_id), ("sha256", row.digest)):
-        if record[name] != expected:
-            raise InputError(f"{where}: {name} is {record[name]!r}, the results say {expected!r}.", hint=mangled)
-
-
-def _verification(record: Mapping[str, str], config: ReviewImportConfig, where: str) -> Verification:
-    label, by = record["verified_label"].strip(), record["verified_by"].strip()
-    if label and label not in VERIFIED_LABELS:
-        raise InputError(f"{where}: {label!r} is not a label.", hint=f"Use one of: {', '.join(VERIFIED_LABELS)}.")
-    if by and not label:
-        raise InputError(f"{where}: verified_by is {by!r}, but there is no verified_label.", hint="Fill in both.")
-    if label and not by:
-        by = config.by or ""
-        if not by:
-            hint = "Fill in verified_by, or name the person for all such rows with --by."
-            raise InputError(f"{where}: the label {label!r} has no verified_by.", hint=hint)
-    return Verification(label, by)
-
-
-def _scope(text: str, review: Path) -> ReviewScope:
-    if text not in get_args(ReviewScope):
-        raise InputError(
-            f"{review}: {text!r} in the column cells was not written by `review export`.", hint="Restore it."
-        )
-    return cast("ReviewScope", text)
-
-
-def _check_complete(results: Results, found: Mapping[str, Verification], scope: ReviewScope, review: Path) -> None:
-    expected = [row.path for row in cells_for_review(results, scope)]
+def _check_complete(results: Results, filled: FilledReview) -> None:
+    found, expected = filled.said, [row.path for row in cells_for_review(results, filled.scope)]
     hint = "Finish the review, or add --partial to import what is there; the rest keeps its preclassification."
     for what, paths in (
         ("have no verified_label", [path for path in expected if path in found and not found[path].label]),
@@ -164,16 +80,21 @@ def _check_complete(results: Results, found: Mapping[str, Verification], scope: 
     ):
         if paths:
             some = ", ".join(paths[:_NAMED]) + (", ..." if len(paths) > _NAMED else "")
-            raise InputError(f"{review}: {len(paths)} of {len(expected)} cells {what}: {some}.", hint=hint)
+            raise InputError(f"{filled.file}: {len(paths)} of {len(expected)} cells {what}: {some}.", hint=hint)
 
 
 def _after(row: ResultRow, shown: ResultRow, verification: Verification | None) -> ResultRow:
-    if verification is None or (verification.label, verification.by) == (shown.verified_label, shown.verified_by):
+    if verification is None:
+        return row
+    if verification.remark != shown.remark:
+        row = replace(row, remark=verification.remark)
+    if not verification.label or (verification.label, verification.by) == (shown.verified_label, shown.verified_by):
         return row  # as an earlier review left it, with the name of that person and not the pseudonym
     return replace(row, verified_label=verification.label, verified_by=verification.by)
 
 
-def _outcome(results: Results, verified: Mapping[str, Verification], scope: ReviewScope) -> ImportedReview:
+def _outcome(results: Results, filled: FilledReview) -> ImportedReview:
+    verified = filled.labelled
     rows = [(row, verified[row.path]) for row in results.rows if row.path in verified]
     classified = [(row.label, said.label) for row, said in rows if row.label]
     return ImportedReview(
@@ -181,7 +102,7 @@ def _outcome(results: Results, verified: Mapping[str, Verification], scope: Revi
         verified=len(rows),
         changed=sum(before != after for before, after in classified),
         resolved=len(rows) - len(classified),
-        open=len(cells_for_review(results, scope)) - len(rows),
+        open=len(cells_for_review(results, filled.scope)) - len(rows),
         version=len(results.reviews) + 1,
     )
 
@@ -189,9 +110,8 @@ def _outcome(results: Results, verified: Mapping[str, Verification], scope: Revi
 def _entry(
     results: Results,
     after: tuple[ResultRow, ...],
-    verified: Mapping[str, Verification],
+    filled: FilledReview,
     outcome: ImportedReview,
-    scope: ReviewScope,
     file: ReviewedFile,
 ) -> ReviewEntry:
     """What the run record says about this review."""
@@ -200,10 +120,10 @@ def _entry(
         program=__version__,
         version=outcome.version,
         results_id=results.results_id,
-        scope=scope,
+        scope=filled.scope,
         cells=outcome.verified,
         cells_left_open=outcome.open,
-        verified_by=sorted({said.by for said in verified.values()}),
+        verified_by=sorted({said.by for said in filled.labelled.values()}),
         agreement=AgreementEntry.model_validate(outcome.agreement.as_dict()),
         changes=[
             ChangeEntry(

@@ -7,6 +7,7 @@ from pathlib import Path
 import xlsxwriter
 
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
+from bloodcell_batch.reports.review.columns import ANSWERS
 from bloodcell_batch.reports.thumbnails import Thumbnail
 
 _WIDTHS = {
@@ -16,9 +17,9 @@ _WIDTHS = {
     "verified_label": 18,
     "verified_by": 18,
     "review_reason": 28,
+    "remark": 28,
 }
 _FOR_THE_IMPORT = ("results_id", "cells", "sha256")
-_TO_FILL_IN = ("verified_label", "verified_by")
 _POINTS_PER_PIXEL = 0.75
 _SHOWN = 96  # side of a picture in the sheet, in pixels
 
@@ -31,7 +32,7 @@ def write_review_workbook(
     pictures: Mapping[str, Thumbnail],
     labels: Sequence[str],
 ) -> None:
-    """Write one row per cell: the picture, the columns, two of them to fill in, and hidden ones for the import.
+    """Write one row per cell: the picture, the columns, three of them to fill in, and hidden ones for the import.
 
     Args:
         path: file to write.
@@ -55,7 +56,7 @@ def write_review_workbook(
     page.set_row(0, 18)
     for number, record in enumerate(records, start=1):
         for position, name in enumerate(order[1:], start=1):
-            page.write_string(number, position, record[name], entry if name in _TO_FILL_IN else text)
+            page.write_string(number, position, record[name], entry if name in ANSWERS else text)
         found = pictures.get(record["path"])
         if found is not None:
             scale = _SHOWN / max(found.width, found.height)

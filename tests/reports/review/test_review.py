@@ -9,10 +9,8 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from browser import Browser
 from finished_run import Run, write_run
-from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from review_files import Record, call, filled, read, refused, write
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES, VERIFIED_LABELS
@@ -20,45 +18,6 @@ from bloodcell_batch.cli.app import app
 from bloodcell_batch.records import Prediction
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.statistics.agreement import agreement
-
-Record = dict[str, str]
-
-
-def call(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(app, ["review", *map(str, arguments)])
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def refused(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(app, ["review", *map(str, arguments)])
-    assert result.exit_code == 1, result.output
-    assert "Traceback" not in result.stderr
-    assert result.stdout == ""
-    return " ".join(result.stderr.split())
-
-
-def read(path: Path) -> list[Record]:
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        return list(csv.DictReader(handle))
-
-
-def write(path: Path, rows: list[Record]) -> None:
-    with path.open("w", newline="", encoding="utf-8-sig") as handle:
-        writer = csv.DictWriter(handle, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def filled(run: Run, folder: Path, cells: str = "flagged", by: str = "A. Reviewer") -> tuple[Path, list[Record]]:
-    """A review in which every cell is confirmed as suggested."""
-    path = folder / "review.csv"
-    call("export", run.table, "--out", path, "--cells", cells)
-    rows = read(path)
-    for row in rows:
-        row["verified_label"], row["verified_by"] = row["suggestion"], by
-    write(path, rows)
-    return path, rows
 
 
 def snapshot(folder: Path) -> dict[str, str]:
@@ -204,6 +163,26 @@ class TestRoundTrip:
         said = [row.verified_by for row in load_results(tmp_path / "w.csv").rows if row.verified_by]
         assert sorted(said) == ["A. Reviewer"] * 23 + ["B. Second"]
 
+    def test_remarks_stay_here_under_pseudonyms_and_are_not_lost(
+        self, run: Run, tmp_path: Path, key_file: Path
+    ) -> None:
+        path, rows = filled(run, tmp_path)
+        write(path, [row | {"remark": "of Mrs Smith"} for row in rows])
+        call("import", run.table, path, "--out", tmp_path / "v.csv")
+        result = CliRunner().invoke(
+            app, ["pseudonymize", str(tmp_path / "v.csv"), "--key", str(key_file), "--out", str(tmp_path / "s.csv")]
+        )
+        assert result.exit_code == 0, result.output
+        call("export", tmp_path / "v.csv", "--out", tmp_path / "again.csv", "--pseudonymize", key_file)
+        for name in ("s.csv", "again.csv"):
+            assert "Smith" not in (tmp_path / name).read_text(encoding="utf-8"), name
+        rows = [row | {"verified_label": "ig", "verified_by": "B"} for row in read(tmp_path / "again.csv")]
+        write(tmp_path / "again.csv", [rows[0] | {"remark": "large"}, *rows[1:]])
+        again = (tmp_path / "v.csv", tmp_path / "again.csv", "--out", tmp_path / "w.csv")
+        call("import", *again, "--pseudonymize", key_file)
+        said = [row.remark for row in load_results(tmp_path / "w.csv").rows if row.verified_label]
+        assert sorted(said) == ["large"] + ["of Mrs Smith"] * 23
+
     def test_pseudonyms_come_back(self, run: Run, tmp_path: Path, key_file: Path) -> None:
         path = tmp_path / "review.csv"
         call("export", run.table, "--out", path, "--pseudonymize", key_file)
@@ -277,46 +256,6 @@ class TestBadReviews:
             writer.writeheader()
             writer.writerows(rows)
         call("import", run.table, path, "--out", tmp_path / "v.parquet")
-
-
-class TestInTheBrowser:
-    def test_keys_change_labels_and_the_download_imports(self, run: Run, tmp_path: Path, browser: Browser) -> None:
-        page = tmp_path / "review.html"
-        call("export", run.table, "--out", page)
-        assert str(run.images.parent) not in page.read_text(encoding="utf-8")
-        browser.open(page)
-        driver = browser.driver
-        loaded = "return [...document.images].every(i => i.complete && i.naturalWidth > 0) && document.images.length"
-        assert driver.execute_script(loaded) == 25
-        assert browser.one("#slide").text == "007"
-        for key in ("5", "8", "9", "0", Keys.ENTER):
-            browser.press(key)
-        assert browser.one("#place").text == "6 of 24"
-        assert browser.one("#message").text == "5 of 24 cells verified"
-        browser.press(Keys.ARROW_LEFT)
-        assert browser.one("#labels button.chosen").text.split("\n")[-1].strip().endswith("neutrophil")
-        browser.press(Keys.BACKSPACE)
-        assert browser.all("#labels button.chosen") == []
-        browser.all("#labels button")[5].click()
-        browser.press("7" * 19)
-        assert browser.one("#message").text == "24 of 24 cells verified: all done"
-
-        driver.refresh()
-        assert browser.one("#message").text == "24 of 24 cells verified: all done"
-        browser.one("#download").click()
-        assert "Who verified?" in browser.one("#message").text
-        browser.one("#who").send_keys('=Dr. "1", ü')
-        browser.one("#download").click()
-        name = f"review-{load_results(run.table).results_id}.csv"
-        WebDriverWait(driver, 20).until(lambda _: (browser.downloads / name).exists())
-        browser.is_quiet()
-
-        call("import", run.table, browser.downloads / name, "--out", tmp_path / "v.parquet")
-        verified = load_results(tmp_path / "v.parquet")
-        assert verified.reviews[0].verified_by == ['=Dr. "1", ü']
-        said = [row.verified_label for row in verified.rows if row.verified_label and row.slide_id == "007"]
-        assert sorted(said) == sorted(["basophil", "platelet", "other", "not_a_cell", "ig", "erythroblast"])
-        assert [slide.erythroblast_count for slide in verified.slides] == [1, 6, 6, 6]
 
 
 class TestAgreement:

@@ -1,0 +1,69 @@
+"""The review page: one HTML file that works without a server and gives a CSV file to import."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
+from bloodcell_batch.reports.review.columns import ANSWERS, COLUMNS, UNCLASSIFIED, Record
+from bloodcell_batch.reports.review.labels import review_labels
+from bloodcell_batch.reports.templates import render
+from bloodcell_batch.results.finished import Results
+
+_STORE_DIGITS = 16
+
+
+def review_page(records: Sequence[Record], images: Mapping[str, str], results: Results) -> str:
+    """The text of the page.
+
+    Args:
+        records: the cells in the order in which they are shown, at least one.
+        images: data: URIs by path.
+        results: what the cells are of.
+    """
+    return render(
+        "review.html.j2",
+        data={
+            "store": _store_key(records),
+            "file": f"review-{results.results_id}",
+            "columns": COLUMNS,
+            "labels": [asdict(label) for label in review_labels()],
+            "mark": EXCEL_MARK,
+            "cells": [_cell(record, images.get(record["path"], "")) for record in records],
+        },
+        results_id=results.results_id,
+        model=results.record.model,
+    )
+
+
+def _cell(record: Record, image: str) -> dict[str, Any]:
+    return {
+        "image": image,
+        "facts": [[name, text] for name, text in _facts(record) if text],
+        "suggestion": record["suggestion"],
+        "label": record["verified_label"],
+        "by": record["verified_by"],
+        "remark": record["remark"],
+        # What goes into the CSV file as it is; the page adds what the person says.
+        "csv": [neutralised(record[name]) for name in COLUMNS if name not in ANSWERS],
+    }
+
+
+def _facts(record: Record) -> list[tuple[str, str]]:
+    said = f"{record['preclassification']}, {record['confidence']}"
+    if record["preclassification"] == UNCLASSIFIED:
+        said = f"unclassified (most probable: {record['suggestion']}, {record['confidence']})"
+    return [
+        ("Slide", record["slide_id"]),
+        ("Path", record["path"]),
+        ("Preclassification", said),
+        ("Why it is here", record["review_reason"].replace("_", " ") or "chosen by the exporter"),
+    ]
+
+
+def _store_key(records: Sequence[Record]) -> str:
+    """Where the browser keeps what was done: another place for other cells, or the same in another order."""
+    shown = "\n".join("\t".join(record[name] for name in COLUMNS if name not in ANSWERS) for record in records)
+    digest = hashlib.sha256(shown.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"bloodcell-batch review {records[0]['results_id']} {digest[:_STORE_DIGITS]}"
