@@ -30,6 +30,10 @@ class AugmentationConfig(CommandConfig):
     brightness: float = Field(0.1, ge=0, le=0.5, description="sd of the log brightness")
     gamma: float = Field(0.2, ge=0, le=1, description="sd of the log exponent of the tone curve")
     illumination: float = Field(0.1, ge=0, le=0.5, description="largest light loss from one side to the other")
+    tint: float = Field(0.0, ge=0, le=1, description="share of images under dim or bright, coloured light")
+    coloured_slope: float = Field(
+        0.0, ge=0, le=1, description="share of images on which each colour falls off towards one side in its own way"
+    )
     blur: float = Field(0.5, ge=0, le=1, description="share of images blurred by shrinking and enlarging")
     blur_factor: float = Field(3.0, ge=1, le=8, description="largest factor of that shrinking")
     sharpen: float = Field(0.15, ge=0, le=1, description="share of images that are sharpened")
@@ -87,6 +91,13 @@ class TrainConfig(CommandConfig):
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share of the target spread over all classes")
     drop_rate: float = Field(0.2, ge=0, lt=1, description="Dropout before the classifier")
     sampling: Literal["weighted", "none"] = Field("weighted", description="weighted: every class equally often")
+    laboratory_balance: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Weighted sampling of data of several laboratories: inside a class, each is drawn in proportion to "
+        "its images to the power of 1 minus this; 0 as often as it has images, 1 all equally often",
+    )
     shuffle: bool = Field(
         True,
         description="A new order in every epoch; without it and without sampling, that of the files, class by class",

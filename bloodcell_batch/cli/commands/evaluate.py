@@ -20,7 +20,8 @@ def evaluate(
         list[Path],
         typer.Argument(
             help="Model file (the one shipped with the package if left out), then the labelled images: a folder with "
-            "one folder per class, a .csv or .parquet manifest (path, label), or a MedMNIST .npz file.",
+            "one folder per class, or one such folder per laboratory, a .csv or .parquet manifest (path, label, maybe "
+            "laboratory), or a MedMNIST .npz file.",
             metavar="[MODEL] DATA",
         ),
     ],
@@ -30,8 +31,12 @@ def evaluate(
         typer.Option(help="Write evaluation.json, evaluation.md and pictures to this folder.", metavar="FOLDER"),
     ] = None,
     folds: Annotated[
-        int | None,
-        typer.Option(help="Cross-validate instead: train the recipe once more for every fold.", min=2, metavar="N"),
+        str | None,
+        typer.Option(
+            help="Cross-validate instead: train the recipe once more for every fold. 'laboratory' leaves out one "
+            "laboratory at a time.",
+            metavar="N|laboratory",
+        ),
     ] = None,
     recipe: Annotated[
         Path | None,
@@ -53,7 +58,7 @@ def evaluate(
     if folds is None:
         _measure(chosen, data, settings, (out, report), observer)
     else:
-        _cross_validate(recipe or (chosen, settings.require_model_sha256), data, folds, out, observer)
+        _cross_validate(recipe or (chosen, settings.require_model_sha256), data, _folds(folds), out, observer)
 
 
 def _measure(
@@ -78,7 +83,7 @@ def _measure(
 
 
 def _cross_validate(
-    template: Path | tuple[Path | None, str | None], data: Path, folds: int, out: Path | None, observer: Observer
+    template: Path | tuple[Path | None, str | None], data: Path, folds: int | None, out: Path | None, observer: Observer
 ) -> None:
     """Train `template` once more for every fold: a recipe, or that of a model file (with the SHA-256 it must have)."""
     from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
@@ -94,6 +99,16 @@ def _cross_validate(
     write_text(found.as_text())
     if out is not None:
         write_content(found.as_dict(), out)
+
+
+def _folds(text: str) -> int | None:
+    """The number of folds, None for one per laboratory."""
+    if text == "laboratory":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 2:
+        hint = "Give a number of folds, 2 or more, or 'laboratory' for one fold per laboratory of the data."
+        raise UsageError(f"--folds {text} is neither.", hint=hint)
+    return int(text)
 
 
 def _model_and_data(paths: list[Path], model: Path | None) -> tuple[Path | None, Path]:

@@ -21,6 +21,8 @@ _DARKEST = 4 / 255
 _LEAST_QUALITY, _BEST_QUALITY = 20, 90
 _GREYEST, _BRIGHTEST = 0.65, 1.0
 _GLARE_TINT = 0.3
+_TINT, _DIMMEST_TINT, _BRIGHTEST_TINT = 0.25, 0.55, 1.15
+_SLOPE, _LEAST_SLOPE, _LARGEST_SLOPE = 0.3, 0.4, 1.3
 # Rows: densities of haematoxylin, eosin and what is left in red, green and blue; Ruifrok and Johnston, Anal. Quant.
 # Cytol. Histol. 23 (2001), as in scikit-image's `rgb_from_hed`. Romanowsky stains on blood films separate alike.
 _STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
@@ -82,6 +84,22 @@ def illuminate(pixels: Tensor, config: AugmentationConfig, generator: torch.Gene
     slope = angle.cos() * across.view(1, 1, 1, side) + angle.sin() * across.view(1, 1, side, 1)
     slope = slope / (angle.cos().abs() + angle.sin().abs())  # from corner to corner it is no steeper
     return pixels.clamp(1e-3, 1) ** exponent * (1 - loss * (0.5 + slope))
+
+
+def colour_light(pixels: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+    """What a camera without white balance, or held to an eyepiece, makes of some images: one colour over all, and
+    colours that change from one side to the other."""
+    count, side = len(pixels), pixels.shape[-1]
+    gain = torch.exp(normal(generator, (count, 3, 1, 1), _TINT, pixels))
+    light = uniform(generator, (count, 1, 1, 1), _DIMMEST_TINT, _BRIGHTEST_TINT, pixels)
+    tinted = chosen(generator, count, config.tint, pixels)
+    angle = uniform(generator, (count, 1, 1, 1), -math.pi, math.pi, pixels)
+    slope = normal(generator, (count, 3, 1, 1), _SLOPE, pixels)
+    sloping = chosen(generator, count, config.coloured_slope, pixels)
+    across = torch.linspace(-1, 1, side).to(pixels)
+    way = angle.cos() * across.view(1, 1, 1, side) + angle.sin() * across.view(1, 1, side, 1)
+    fall = torch.exp(slope * way).clamp(_LEAST_SLOPE, _LARGEST_SLOPE)
+    return pixels * (1 + tinted * (gain / gain.amax(dim=1, keepdim=True) * light - 1)) * (1 + sloping * (fall - 1))
 
 
 def defocus(pixels: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:

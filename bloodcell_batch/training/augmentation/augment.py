@@ -13,6 +13,7 @@ from torch.nn import functional
 from bloodcell_batch.config.recipe import AugmentationConfig
 from bloodcell_batch.training.augmentation.appearance import (
     background_of,
+    colour_light,
     compress,
     defocus,
     illuminate,
@@ -60,6 +61,7 @@ def _vary(images: Tensor, side: int, config: AugmentationConfig, generator: torc
     pixels = _shrink(pixels, side)
     pixels = restain(pixels, background, config, generator)
     pixels = illuminate(pixels, config, generator)
+    pixels = colour_light(pixels, config, generator)
     pixels = defocus(pixels, config, generator)
     if config.noise:
         strength = uniform(generator, (len(pixels), 1, 1, 1), 0, config.noise, pixels)

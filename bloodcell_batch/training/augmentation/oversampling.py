@@ -55,4 +55,5 @@ def smote_on_pixels(images: LabelledImages, seed: int) -> LabelledImages:
         digests=np.concatenate([images.digests, np.zeros(new, dtype=np.uint64)]),
         groups=np.concatenate([images.groups, np.arange(first, first + new)]),
         parts=np.concatenate([images.parts, np.full(new, TRAIN, dtype=np.int8)]),
+        laboratories=np.concatenate([images.laboratories, np.full(new, "")]),
     )

@@ -24,7 +24,8 @@ class LabelledImages:
     """Decoded images with labels.
 
     `pixels` uint8 (N, S, S, 3), `labels` int64 (N,) into `CLASS_NAMES`, `digests` uint64 (N,), the first 8 bytes of
-    each file's SHA-256, `groups` int64 (N,), equal for duplicates, `parts` int8 (N,), see `sources.FREE`.
+    each file's SHA-256, `groups` int64 (N,), equal for duplicates, `parts` int8 (N,), see `sources.FREE`,
+    `laboratories` str (N,), where they come from, "" where the data don't tell.
     """
 
     paths: tuple[str, ...]
@@ -33,6 +34,7 @@ class LabelledImages:
     digests: NDArray[np.uint64]
     groups: NDArray[np.int64]
     parts: NDArray[np.int8]
+    laboratories: NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -47,6 +49,7 @@ class LabelledImages:
             self.digests[index],
             self.groups[index],
             self.parts[index],
+            self.laboratories[index],
         )
 
 
@@ -96,6 +99,7 @@ def load_labelled(
         digests=np.array([short_digest(sha256) for sha256 in decoded.sha256], dtype=np.uint64),
         groups=decoded.groups,
         parts=np.array([entry.part for entry in kept], dtype=np.int8),
+        laboratories=np.array([entry.laboratory for entry in kept], dtype=np.str_),
     )
     return images, decoded.rejected
 

@@ -40,15 +40,18 @@ FREE, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
 _PARTS = {"": FREE, "train": TRAIN, "training": TRAIN, "val": VALIDATION, "validation": VALIDATION, "test": TEST}
 _MEDMNIST_PARTS = {"train": TRAIN, "val": VALIDATION, "test": TEST}
 _LISTED = 10
+_MANIFEST = "A manifest has the columns path and label, and maybe laboratory and split."
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledFile:
-    """An image, its class as an index into `CLASS_NAMES`, and the part that the data assign it to."""
+    """An image, its class as an index into `CLASS_NAMES`, the part that the data assign it to, and its laboratory; data
+    that name none are of one laboratory, ""."""
 
     file: ImageFile
     label: int
     part: int = FREE
+    laboratory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +88,22 @@ def open_source(data: Path, class_map: Mapping[str, str], observer: Observer) ->
 
 def _open_folder(root: Path, class_map: Mapping[str, str], observer: Observer) -> Source:
     found = scan(root)
-    classes: dict[str, int] = {}
-    for folder in sorted(root.iterdir()):
-        name = class_map.get(folder.name, folder.name)
-        if folder.is_dir() and name in CLASS_NAMES:
-            classes[folder.name] = CLASS_NAMES.index(name)
+    classes = _class_folders(root, class_map)
+    pooled = not classes
+    if pooled:
+        for laboratory in sorted(path for path in root.iterdir() if path.is_dir()):
+            inside = _class_folders(laboratory, class_map)
+            classes |= {f"{laboratory.name}/{name}": label for name, label in inside.items()}
     if not classes:
         hint = f"Name the folders after classes: {', '.join(CLASS_NAMES)}; evaluate takes others with --map OTHER=OURS."
         raise InputError(f"{root} has no folder that is named after a class.", hint=hint)
-    folders = Counter(file.path.split("/")[0] if "/" in file.path else "." for file in found.files)
+    folder_of = {file.path: "/".join(file.path.split("/")[: 1 + pooled]) for file in found.files}
+    folder_of = {
+        path: folder if folder != path else posixpath.dirname(path) or "." for path, folder in folder_of.items()
+    }
+    folders = Counter(folder_of.values())
     ignored = {name for name, target in class_map.items() if target == IGNORE}
-    foreign = sorted(set(folders) - set(classes) - ignored)
+    foreign = sorted(name for name in set(folders) - set(classes) if posixpath.basename(name) not in ignored)
     if foreign:
         listed = ", ".join(f"{name} ({folders[name]} images)" for name in foreign[:_LISTED])
         observer.warn(f"left out, not named after a class: {listed}")
@@ -103,11 +111,17 @@ def _open_folder(root: Path, class_map: Mapping[str, str], observer: Observer) -
     if empty:
         observer.warn(f"folders without images: {', '.join(empty)}")
     entries = (
-        LabelledFile(file, classes[file.path.split("/")[0]])
+        LabelledFile(file, classes[folder], laboratory=posixpath.dirname(folder))
         for file in found.files
-        if "/" in file.path and file.path.split("/")[0] in classes
+        if (folder := folder_of[file.path]) in classes
     )
     return Source(tuple(entries), make_reader(found.root, DecodeLimits()))
+
+
+def _class_folders(root: Path, class_map: Mapping[str, str]) -> dict[str, int]:
+    """The folders in `root` that are named after a class, or mapped to one: name -> index into `CLASS_NAMES`."""
+    named = {path.name: class_map.get(path.name, path.name) for path in sorted(root.iterdir()) if path.is_dir()}
+    return {folder: CLASS_NAMES.index(name) for folder, name in named.items() if name in CLASS_NAMES}
 
 
 def _open_manifest(path: Path, class_map: Mapping[str, str], observer: Observer) -> Source:
@@ -131,14 +145,16 @@ def _open_manifest(path: Path, class_map: Mapping[str, str], observer: Observer)
         if part not in _PARTS:
             hint = "Use train, validation or test, or leave it empty."
             raise InputError(f"{path}, line {row.line}: the split {row['split']!r} is unknown.", hint=hint)
-        entries.append(LabelledFile(_manifest_file(path, image, row.line), CLASS_NAMES.index(name), _PARTS[part]))
+        laboratory = row.values.get("laboratory", "").strip()
+        file = _manifest_file(path, image, row.line)
+        entries.append(LabelledFile(file, CLASS_NAMES.index(name), _PARTS[part], laboratory))
     if unknown:
         listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_LISTED))
         hint = f"Classes are {', '.join(CLASS_NAMES)}; evaluate takes other names with --map OTHER=OURS."
         hint += _suggested(unknown)
         raise InputError(f"{path} has labels that are not classes: {listed}.", hint=hint)
     if not entries:
-        raise InputError(f"{path} lists no images.", hint="A manifest has the columns path, label and maybe split.")
+        raise InputError(f"{path} lists no images.", hint=_MANIFEST)
     return Source(tuple(entries), make_reader(str(path.parent), DecodeLimits()))
 
 
@@ -177,8 +193,7 @@ def _manifest_rows(path: Path) -> tuple[SheetRow, ...]:
         raise InputError(f"Can't read the manifest {path}: {error}.", hint="Save it as Parquet or CSV.") from error
     missing = sorted(set(needed) - set(rows[0])) if rows else []
     if missing:
-        hint = "A manifest has the columns path, label and maybe split."
-        raise InputError(f"{path} lacks the column {', '.join(missing)}.", hint=hint)
+        raise InputError(f"{path} lacks the column {', '.join(missing)}.", hint=_MANIFEST)
     return tuple(
         SheetRow(number, {key: "" if value is None else str(value) for key, value in row.items()})
         for number, row in enumerate(rows, start=1)
@@ -231,8 +246,8 @@ def _check_medmnist(path: Path, part: str, images: NDArray[np.generic], labels: 
 
 
 SOURCES: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Mapping[str, str], Observer], Source]]] = {
-    "a folder with one folder of images per class": (Path.is_dir, _open_folder),
-    "a .csv, .xlsx or .parquet manifest with the columns path, label and maybe split": (
+    "a folder with one folder of images per class, or with one such folder per laboratory": (Path.is_dir, _open_folder),
+    "a .csv, .xlsx or .parquet manifest with the columns path, label and maybe laboratory and split": (
         lambda path: path.suffix.lower() in {".csv", ".xlsx", ".parquet"},
         _open_manifest,
     ),

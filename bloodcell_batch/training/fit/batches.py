@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.fit.lightning_module import Batch, NormalisedNetwork, mixed_seed
@@ -27,6 +26,7 @@ class InMemory(Dataset[Batch]):
         self._index = index
         self._labels = torch.from_numpy(images.labels)
         self.labels = images.labels[index]
+        self.laboratories = images.laboratories[index]
         self._fine = torch.from_numpy(fine)
 
     def __len__(self) -> int:
@@ -57,8 +57,7 @@ def training_loader(config: TrainConfig, data: InMemory, network: NormalisedNetw
     """Batches for training; the last, smaller one is left out, as batch normalisation suffers from it."""
     weights = None
     if config.sampling == "weighted":
-        counts = np.bincount(data.labels, minlength=len(CLASS_NAMES))
-        weights = torch.from_numpy((1 / np.maximum(counts, 1))[data.labels])
+        weights = torch.from_numpy(sampling_weights(data.labels, data.laboratories, config.laboratory_balance))
     in_turn = _EpochSampler(weights, len(data), config.seed, lambda: network.current_epoch)
     return DataLoader(
         data,
@@ -67,6 +66,16 @@ def training_loader(config: TrainConfig, data: InMemory, network: NormalisedNetw
         drop_last=len(data) >= config.batch_size,
         collate_fn=_identity,
     )
+
+
+def sampling_weights(labels: NDArray[np.int64], laboratories: NDArray[np.str_], balance: float) -> NDArray[np.float64]:
+    """Chance (N,) of each image to be drawn, sum 1: every class equally often, and inside a class every laboratory in
+    proportion to its number of images there to the power of 1 - `balance`."""
+    _, sites = np.unique(laboratories, return_inverse=True)
+    _, cells, sizes = np.unique(np.stack([labels, sites]), axis=1, return_inverse=True, return_counts=True)
+    weights = sizes[cells.reshape(-1)].astype(np.float64) ** -balance
+    shares: NDArray[np.float64] = weights / np.bincount(labels, weights)[labels] / len(np.unique(labels))
+    return shares
 
 
 def checking_loader(data: InMemory) -> DataLoader[Batch]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.config.recipe import TrainConfig
-from bloodcell_batch.errors import ModelFileError
+from bloodcell_batch.errors import ModelFileError, TrainingError
 from bloodcell_batch.model.file import ModelHeader
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.training.data.labelled import LabelledImages
@@ -32,22 +32,25 @@ _FIGURES: dict[str, Callable[[Metrics], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class CrossValidation:
-    """Figures per fold."""
+    """Figures per fold; `names` are "1", "2", ..., or the laboratories that were left out."""
 
     folds: tuple[Metrics, ...]
+    names: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"folds": [found.as_dict() for found in self.folds]}
+        return {"folds": [{"fold": name} | found.as_dict() for name, found in zip(self.names, self.folds, strict=True)]}
 
     def as_text(self) -> str:
-        """A table with mean and standard deviation, a column per fold."""
-        count = len(self.folds)
-        lines = [f"{'fold':<24}{'mean':>9}{'sd':>8}" + "".join(f"{i + 1:>9}" for i in range(count))]
+        """A table with mean and standard deviation, a column per fold; no standard deviation of a single one."""
+        widths = [max(9, len(name) + 2) for name in self.names]
+        heads = "".join(f"{name:>{width}}" for name, width in zip(self.names, widths, strict=True))
+        lines = [f"{'fold':<24}{'mean':>9}{'sd':>8}{heads}"]
         for name, figure in _FIGURES.items():
             values = np.array([figure(found) for found in self.folds])
-            each = "".join(f"{value:>9.2%}" for value in values)
-            lines.append(f"{name:<24}{values.mean():>9.2%}{values.std(ddof=1):>8.2%}{each}")
+            each = "".join(f"{value:>{width}.2%}" for value, width in zip(values, widths, strict=True))
+            spread = f"{values.std(ddof=1):.2%}" if len(values) > 1 else ""
+            lines.append(f"{name:<24}{values.mean():>9.2%}{spread:>8}{each}")
         return "\n".join(lines) + "\n"
 
 
@@ -82,20 +85,68 @@ def fold_splits(images: LabelledImages, folds: int, validation: float, seed: int
         yield Split(rest[inner.train], checked, test)
 
 
-def cross_validate(config: TrainConfig, data: Path, folds: int, observer: Observer) -> CrossValidation:
-    """Train `folds` networks by one recipe, each tested on the part of the images that it did not get.
+def laboratory_splits(
+    images: LabelledImages, validation: float, seed: int, observer: Observer
+) -> Iterator[tuple[str, Split]]:
+    """Splits that each test one laboratory and train on the others, with its name.
+
+    Copies of its images at other laboratories train nothing. A laboratory without which a class would have too few
+    images to train on is never left out; `observer` is told.
+
+    Raises:
+        TrainingError: no laboratory can be left out.
+    """
+    names = np.unique(images.laboratories)
+    if len(names) < 2:
+        hint = (
+            "Add the column laboratory to the manifest, or give a folder per laboratory with its class folders inside."
+        )
+        raise TrainingError("The images are all of one laboratory: none can be left out.", hint=hint)
+    tested = 0
+    for name in names.tolist():
+        here = images.laboratories == name
+        rest = np.flatnonzero(~np.isin(images.groups, images.groups[here]))
+        try:
+            inner = stratified_split(
+                images.labels[rest], images.groups[rest], validation, 0.0, seed, images.parts[rest]
+            )
+        except TrainingError as error:
+            observer.warn(f"{name} can't be left out: {error}")
+            continue
+        tested += 1
+        checked = np.sort(rest[np.concatenate([inner.validation, inner.test])])
+        yield str(name), Split(rest[inner.train], checked, np.flatnonzero(here))
+    if not tested:
+        hint = "At least one laboratory's classes must all be found, ten images of each, at the others."
+        raise TrainingError("No laboratory can be left out.", hint=hint)
+
+
+def cross_validate(config: TrainConfig, data: Path, folds: int | None, observer: Observer) -> CrossValidation:
+    """Train networks by one recipe, each tested on the part of the images that it did not get.
 
     Duplicates stay together; the validation part of each network comes from its training images.
 
+    Args:
+        config: the recipe.
+        data: see `open_source`.
+        folds: number of parts; None leaves out one laboratory at a time.
+        observer: told of every epoch.
+
     Raises:
-        TrainingError: conflicting labels, or a class with too few images for so many folds.
+        TrainingError: conflicting labels, a class with too few images for so many folds, or no laboratory that can be
+            left out.
     """
     training_set = read_unsplit(config, data, observer)
-    found = []
-    splits = fold_splits(training_set.images, folds, config.validation_fraction, config.seed)
-    for number, split in enumerate(splits, start=1):
-        observer.note(f"fold {number} of {folds}: train {len(split.train)}, test {len(split.test)} images")
+    found: dict[str, Metrics] = {}
+    images, validation, seed = training_set.images, config.validation_fraction, config.seed
+    splits = (
+        laboratory_splits(images, validation, seed, observer)
+        if folds is None
+        else ((str(i), split) for i, split in enumerate(fold_splits(images, folds, validation, seed), start=1))
+    )
+    for name, split in splits:
+        observer.note(f"fold {name}: train {len(split.train)}, test {len(split.test)} images")
         metrics = fit_and_measure(config, training_set.with_split(split), observer).metrics
-        observer.note(f"fold {number}: accuracy {metrics.accuracy:.2%}, balanced {metrics.balanced_accuracy:.2%}")
-        found.append(metrics)
-    return CrossValidation(tuple(found))
+        observer.note(f"fold {name}: accuracy {metrics.accuracy:.2%}, balanced {metrics.balanced_accuracy:.2%}")
+        found[name] = metrics
+    return CrossValidation(tuple(found.values()), tuple(found))

@@ -18,8 +18,12 @@ from bloodcell_batch.model.network import InferenceModule, create_network, logit
 from bloodcell_batch.training.augmentation.augment import augment, plain
 from bloodcell_batch.training.augmentation.mixing import Policies
 from bloodcell_batch.training.augmentation.non_cells import draw_non_cells
+from bloodcell_batch.training.fit.depthwise import keep_strided_depthwise_float32
 from bloodcell_batch.training.fit.losses import cross_entropy, distillation, jensen_shannon, smooth
 from bloodcell_batch.training.fit.optimisers import make_optimiser, rate_factor
+
+_NEW_HEAD = 0.01
+"""Standard deviation of the weights of a classifier that starts afresh."""
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images uint8 (N, 2S, 2S, 3), class labels int64 (N,), fine labels int64 (N,)."""
@@ -37,6 +41,7 @@ class NormalisedNetwork(LightningModule):
         self.total_steps = total_steps
         self.side = preprocessing.input_size
         self.network = create_network(config.architecture, pretrained=config.pretrained, drop_rate=config.drop_rate)
+        keep_strided_depthwise_float32(self.network)
         self.random = torch.Generator()
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
@@ -195,7 +200,13 @@ class CellClassifier(NormalisedNetwork):
         own = self.network.state_dict()
         fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
         self.network.load_state_dict(fitting, strict=False)
-        return sorted(set(own) - set(fitting))
+        fresh = sorted(set(own) - set(fitting))
+        head = self.network.get_classifier()  # type: ignore[operator]
+        if any(own[name].shape == head.weight.shape for name in fresh):
+            # timm draws a new head so large that its first errors would spoil the features before it.
+            nn.init.normal_(head.weight, std=_NEW_HEAD)
+            nn.init.zeros_(head.bias)
+        return fresh
 
     def _main_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         gamma = self.config.focal_gamma if self.config.loss == "focal" else 0.0

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.files.writing import writing
+from bloodcell_batch.training.data.labelled import LabelledImages
 
 CHECKPOINT = "last.ckpt"
 CONTRASTIVE_CHECKPOINT = "contrastive.ckpt"
@@ -44,7 +44,7 @@ class RunFolder:
         """Whether a training was begun here and not ended."""
         return any((self.path / name).exists() for name in (CHECKPOINT, CONTRASTIVE_CHECKPOINT))
 
-    def begin(self, config: TrainConfig, digests: NDArray[np.uint64], labels: NDArray[np.int64]) -> None:
+    def begin(self, config: TrainConfig, images: LabelledImages) -> None:
         """Start over: forget an earlier training here and keep the recipe and the identity of the data.
 
         Raises:
@@ -54,9 +54,9 @@ class RunFolder:
             for name in (CHECKPOINT, CONTRASTIVE_CHECKPOINT):
                 (self.path / name).unlink(missing_ok=True)
             self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json("recipe.json", _identity(config, digests, labels))
+        self.write_json("recipe.json", _identity(config, images))
 
-    def check_same(self, config: TrainConfig, digests: NDArray[np.uint64], labels: NDArray[np.int64]) -> None:
+    def check_same(self, config: TrainConfig, images: LabelledImages) -> None:
         """Make sure that a training to be resumed is this one.
 
         Raises:
@@ -68,10 +68,10 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             hint = "Start again with --overwrite."
             raise TrainingError(f"{self.path / 'recipe.json'} is missing or damaged: {error}.", hint=hint) from error
-        now = _identity(config, digests, labels)
+        now = _identity(config, images)
         changed = sorted(key for key in now["recipe"] if recipe.get(key) != now["recipe"][key])
         if data != now["data"]:
-            changed.append("the images or their labels")
+            changed.append("the images, their labels or their laboratories")
         if changed:
             hint = "Give the same recipe and data to continue, or --overwrite to start over."
             raise TrainingError(
@@ -107,10 +107,12 @@ def is_main_process() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
 
 
-def _identity(config: TrainConfig, digests: NDArray[np.uint64], labels: NDArray[np.int64]) -> dict[str, Any]:
-    order = np.argsort(digests, kind="stable")
-    data = hashlib.sha256(digests[order].tobytes() + labels[order].tobytes()).hexdigest()
-    return {"recipe": config.model_dump(mode="json", exclude=not_compared(TrainConfig)), "data": data}
+def _identity(config: TrainConfig, images: LabelledImages) -> dict[str, Any]:
+    order = np.argsort(images.digests, kind="stable")
+    data = hashlib.sha256(images.digests[order].tobytes() + images.labels[order].tobytes())
+    data.update("\0".join(images.laboratories[order].tolist()).encode())
+    recipe = config.model_dump(mode="json", exclude=not_compared(TrainConfig))
+    return {"recipe": recipe, "data": data.hexdigest()}
 
 
 def _draw_curves(history: Sequence[Mapping[str, float]]) -> bytes:

@@ -75,10 +75,10 @@ def train(
 
     folder = RunFolder(out)
     if folder.unfinished:
-        folder.check_same(config, images.digests, images.labels)
+        folder.check_same(config, images)
         observer.note(f"continuing the training in {folder.path}")
     elif is_main_process():
-        folder.begin(config, images.digests, images.labels)
+        folder.begin(config, images)
         folder.write_json("audit.json", training_set.findings.as_dict())
     fitted = fit_and_measure(config, training_set, observer, folder)
     if not is_main_process():

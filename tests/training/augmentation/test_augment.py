@@ -4,7 +4,7 @@ import torch
 from conftest import draw_picture
 
 from bloodcell_batch.config.recipe import AugmentationConfig
-from bloodcell_batch.training.augmentation.appearance import compress, defocus, illuminate, restain
+from bloodcell_batch.training.augmentation.appearance import colour_light, compress, defocus, illuminate, restain
 from bloodcell_batch.training.augmentation.augment import augment, plain
 
 SIDE = 32
@@ -159,3 +159,16 @@ def test_a_gentle_share_is_changed_less() -> None:
     assert spread[:16].std() < 0.6 * spread[16:].std()
     full = AugmentationConfig(gentle=1.0)
     assert augment(images, SIDE, full, random()).shape == (32, 3, SIDE, SIDE)
+
+
+def test_a_tint_is_one_colour_and_a_coloured_slope_is_not() -> None:
+    flat = torch.full((64, 3, SIDE, SIDE), 0.5)
+    tinted = colour_light(flat, config(tint=0.5), random())
+    assert float(tinted.std(dim=(2, 3)).max()) < 1e-6
+    changed = (tinted[:, :, 0, 0] - 0.5).abs().amax(dim=1) > 1e-6
+    assert 16 < int(changed.sum()) < 48
+    assert float(tinted[changed][:, :, 0, 0].std(dim=1).min()) > 0
+    sloping = colour_light(flat, config(coloured_slope=1.0), random())
+    across = sloping[:, :, 0, 0] / sloping[:, :, -1, -1]
+    assert float(across.std(dim=1).median()) > 0.05
+    torch.testing.assert_close(sloping.mean(dim=(2, 3)), torch.full((64, 3), 0.5), atol=0.12, rtol=0)

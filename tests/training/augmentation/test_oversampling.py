@@ -24,6 +24,7 @@ def cells() -> LabelledImages:
         digests=np.arange(count, dtype=np.uint64) + 1,
         groups=np.arange(count),
         parts=np.full(count, -1, dtype=np.int8),
+        laboratories=np.full(count, ""),
     )
 
 

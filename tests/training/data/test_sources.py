@@ -61,6 +61,13 @@ def test_a_manifest_gives_labels_and_parts(tmp_path: Path, name: str) -> None:
     assert not rejected
 
 
+def test_a_manifest_may_name_laboratories(tmp_path: Path) -> None:
+    rows = [row | {"laboratory": site} for row, site in zip(ROWS, ["A", " Żory ", "", "A"], strict=True)]
+    images, _ = load_labelled(manifest(tmp_path, rows), Preprocessing(input_size=16), 1, Listener())
+    assert images.laboratories.tolist() == ["A", "Żory", "", "A"]
+    assert images.take(np.array([1, 3])).laboratories.tolist() == ["Żory", "A"]
+
+
 def test_other_laboratories_labels_are_mapped(tmp_path: Path) -> None:
     rows = [{"path": f"{i}.jpg", "label": label} for i, label in enumerate(["NEU", "MYB", "ig", "NEU"])]
     path = manifest(tmp_path, rows)
@@ -82,6 +89,26 @@ def test_folders_are_mapped_too(tmp_path: Path) -> None:
     found = {entry.file.path: CLASS_NAMES[entry.label] for entry in source.entries}
     assert found == {"BAND/1.jpg": "neutrophil", "SEG/1.jpg": "neutrophil", "basophil/1.jpg": "basophil"}
     assert listener.warnings == ["left out, not named after a class: blast (1 images)"]
+
+
+def test_a_folder_level_may_hold_laboratories(tmp_path: Path) -> None:
+    for path in ("Basel/SEG/1.jpg", "Basel/ig/x/2.jpg", "Żory/ig/3.jpg", "Żory/blast/4.jpg", "5.jpg", "Żory/6.jpg"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(encode(draw_picture(len(path))))
+    listener = Listener()
+    source = open_source(tmp_path, {"SEG": "neutrophil"}, listener)
+    found = {entry.file.path: (CLASS_NAMES[entry.label], entry.laboratory) for entry in source.entries}
+    assert found == {
+        "Basel/SEG/1.jpg": ("neutrophil", "Basel"),
+        "Basel/ig/x/2.jpg": ("ig", "Basel"),
+        "Żory/ig/3.jpg": ("ig", "Żory"),
+    }
+    assert listener.warnings == [
+        "left out, not named after a class: . (1 images), Żory (1 images), Żory/blast (1 images)"
+    ]
+    listener.warnings.clear()
+    open_source(tmp_path, {"SEG": "neutrophil", "blast": "ignore"}, listener)
+    assert listener.warnings == ["left out, not named after a class: . (1 images), Żory (1 images)"]
 
 
 @pytest.mark.parametrize(

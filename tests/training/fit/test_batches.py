@@ -4,7 +4,7 @@ from torch import nn
 
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.training.data.labelled import LabelledImages
-from bloodcell_batch.training.fit.batches import InMemory, checking_loader, training_loader
+from bloodcell_batch.training.fit.batches import InMemory, checking_loader, sampling_weights, training_loader
 
 COUNTS = [40, 4, 4, 4, 4, 4, 4, 16]
 
@@ -19,9 +19,8 @@ def data() -> InMemory:
     labels = np.repeat(np.arange(8), COUNTS)
     index = np.arange(len(labels), dtype=np.int64)
     pixels = np.broadcast_to(index.astype(np.uint8)[:, None, None, None], (len(labels), 4, 4, 3)).copy()
-    images = LabelledImages(
-        tuple(map(str, index)), pixels, labels, index.astype(np.uint64), index, np.full(len(labels), -1, np.int8)
-    )
+    parts, sites = np.full(len(labels), -1, np.int8), np.full(len(labels), "")
+    images = LabelledImages(tuple(map(str, index)), pixels, labels, index.astype(np.uint64), index, parts, sites)
     return InMemory(images, index * 2, index)
 
 
@@ -47,6 +46,17 @@ def test_weighted_sampling_evens_the_classes_out() -> None:
     np.testing.assert_allclose(shares, 1 / 8, atol=0.02)
     config = TrainConfig.model_validate({"batch_size": 8, "sampling": "none"})
     assert sorted(order(config, 0)) == list(range(80))
+
+
+@pytest.mark.parametrize(("balance", "large"), [(0.0, 16 / 17), (0.5, 4 / 5), (1.0, 1 / 2)])
+def test_laboratories_share_a_class_by_the_balance(balance: float, large: float) -> None:
+    labels = np.repeat([2, 2, 5], [16, 1, 3])
+    sites = np.repeat(["large", "small", "small"], [16, 1, 3])
+    weights = sampling_weights(labels, sites, balance)
+    assert weights[labels == 2].sum() == pytest.approx(0.5)
+    assert weights[labels == 5].sum() == pytest.approx(0.5)
+    assert weights[:16].sum() == pytest.approx(large / 2)
+    assert np.ptp(weights[:16]) == pytest.approx(0)
 
 
 def test_batches_hold_matching_rows_and_the_last_small_one_is_left_out() -> None:

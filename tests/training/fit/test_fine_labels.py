@@ -9,7 +9,9 @@ def images(paths: list[str]) -> LabelledImages:
     labels = np.array([CLASS_NAMES.index(path.split("/")[0]) for path in paths])
     nothing = np.zeros(len(paths), dtype=np.int64)
     pixels = np.zeros((len(paths), 2, 2, 3), dtype=np.uint8)
-    return LabelledImages(tuple(paths), pixels, labels, nothing.astype(np.uint64), nothing, nothing.astype(np.int8))
+    return LabelledImages(
+        tuple(paths), pixels, labels, nothing.astype(np.uint64), nothing, nothing.astype(np.int8), nothing.astype(str)
+    )
 
 
 def test_prefixes_of_file_names_are_finer_classes() -> None:

@@ -3,14 +3,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import OutputError, TrainingError
+from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.fit.run_folder import RunFolder
 
 DIGESTS = np.array([5, 3, 9], dtype=np.uint64)
 LABELS = np.array([0, 1, 2])
+SITES = np.array(["a", "b", "b"])
 HISTORY = [
     {
         "epoch": float(i),
@@ -23,25 +26,36 @@ HISTORY = [
 ]
 
 
+def images(
+    digests: NDArray[np.uint64] = DIGESTS, labels: NDArray[np.int64] = LABELS, sites: NDArray[np.str_] = SITES
+) -> LabelledImages:
+    pixels, parts = np.zeros((3, 1, 1, 3), np.uint8), np.full(3, -1, np.int8)
+    return LabelledImages(("1", "2", "3"), pixels, labels, digests, np.arange(3), parts, sites)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     found = RunFolder(tmp_path / "m.safetensors")
-    found.begin(TrainConfig(), DIGESTS, LABELS)
+    found.begin(TrainConfig(), images())
     return found
 
 
 def test_the_same_recipe_and_images_go_on(folder: RunFolder) -> None:
-    folder.check_same(TrainConfig(workers=3, tensorboard=True), DIGESTS, LABELS)
+    folder.check_same(TrainConfig(workers=3, tensorboard=True), images())
     shuffled = np.array([2, 0, 1])
-    folder.check_same(TrainConfig(), DIGESTS[shuffled], LABELS[shuffled])
+    folder.check_same(TrainConfig(), images().take(shuffled))
 
 
 def test_what_has_changed_is_named(folder: RunFolder) -> None:
-    with pytest.raises(TrainingError, match=r"changed since: epochs, seed, the images or their labels\."):
-        folder.check_same(TrainConfig(epochs=3, seed=1), DIGESTS, LABELS + 1)
+    with pytest.raises(
+        TrainingError, match=r"changed since: epochs, seed, the images, their labels or their laboratories\."
+    ):
+        folder.check_same(TrainConfig(epochs=3, seed=1), images(labels=LABELS + 1))
+    with pytest.raises(TrainingError, match="changed since: the images, their labels or their laboratories"):
+        folder.check_same(TrainConfig(), images(sites=SITES[::-1]))
     (folder.path / "recipe.json").write_text("{", encoding="utf-8")
     with pytest.raises(TrainingError, match="missing or damaged"):
-        folder.check_same(TrainConfig(), DIGESTS, LABELS)
+        folder.check_same(TrainConfig(), images())
 
 
 def test_the_log_is_a_table_and_a_picture(folder: RunFolder) -> None:
@@ -57,7 +71,7 @@ def test_the_log_is_a_table_and_a_picture(folder: RunFolder) -> None:
 def test_a_new_training_forgets_the_old_one(folder: RunFolder) -> None:
     folder.checkpoint.write_bytes(b"state")
     assert folder.unfinished
-    folder.begin(TrainConfig(seed=7), DIGESTS, LABELS)
+    folder.begin(TrainConfig(seed=7), images())
     assert not folder.unfinished
     assert json.loads((folder.path / "recipe.json").read_text(encoding="utf-8"))["recipe"]["seed"] == 7
 
