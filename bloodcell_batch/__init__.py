@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bloodcell_batch.api.models import evaluate, open_backend, open_model, train
     from bloodcell_batch.api.runs import classify, merge, read_results
     from bloodcell_batch.backends.contract import Backend, BackendOptions
-    from bloodcell_batch.cell_classes import CELL_CLASSES, CellClass, Role
+    from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, Role
     from bloodcell_batch.config.classify import ClassifyConfig
     from bloodcell_batch.config.evaluate import EvaluateConfig
     from bloodcell_batch.config.merge import MergeConfig
@@ -38,7 +38,7 @@ _HOMES = {
     "api.models": ("evaluate", "open_backend", "open_model", "train"),
     "api.runs": ("classify", "merge", "read_results"),
     "backends.contract": ("Backend", "BackendOptions"),
-    "cell_classes": ("CELL_CLASSES", "CellClass", "Role"),
+    "cell_classes": ("DEFAULT_CLASSES", "CellClass", "Role"),
     "config.classify": ("ClassifyConfig",),
     "config.evaluate": ("EvaluateConfig",),
     "config.merge": ("MergeConfig",),
@@ -57,7 +57,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CELL_CLASSES",
+    "DEFAULT_CLASSES",
     "Backend",
     "BackendOptions",
     "BloodcellBatchError",

@@ -176,7 +176,8 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class RawPrediction:
-    """What a backend said of one image: calibrated probabilities over `CLASS_NAMES` and the outlier score."""
+    """What a backend said of one image: calibrated probabilities of the classes that the run reports, and
+    the outlier score."""
 
     file: ImageFile
     facts: ImageFacts
@@ -247,7 +248,8 @@ class ClassShare:
 
 @dataclass(frozen=True, slots=True)
 class SlideDifferential:
-    """The differential count of one slide; `shares` is keyed by leukocyte class, in `LEUKOCYTES` order.
+    """The differential count of one slide; `shares` is keyed by leukocyte class, in the order in which
+    laboratories report them, `outside_counts` by class outside the percentages.
 
     `withheld` is why its percentages and `nrbc_per_100_wbc` are None.
     """
@@ -260,7 +262,8 @@ class SlideDifferential:
     failed: int
     wbc_counted: int
     shares: dict[str, ClassShare]
-    erythroblast_count: int
+    nrbc_count: int
+    outside_counts: dict[str, int]
     nrbc_per_100_wbc: float | None
     platelet_images: int
     adequacy: str

@@ -9,10 +9,11 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 from typer.main import get_command
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import ExitCode
 from bloodcell_batch.results.run_record import RunRecord
-from bloodcell_batch.results.tables import IMAGE_COLUMNS, SCHEMA_VERSION, SLIDE_COLUMNS, VERIFIED_FIELDS, Column
+from bloodcell_batch.results.tables import SCHEMA_VERSION, VERIFIED_FIELDS, Column, image_columns, slide_columns
 
 PROJECT = Path(__file__).parent.parent
 _EXIT_CODES = {
@@ -59,10 +60,15 @@ def commands() -> str:
 def tables() -> str:
     """Every column of every table."""
     lines = [f"# Tables\n\nSchema version {SCHEMA_VERSION}. The columns of the image table, one row per image file:\n"]
-    lines += _column_rows(IMAGE_COLUMNS)
+    lines += _column_rows(image_columns(DEFAULT_CLASSES))
     lines += ["", "After a review, these come at its end:", "", "| column | type | meaning |", "|---|---|---|"]
     lines += [f"| `{field.name}` | {field.type} | {field.metadata[b'meaning'].decode()} |" for field in VERIFIED_FIELDS]
-    lines += ["", "The columns of the slide table, one row per slide:", "", *_column_rows(SLIDE_COLUMNS)]
+    lines += [
+        "",
+        "The columns of the slide table, one row per slide:",
+        "",
+        *_column_rows(slide_columns(DEFAULT_CLASSES)),
+    ]
     return "\n".join(lines) + "\n"
 
 

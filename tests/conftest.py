@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 
 if TYPE_CHECKING:
     from browser import Browser
@@ -101,7 +101,7 @@ def toy_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cells")
     rng = np.random.default_rng(0)
     palette = [(c & 1, c >> 1 & 1, c >> 2 & 1) for c in range(8)]
-    for name, colour in zip(CLASS_NAMES, palette, strict=True):
+    for name, colour in zip(DEFAULT_CLASSES.names, palette, strict=True):
         (folder / name).mkdir()
         for i in range(20):
             noise = rng.integers(0, 60, (64, 64, 3))

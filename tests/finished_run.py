@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 from conftest import draw_picture, encode
+from default_tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA
 
-from bloodcell_batch.cell_classes import CLASS_NAMES, RESEARCH_USE_ONLY
-from bloodcell_batch.differential.arithmetic import DENOMINATOR
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, RESEARCH_USE_ONLY
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.records import (
@@ -25,7 +25,7 @@ from bloodcell_batch.records import (
 from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.formats import OUTPUT_FORMATS, read_table
 from bloodcell_batch.results.run_record import RunRecord
-from bloodcell_batch.results.tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
+from bloodcell_batch.results.tables import to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 from bloodcell_batch.stages.tally import SlideTally
 
@@ -49,8 +49,8 @@ class Run:
 
 def cell(root: Path, name: str, label: str, confidence: float, reason: Reason | None = None) -> Prediction:
     data = (root / name).read_bytes()
-    rest = (1 - confidence) / (len(CLASS_NAMES) - 1)
-    shares = tuple(confidence if other == label else rest for other in CLASS_NAMES)
+    rest = (1 - confidence) / (len(DEFAULT_CLASSES.names) - 1)
+    shares = tuple(confidence if other == label else rest for other in DEFAULT_CLASSES.names)
     return Prediction(
         file=ImageFile(name, name.rpartition("/")[0], len(data), 0),
         facts=ImageFacts(hashlib.sha256(data).hexdigest(), bytes(32), 96, 96, QUALITY, bytes(16)),
@@ -66,7 +66,7 @@ def cell(root: Path, name: str, label: str, confidence: float, reason: Reason | 
 
 def write_run(root: Path, outcomes: tuple[Outcome, ...], out: Path) -> Path:
     """The files that `classify` would publish."""
-    tally = SlideTally(len(outcomes), 0, MAX_UNCLASSIFIED)
+    tally = SlideTally(len(outcomes), 0, DEFAULT_CLASSES, MAX_UNCLASSIFIED)
     list(tally(outcomes))
     model = open_model()
     record = RunRecord.from_document(
@@ -81,7 +81,7 @@ def write_run(root: Path, outcomes: tuple[Outcome, ...], out: Path) -> Path:
             "config": {"dedup": "near"},
             "thresholds": {"confidence": 0.66, "outlier": 9.0},
             "max_unclassified": MAX_UNCLASSIFIED,
-            "denominator": DENOMINATOR,
+            "denominator": DEFAULT_CLASSES.denominator,
             "model": {"name": model.header.name, "sha256": model.sha256, "architecture": model.header.architecture},
             "backend": {"name": "pytorch", "description": "PyTorch on cpu", "skipped": []},
             "counts": {"found": len(outcomes), **{s.value: n for s, n in tally.counts.by_status.items()}, "ignored": 0},

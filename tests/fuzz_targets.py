@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from mutations import mutate, mutate_png, mutate_safetensors, mutate_zip
 from PIL import Image
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig
@@ -29,13 +30,14 @@ from bloodcell_batch.images.decoding import decode_rgb
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.integrity.audit_log import append, check_chain
-from bloodcell_batch.model.file import ModelHeader, OutlierRule, default_classes, open_model, save_model
+from bloodcell_batch.model.file import ModelHeader, OutlierRule, class_entries, open_model, save_model
 from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.reports.concordance.manual_counts import load_manual_counts
 from bloodcell_batch.reports.review.importing import import_review
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.slides.manifest import ManifestRule
+from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.sources import open_source
 from bloodcell_batch.verification.verify import verify
 
@@ -109,7 +111,7 @@ def model_target(folder: Path) -> Target:
     header = ModelHeader(
         name="small",
         architecture="test_efficientnet",
-        classes=default_classes(),
+        classes=class_entries(),
         preprocessing=Preprocessing(input_size=32),
         temperature=1.0,
         review_threshold=0.5,
@@ -165,7 +167,7 @@ def list_targets(picture: bytes) -> list[Target]:
     def source(path: Path) -> None:
         for name in ("a.jpg", "b.jpg"):
             (path.parent / name).write_bytes(picture)
-        found = open_source(path, {}, NullObserver())
+        found = open_source(path, ClassNames(DEFAULT_CLASSES), NullObserver())
         for entry in found.entries[:3]:
             found.read(entry.file)
 
@@ -183,12 +185,18 @@ def list_targets(picture: bytes) -> list[Target]:
         Target("label manifest, parquet", (table.getvalue(),), (mutate,), put("m.parquet", source), 8),
         Target("MedMNIST", (arrays.getvalue(),), binary, put("m.npz", source), 5),
         Target("options", (toml, classify), (text_mutation,), put("c.toml", options), 12),
-        Target("reference ranges", (ranges,), (text_mutation,), put("r.toml", load_reference_ranges), 3),
+        Target(
+            "reference ranges",
+            (ranges,),
+            (text_mutation,),
+            put("r.toml", lambda path: load_reference_ranges(path, DEFAULT_CLASSES)),
+            3,
+        ),
         Target(
             "manual counts",
             (manual,),
             (text_mutation,),
-            put("m.csv", load_manual_counts),
+            put("m.csv", lambda path: load_manual_counts(path, DEFAULT_CLASSES.leukocytes)),
             3,
         ),
     ]

@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance
 
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.backends.selection import Choice
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.model.outlier_score import load_outlier_score
@@ -71,7 +71,7 @@ class StandIn:
     def __init__(self, model: ModelFile) -> None:
         score = load_outlier_score(model)
         self._typical = score.mean + (score.centers / score.scale) @ score.directions
-        self._weights = np.random.default_rng(0).normal(0, 0.4, (3, len(CLASS_NAMES)))
+        self._weights = np.random.default_rng(0).normal(0, 0.4, (3, len(DEFAULT_CLASSES.names)))
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         means = images.mean(axis=(1, 2))

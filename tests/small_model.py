@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from conftest import Picture, draw_picture
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.images.preprocessing import Preprocessing
-from bloodcell_batch.model.file import ModelFile, ModelHeader, OutlierRule, default_classes, save_model
+from bloodcell_batch.model.file import ModelFile, ModelHeader, OutlierRule, class_entries, save_model
 from bloodcell_batch.model.outlier_score import OutlierScore
 
 SIDE = 32
@@ -20,11 +20,11 @@ def make_small_model(folder: Path) -> ModelFile:
     from bloodcell_batch.model.network import create_network  # noqa: PLC0415 - imports torch
 
     torch.manual_seed(0)
-    network = create_network("test_efficientnet")
+    network = create_network("test_efficientnet", len(DEFAULT_CLASSES))
     header = ModelHeader(
         name="small",
         architecture="test_efficientnet",
-        classes=default_classes(),
+        classes=class_entries(),
         preprocessing=Preprocessing(input_size=SIDE),
         temperature=0.05,
         review_threshold=0.5,
@@ -39,7 +39,7 @@ def make_small_model(folder: Path) -> ModelFile:
         mean=np.zeros(width, dtype=np.float32),
         directions=np.eye(4, width, dtype=np.float32),
         scale=np.ones(4, dtype=np.float32),
-        centers=np.zeros((len(CLASS_NAMES), 4), dtype=np.float32),
+        centers=np.zeros((len(DEFAULT_CLASSES.names), 4), dtype=np.float32),
         residual=np.ones(1, dtype=np.float32),
     )
     tensors = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}

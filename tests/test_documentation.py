@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT
+from default_tables import IMAGE_COLUMNS, SLIDE_COLUMNS
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import ExitCode
-from bloodcell_batch.results.tables import IMAGE_COLUMNS, SLIDE_COLUMNS
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]

@@ -10,7 +10,7 @@ import pytest
 from conftest import PROJECT
 from PIL import Image
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.runs.pipeline import classify_slides
 
@@ -37,7 +37,7 @@ def test_they_are_small_and_complete(truth: dict[str, dict[str, str]]) -> None:
     assert {str(path.relative_to(EXAMPLES / "slides")) for path in files} == set(truth)
     kinds = {row["kind"] for row in truth.values()}
     assert kinds == {"cell", "exact_duplicate", "near_duplicate", "unreadable", "ignored"}
-    assert {row["label"] for row in truth.values() if row["kind"] == "cell"} == set(CLASS_NAMES)
+    assert {row["label"] for row in truth.values() if row["kind"] == "cell"} == set(DEFAULT_CLASSES.names)
 
 
 def test_the_default_model_names_them_as_drawn(

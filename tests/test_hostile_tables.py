@@ -16,6 +16,7 @@ import pytest
 import xlsxwriter
 from conftest import draw_picture, encode
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
@@ -25,6 +26,7 @@ from bloodcell_batch.files.paths import leaves_folder
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.results.table_reading import read_parquet, read_records
 from bloodcell_batch.slides.manifest import ManifestRule
+from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.sources import open_source
 
 
@@ -103,7 +105,7 @@ class TestParquet:
         with pytest.raises(ValueError, match="UTF8"):
             read_parquet(path)
         with pytest.raises(InputError, match="Can't read the manifest"):
-            open_source(path, {}, NullObserver())
+            open_source(path, ClassNames(DEFAULT_CLASSES), NullObserver())
 
 
 class TestArrays:
@@ -118,10 +120,10 @@ class TestArrays:
 
     def refused(self, path: Path, said: str) -> None:
         with pytest.raises(InputError, match=said):
-            open_source(path, {}, NullObserver())
+            open_source(path, ClassNames(DEFAULT_CLASSES), NullObserver())
 
     def test_sound_ones_are_read(self, arrays: Path) -> None:
-        assert len(open_source(arrays, {}, NullObserver()).entries) == 24
+        assert len(open_source(arrays, ClassNames(DEFAULT_CLASSES), NullObserver()).entries) == 24
 
     def test_a_header_that_claims_terabytes(self, arrays: Path) -> None:
         edit(arrays, "val_images.npy", lambda data: data.replace(b"(8, 28, 28, 3)", b"(9999999, 9999, 9, 3)"))
@@ -156,23 +158,23 @@ class TestManifests:
         else:
             pq.write_table(pa.table({"path": [given], "label": ["ig"]}), path)
         with pytest.raises(InputError, match="outside of its folder") as raised:
-            open_source(path, {}, NullObserver())
+            open_source(path, ClassNames(DEFAULT_CLASSES), NullObserver())
         assert "folder above all its images" in raised.value.hint
 
     def test_absolute_paths_inside_of_it(self, tmp_path: Path) -> None:
         (tmp_path / "a.jpg").write_bytes(encode(draw_picture(0)))
         (tmp_path / "m.csv").write_text(f"path,label\n{tmp_path}/a.jpg,ig\n", encoding="utf-8")
-        source = open_source(tmp_path / "m.csv", {}, NullObserver())
+        source = open_source(tmp_path / "m.csv", ClassNames(DEFAULT_CLASSES), NullObserver())
         assert source.read(source.entries[0].file)[1].shape == (96, 96, 3)
 
     def test_pipes_and_names_that_no_file_has(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a.jpg")
         (tmp_path / "m.csv").write_text("path,label\na.jpg,ig\n", encoding="utf-8")
-        (entry,) = open_source(tmp_path / "m.csv", {}, NullObserver()).entries
+        (entry,) = open_source(tmp_path / "m.csv", ClassNames(DEFAULT_CLASSES), NullObserver()).entries
         assert not entry.file.is_regular
         (tmp_path / "m.csv").write_bytes(b"path,label\na\0.jpg,ig\n")
         with pytest.raises(InputError):
-            open_source(tmp_path / "m.csv", {}, NullObserver())
+            open_source(tmp_path / "m.csv", ClassNames(DEFAULT_CLASSES), NullObserver())
 
     def test_the_slide_manifest_only_names_files_that_were_scanned(self, tmp_path: Path) -> None:
         (tmp_path / "m.csv").write_text("path,slide_id\n../../etc/passwd,../x\ns/a.jpg,=1+1\n", encoding="utf-8")
@@ -199,4 +201,4 @@ class TestToml:
         path = tmp_path / "r.toml"
         path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError):
-            load_reference_ranges(path)
+            load_reference_ranges(path, DEFAULT_CLASSES)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.backends import BACKENDS
 from bloodcell_batch.backends.contract import BackendModule, BackendOptions, Outputs
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.errors import BackendError, BloodcellBatchError
 from bloodcell_batch.model.file import ModelFile, open_model
 
@@ -99,7 +98,8 @@ class _Worker:
         side = model.header.preprocessing.input_size
         self._device = device
         self._pixels = SharedMemory(create=True, size=options.batch * side * side * 3)
-        self._results = SharedMemory(create=True, size=options.batch * (len(CLASS_NAMES) + _FEATURES_AT_MOST) * 4)
+        self._classes = len(model.header.classes)
+        self._results = SharedMemory(create=True, size=options.batch * (self._classes + _FEATURES_AT_MOST) * 4)
         self._shape = (side, side, 3)
         context = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
         self._pipe, other = context.Pipe()
@@ -119,7 +119,7 @@ class _Worker:
     def results(self, count: int) -> Outputs:
         """Wait for the results of the images that were handed over."""
         width = int(self.answer(None))
-        probabilities, features = _result_views(self._results, count, width)
+        probabilities, features = _result_views(self._results, count, self._classes, width)
         return probabilities.copy(), features.copy()
 
     def answer(self, timeout: float | None) -> str:
@@ -189,7 +189,7 @@ def _serve(pipe: Connection, job: _WorkerSetup) -> None:
 
 def _store(memory: SharedMemory, probabilities: NDArray[np.float32], features: NDArray[np.float32]) -> None:
     """In a function of its own, because shared memory can't be closed while an array still looks at it."""
-    views = _result_views(memory, len(features), features.shape[1])
+    views = _result_views(memory, len(features), probabilities.shape[1], features.shape[1])
     for view, found in zip(views, (probabilities, features), strict=True):
         view[...] = found
 
@@ -198,9 +198,10 @@ def _pixel_view(memory: SharedMemory, count: int, shape: tuple[int, int, int]) -
     return np.ndarray((count, *shape), dtype=np.uint8, buffer=memory.buf)
 
 
-def _result_views(memory: SharedMemory, count: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _result_views(
+    memory: SharedMemory, count: int, classes: int, width: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities (N, C) and features (N, D) as they lie in the shared memory."""
-    classes = len(CLASS_NAMES)
     split = count * classes * 4
     return (
         np.ndarray((count, classes), dtype=np.float32, buffer=memory.buf),

@@ -13,7 +13,6 @@ from torch import Tensor
 from bloodcell_batch.backends.canary import canary_images, disagreement
 from bloodcell_batch.backends.contract import BackendOptions, Outputs
 from bloodcell_batch.backends.device_batches import DeviceBatches
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.model.network import InferenceModule, load_inference_module
@@ -118,7 +117,13 @@ class PyTorchBackend:
     def _make(self, size: int) -> DeviceBatches:
         shape = (self._side, self._side, 3)
         return DeviceBatches(
-            self._device, size, shape, (len(CLASS_NAMES), self._width), self._launch, pad=True, graph=True
+            self._device,
+            size,
+            shape,
+            (len(self._model.header.classes), self._width),
+            self._launch,
+            pad=True,
+            graph=True,
         )
 
     def _largest_that_fits(self, size: int) -> DeviceBatches:

@@ -16,7 +16,7 @@ from bloodcell_batch import __version__
 from bloodcell_batch.backends import BACKENDS, Rung
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import Choice, open_backend, why_not
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.benchmark import BenchmarkConfig
 from bloodcell_batch.errors import BackendError, InputError
 from bloodcell_batch.images.decoding import decode_rgb
@@ -140,13 +140,13 @@ def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
     rng = np.random.default_rng(0)
     rows = [
         _row(sample.images[i % len(sample.images)], odds)
-        for i, odds in enumerate(rng.dirichlet(np.ones(len(CLASS_NAMES)), ROWS_PER_PART).tolist())
+        for i, odds in enumerate(rng.dirichlet(np.ones(len(DEFAULT_CLASSES)), ROWS_PER_PART).tolist())
     ]
     with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as folder:
         paths = output_paths(str(Path(folder) / "results.parquet"))
 
         def job() -> int:
-            with open_journal(paths.journal, str(paths.images)) as journal:
+            with open_journal(paths.journal, str(paths.images), DEFAULT_CLASSES) as journal:
                 for row in rows:
                     journal.append(row)
                 publish_run(journal, paths, (), (), "", lambda: _RECORD)
@@ -216,7 +216,7 @@ def _row(image: DecodedImage, odds: list[float]) -> Prediction:
         facts=image.facts,
         status=Status.CLASSIFIED,
         reason=None,
-        label=CLASS_NAMES[odds.index(max(odds))],
+        label=DEFAULT_CLASSES.names[odds.index(max(odds))],
         confidence=max(odds),
         probabilities=tuple(odds),
         outlier_score=1.0,

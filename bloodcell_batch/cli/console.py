@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from bloodcell_batch.cell_classes import CELL_CLASSES, LEUKOCYTES, RESEARCH_USE_ONLY
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, RESEARCH_USE_ONLY, short_name
 from bloodcell_batch.cli.share_text import number_with_limits, share_text
 from bloodcell_batch.errors import BloodcellBatchError
 from bloodcell_batch.files.names import printable
@@ -33,7 +33,6 @@ from bloodcell_batch.records import RunCounts, SlideDifferential, Status
 PLAIN_INTERVAL_S = 10.0
 _MAX_SLIDES_SHOWN = 40
 _FEW_LEUKOCYTES = 100
-_SHORT = {cell.name: cell.short for cell in CELL_CLASSES}
 _WIDE = 110  # columns that the bar and all counts need
 
 
@@ -261,11 +260,12 @@ def slide_table(slides: Sequence[SlideDifferential]) -> Table:
         padding=0,
     )
     table.add_column("slide", overflow="fold", min_width=10)
-    for title in ("WBC", *(_SHORT[name] for name in LEUKOCYTES), "nRBC\n/100", "PLT", "uncl", "dupl", "fail"):
+    leukocytes = tuple(slides[0].shares) if slides else DEFAULT_CLASSES.leukocytes
+    for title in ("WBC", *map(short_name, leukocytes), "nRBC\n/100", "PLT", "uncl", "dupl", "fail"):
         table.add_column(title, justify="right", no_wrap=True)
     for slide in slides:
         nrbc = number_with_limits(slide.nrbc_per_100_wbc, slide.nrbc_per_100_wbc_low, slide.nrbc_per_100_wbc_high)
-        shares = [slide.shares[name] for name in LEUKOCYTES]
+        shares = [slide.shares[name] for name in leukocytes]
         # Fewer than 100 leukocytes are too few for percentages, so they stand out.
         few = slide.wbc_counted < _FEW_LEUKOCYTES
         table.add_row(

@@ -64,6 +64,11 @@ class ClassifyConfig(NetworkConfig):
         description="Withhold the percentages of a slide where more of the cells that could be leukocytes are "
         "unclassified",
     )
+    subclasses: Annotated[bool, Option(panel=Panel.ADVANCED), Effect.RESULT] = Field(
+        False,
+        description="Report the kinds of a class that the model knows, such as band and segmented neutrophils, each as "
+        "a class of its own",
+    )
     shard: Annotated[str | None, Option("I/N", panel=Panel.SCHEDULERS), Effect.RECORDED] = Field(
         None, description="Only the slides of part i of n, as i/n with i from 0 to n - 1; `merge` joins the results"
     )

@@ -18,6 +18,9 @@ class EvaluateConfig(NetworkConfig, AuditedConfig):
         default_factory=dict,
         description="Another laboratory's label and our class for it, or 'ignore'; repeatable",
     )
+    subclasses: Annotated[bool, Option(panel=Panel.ADVANCED)] = Field(
+        False, description="Tell the kinds of a class that the model knows, such as band and segmented, apart"
+    )
     bootstrap: Annotated[int, Option("SAMPLES", panel=Panel.ADVANCED)] = Field(
         1000, ge=0, le=100_000, description="Bootstrap samples for the intervals; 0 for none"
     )

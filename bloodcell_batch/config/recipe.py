@@ -1,10 +1,12 @@
 """The training recipe: every key of a file in `configs/`, with its default, range and meaning."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from bloodcell_batch.cell_classes import CellClass, ClassList, Role
 from bloodcell_batch.config.base import CommandConfig, Effect, Option, Panel
 from bloodcell_batch.config.fields import ConflictsOption, SeedOption, WorkersOption
 
@@ -48,9 +50,24 @@ class AugmentationConfig(CommandConfig):
     cutmix: float = Field(0.0, ge=0, le=10, description="alpha of CutMix")
 
 
+class DeclaredClass(CommandConfig):
+    """A class of the model: its role in the differential, and the class that it is a kind of, empty for none."""
+
+    role: Role
+    parent: str = ""
+
+
 class TrainConfig(CommandConfig):
     """A training recipe."""
 
+    classes: dict[str, DeclaredClass] = Field(
+        default_factory=dict,
+        description="The model's classes, in the order of its outputs: name = role (leukocyte, nrbc, platelet or "
+        "outside), or name = {role, parent}; without any, those that the data have by known names",
+    )
+    class_map: Annotated[dict[str, str], Option("OTHER=OURS", flags=("--map",))] = Field(
+        default_factory=dict, description="A label or folder of the data and the class for it, or 'ignore'; repeatable"
+    )
     name: str = Field("bloodcell", description="Name of the model, written to its header")
     architecture: Annotated[str, Option("NAME")] = Field(
         "mobilenetv2_100", description="Network: one of timm's, or of ours (cell_cnn2, …)"
@@ -155,6 +172,28 @@ class TrainConfig(CommandConfig):
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
         return (value,) if isinstance(value, str | Path) else value
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _a_role_is_a_class(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {name: {"role": entry} if isinstance(entry, str) else entry for name, entry in value.items()}
+
+    @property
+    def class_list(self) -> ClassList | None:
+        """The declared classes; None where the data decide."""
+        if not self.classes:
+            return None
+        return ClassList(tuple(CellClass(name, one.role, one.parent) for name, one in self.classes.items()))
+
+    @model_validator(mode="after")
+    def _classes_make_a_list(self) -> Self:
+        badly = [name for name in self.classes if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name)]
+        if badly:
+            raise ValueError(f"the class name {badly[0]!r} has other signs than a-z, 0-9 and _")
+        self.class_list  # noqa: B018 - raises where they don't
+        return self
 
     @model_validator(mode="after")
     def _choices_fit_together(self) -> Self:

@@ -1,19 +1,17 @@
 """Clinical arithmetic of the differential count: pure functions of counts.
 
-The denominator is `wbc = neutrophil + lymphocyte + monocyte + eosinophil + basophil + ig`. Nucleated red cells are
+The denominator is the leukocytes: all classes of a model with that role. Nucleated red cells are
 reported per 100 of these, platelets stay outside. An unclassified cell may be any of them or no cell at all, so the
 limits are the widest of all that the unclassified cells could be.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bloodcell_batch.cell_classes import LEUKOCYTES
 from bloodcell_batch.records import ClassShare
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
-DENOMINATOR = "wbc = " + " + ".join(LEUKOCYTES)
 MAX_UNCLASSIFIED = 0.1
 """Share of the cells that could be leukocytes which may be unclassified before percentages are withheld."""
 
@@ -29,8 +27,10 @@ class Rate:
     high: float | None
 
 
-def leukocyte_shares(counts: Mapping[str, int], unclassified: int = 0) -> dict[str, ClassShare]:
-    """Count, percentage and 95 % limits per leukocyte class.
+def leukocyte_shares(
+    counts: Mapping[str, int], leukocytes: Sequence[str], unclassified: int = 0
+) -> dict[str, ClassShare]:
+    """Count, percentage and 95 % limits of each of the classes `leukocytes`.
 
     With `k` of `n` leukocytes in a class and `u` unclassified cells, the share in the sample lies between `k / (n + u)`
     (all are other leukocytes) and `(k + u) / (n + u)` (all are of this class). The limits are the lower exact limit of
@@ -42,10 +42,10 @@ def leukocyte_shares(counts: Mapping[str, int], unclassified: int = 0) -> dict[s
         Shares by class. The percentage is of the leukocytes that have a class and None without any; limits are None
         only where there is no unclassified cell either.
     """
-    total = sum(counts.get(name, 0) for name in LEUKOCYTES)
+    total = sum(counts.get(name, 0) for name in leukocytes)
     most = total + unclassified
     shares: dict[str, ClassShare] = {}
-    for name in LEUKOCYTES:
+    for name in leukocytes:
         count = counts.get(name, 0)
         if most == 0:
             shares[name] = ClassShare(count, None, None, None)

@@ -6,16 +6,13 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bloodcell_batch.cell_classes import LEUKOCYTES
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.toml import read_toml
 
 NRBC_KEY = "nrbc_per_100_wbc"
-_HINT = (
-    'For example: name = "adults, our laboratory, 2026", then [neutrophil] with low = 40.0 and high = 75.0. '
-    f"Classes: {', '.join(LEUKOCYTES)}; also {NRBC_KEY}."
-)
+_EXAMPLE = 'For example: name = "adults, our laboratory, 2026", then [neutrophil] with low = 40.0 and high = 75.0. '
 
 
 class Position(StrEnum):
@@ -60,27 +57,29 @@ class ReferenceRanges(BaseModel):
     ranges: dict[str, Range]
 
 
-def load_reference_ranges(path: Path | None) -> ReferenceRanges | None:
-    """Read a TOML file of ranges; None without one.
+def load_reference_ranges(path: Path | None, classes: ClassList) -> ReferenceRanges | None:
+    """Read a TOML file of ranges for the leukocytes of `classes`; None without one.
 
     Raises:
         InputError: unreadable, no TOML, an unknown class, or an impossible range.
     """
     if path is None:
         return None
+    measured = (*classes.leukocytes, *([NRBC_KEY] if classes.nrbc else []))
+    hint = f"{_EXAMPLE}The results have: {', '.join(measured)}."
     try:
         content = read_toml(path)
     except OSError as error:
-        raise InputError(f"Can't read the reference ranges {path}: {error.strerror}.", hint=_HINT) from error
+        raise InputError(f"Can't read the reference ranges {path}: {error.strerror}.", hint=hint) from error
     except ValueError as error:
-        raise InputError(f"The reference ranges {path} are not valid TOML: {error}.", hint=_HINT) from error
+        raise InputError(f"The reference ranges {path} are not valid TOML: {error}.", hint=hint) from error
     name = content.pop("name", path.name)
-    unknown = [key for key in content if key not in {*LEUKOCYTES, NRBC_KEY}]
+    unknown = [key for key in content if key not in measured]
     if unknown or not content:
         what = f"unknown name {unknown[0]!r}" if unknown else "no ranges"
-        raise InputError(f"The reference ranges {path} have {what}.", hint=_HINT)
+        raise InputError(f"The reference ranges {path} have {what}.", hint=hint)
     try:
         return ReferenceRanges.model_validate({"name": name, "ranges": content})
     except ValidationError as error:
         problem = first_problem(error).removeprefix("ranges.")
-        raise InputError(f"The reference ranges {path} are wrong at {problem}.", hint=_HINT) from error
+        raise InputError(f"The reference ranges {path} are wrong at {problem}.", hint=hint) from error

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bloodcell_batch.cell_classes import LEUKOCYTES, NRBC, PLATELET
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.differential.arithmetic import (
     MAX_UNCLASSIFIED,
+    Rate,
     adequacy,
     cells_to_review,
     leukocyte_shares,
@@ -25,16 +26,19 @@ def slide_differential(
     slide: str,
     statuses: Counter[Status],
     labels: Counter[str],
+    classes: ClassList,
     alerts: Sequence[str] = (),
     max_unclassified: float = MAX_UNCLASSIFIED,
 ) -> SlideDifferential:
-    """The differential of one slide from its counts of statuses and labels.
+    """The differential of one slide from its counts of statuses and labels, in a run that reports `classes`.
 
     Where more than `max_unclassified` (0-1) of the cells that could be leukocytes are unclassified, percentages are
     withheld and the first alert says what to do; `alerts` follow.
     """
-    wbc, unclassified = sum(labels[name] for name in LEUKOCYTES), statuses[Status.UNCLASSIFIED]
-    shares, nrbc = leukocyte_shares(labels, unclassified), nrbc_per_100_wbc(labels[NRBC], wbc, unclassified)
+    wbc, unclassified = sum(labels[name] for name in classes.leukocytes), statuses[Status.UNCLASSIFIED]
+    shares = leukocyte_shares(labels, classes.leukocytes, unclassified)
+    nrbc_count = sum(labels[name] for name in classes.nrbc)
+    nrbc = nrbc_per_100_wbc(nrbc_count, wbc, unclassified) if classes.nrbc else Rate(None, None, None)
     withheld, shown = _withheld(wbc, unclassified, max_unclassified), list(alerts)
     if withheld is Withheld.TOO_MANY_UNCLASSIFIED:
         shown.insert(0, _what_to_do(wbc, unclassified, max_unclassified))
@@ -49,9 +53,10 @@ def slide_differential(
         failed=statuses[Status.FAILED],
         wbc_counted=wbc,
         shares={name: _without_percent(share) for name, share in shares.items()} if withheld else shares,
-        erythroblast_count=labels[NRBC],
+        nrbc_count=nrbc_count,
+        outside_counts={name: labels[name] for name in (*classes.nrbc, *classes.platelets, *classes.outside)},
         nrbc_per_100_wbc=None if withheld else nrbc.value,
-        platelet_images=labels[PLATELET],
+        platelet_images=sum(labels[name] for name in classes.platelets),
         adequacy=WITHHELD_ADEQUACY if withheld is Withheld.TOO_MANY_UNCLASSIFIED else adequacy(wbc),
         alerts=tuple(shown),
         withheld=withheld,

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.export import ExportOpenVinoConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.export.parity_images import evenly
@@ -19,6 +18,7 @@ from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import DecodedImage, ImageFile
 from bloodcell_batch.stages.decode import decode_ahead, make_decoder
 from bloodcell_batch.stages.scan import scan
+from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled import short_digest
 from bloodcell_batch.training.data.sources import open_source
 
@@ -29,7 +29,7 @@ _WINDOW = 64
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Images with their class as an index into `CLASS_NAMES`, or None where the folder does not tell."""
+    """Images with their class as an index into the model's, or None where the folder does not tell."""
 
     images: tuple[DecodedImage, ...]
     labels: NDArray[np.int64] | None
@@ -55,7 +55,7 @@ def load_cells(model: ModelFile, folder: Path, config: ExportOpenVinoConfig, obs
     Raises:
         InputError: too few images that the model was not trained on.
     """
-    root, files = _list(folder, observer)
+    root, files = _list(folder, ClassNames(model.header.class_list), observer)
     trained, fresh = _by_training(model, root, files)
     if len(trained) >= config.calibration_images:
         calibration = evenly(trained, config.calibration_images)
@@ -71,13 +71,13 @@ def load_cells(model: ModelFile, folder: Path, config: ExportOpenVinoConfig, obs
     return _decoded(model, root, calibration, observer), compared
 
 
-def _list(folder: Path, observer: Observer) -> tuple[str, list[_File]]:
+def _list(folder: Path, names: ClassNames, observer: Observer) -> tuple[str, list[_File]]:
     """The images of a folder, with labels if it has folders named after classes; then only these."""
     found = scan(folder)
-    if not any((folder / name).is_dir() for name in CLASS_NAMES):
+    if not any(names.name_of(place.name) for place in folder.iterdir() if place.is_dir()):
         observer.note(f"{folder} has no folders named after classes: int8 is compared with float32, not with the truth")
         return found.root, [_File(file, None) for file in found.files]
-    return found.root, [_File(entry.file, entry.label) for entry in open_source(folder, {}, observer).entries]
+    return found.root, [_File(entry.file, entry.label) for entry in open_source(folder, names, observer).entries]
 
 
 def _by_training(model: ModelFile, root: str, files: Sequence[_File]) -> tuple[list[_File], list[_File]]:

@@ -13,7 +13,6 @@ from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.backends.openvino.backend import OpenVinoBackend, open_int8
 from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, int8_place
 from bloodcell_batch.backends.openvino.networks import Network, convert, serialised
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.export import ExportOpenVinoConfig
 from bloodcell_batch.errors import BackendError, UsageError
 from bloodcell_batch.export.calibration_images import Cells, load_cells
@@ -116,8 +115,8 @@ def compare(
         review_float32=sum(not a.label for a in before),
         review_int8=sum(not b.label for b in after),
         max_difference=float(np.abs(found[0] - reference[0]).max()) if finite else 1.0,
-        float32=None if labels is None else _against(labels, then, before),
-        int8=None if labels is None else _against(labels, now, after),
+        float32=None if labels is None else _against(model, labels, then, before),
+        int8=None if labels is None else _against(model, labels, now, after),
     )
 
 
@@ -139,15 +138,18 @@ def require_accuracy(check: Int8Check, max_loss: float) -> None:
 
 def _decisions(model: ModelFile, cells: Cells, outputs: Outputs) -> list[Prediction]:
     thresholds = Thresholds(model.header.review_threshold, model.header.outlier.threshold)
-    scores = load_outlier_score(model)(outputs[1])
+    classes, scores = model.header.class_list, load_outlier_score(model)(outputs[1])
     return [
-        decide(RawPrediction(image.file, image.facts, tuple(row), score), thresholds)
+        decide(RawPrediction(image.file, image.facts, tuple(row), score), thresholds, classes)
         for image, row, score in zip(cells.images, outputs[0].tolist(), scores.tolist(), strict=True)
     ]
 
 
-def _against(labels: NDArray[np.int64], top: NDArray[np.int64], decisions: list[Prediction]) -> AgainstLabels:
-    right = [cell.label == CLASS_NAMES[label] for cell, label in zip(decisions, labels.tolist(), strict=True)]
+def _against(
+    model: ModelFile, labels: NDArray[np.int64], top: NDArray[np.int64], decisions: list[Prediction]
+) -> AgainstLabels:
+    names = model.header.class_list.names
+    right = [cell.label == names[label] for cell, label in zip(decisions, labels.tolist(), strict=True)]
     accepted = sum(bool(cell.label) for cell in decisions)
     return AgainstLabels(
         right=int((top == labels).sum()), accepted_right=sum(right), accepted_wrong=accepted - sum(right)

@@ -25,7 +25,6 @@ from bloodcell_batch.backends.tensorrt.sidecar import (
     sidecar_path,
     this_machine,
 )
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.export import ExportTrtConfig
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.export.floating_point import Checked, checked_onnx
@@ -147,7 +146,7 @@ def _sidecar(
                 TensorFacts(name="features", dtype="float32", shape=(-1, width)),
             ),
             "profile": profile,
-            "classes": CLASS_NAMES,
+            "classes": model.header.class_list.names,
             "preprocessing": model.header.preprocessing,
             "canary": tuple(tuple(row) for row in canary.tolist()),
             "parity": RecordedParity.model_validate(parity.as_dict()),

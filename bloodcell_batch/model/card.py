@@ -1,6 +1,6 @@
 """The model card: what a model file says of itself, as Markdown."""
 
-from bloodcell_batch.cell_classes import CELL_CLASSES, RESEARCH_USE_ONLY
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, RESEARCH_USE_ONLY, rolled_up
 from bloodcell_batch.model.file import ModelFile
 
 _FIGURES = """\
@@ -9,9 +9,7 @@ those of the backend in use, which differ by a few images where it computes in b
 
 _LIMITS = """\
 - Single-cell images with the cell near the centre; a whole field of view is not a cell.
-- Eight classes. Blasts, atypical lymphocytes, plasma cells and smudge cells are none of them: the outlier score flags
-  a part of such cells, not all. Band and segmented neutrophils are one class, as are the stages of immature
-  granulocytes.
+- {classes}
 - One laboratory, one scanner and one stain in the training data. Expect lower accuracy on other laboratories' images
   and check it with `bloodcell-batch evaluate` on your own labelled cells first.
 - The data name neither patients nor slides, so the test images can come from the same patients as the training
@@ -20,16 +18,25 @@ _LIMITS = """\
   them."""
 
 
+_EIGHT = """\
+Eight classes. Blasts, atypical lymphocytes, plasma cells and smudge cells are none of them: the outlier score flags
+  a part of such cells, not all. Band and segmented neutrophils are one class, as are the stages of immature
+  granulocytes."""
+
+_OTHERS = """\
+{count} classes. A cell of another kind is none of them: the outlier score flags a part of such cells, not all."""
+
+
 def model_card(model: ModelFile) -> str:
     """Render the card. Every figure comes from the model file's header."""
-    header, training = model.header, model.header.training
+    header, training, classes = model.header, model.header.training, model.header.class_list
     metrics, recipe = header.metrics, training.get("recipe", {})
     split = training.get("split", {})
     images = training.get("images", {})
     rows = [
         f"| {cell.name} | {cell.role.value} | {images.get(cell.name, '?')} | {_share(figures, 'precision')} "
         f"| {_share(figures, 'recall')} | {_share(figures, 'f1')} |"
-        for cell in CELL_CLASSES
+        for cell in rolled_up(classes).reported.classes
         for figures in [metrics.get("per_class", {}).get(cell.name, {})]
     ]
     sections = [
@@ -63,7 +70,7 @@ def model_card(model: ModelFile) -> str:
             f"({header.outlier.description})."
         ),
         "## Limits",
-        _LIMITS,
+        _LIMITS.format(classes=_EIGHT if classes == DEFAULT_CLASSES else _OTHERS.format(count=len(classes))),
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +22,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bloodcell_batch.cell_classes import CELL_CLASSES, Role
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList, Role
 from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.errors import ModelFileError, ModelRefusedError
 from bloodcell_batch.files.publishing import written_whole
@@ -46,10 +46,11 @@ class _Frozen(BaseModel):
 
 
 class ClassEntry(_Frozen):
-    """A class of the network's output, in output order."""
+    """A class of the network's output, in output order; `parent` is the class that it is a kind of."""
 
-    name: str
+    name: str = Field(pattern="^[a-z][a-z0-9_]*$", max_length=40)
     role: Role
+    parent: str = Field("", pattern="^([a-z][a-z0-9_]*)?$", max_length=40)
 
 
 class OutlierRule(_Frozen):
@@ -76,13 +77,14 @@ class ModelHeader(_Frozen):
     attribution: str
 
     @model_validator(mode="after")
-    def _classes_are_ours(self) -> Self:
-        ours = tuple((cell.name, cell.role) for cell in CELL_CLASSES)
-        theirs = tuple((entry.name, entry.role) for entry in self.classes)
-        if theirs != ours:
-            message = f"the model has {len(theirs)} classes {[name for name, _ in theirs]}; this release needs "
-            raise ValueError(message + f"exactly these {len(ours)}: {[name for name, _ in ours]}")
+    def _classes_make_a_list(self) -> Self:
+        class_list(self.classes)
         return self
+
+    @property
+    def class_list(self) -> ClassList:
+        """The classes of the network's outputs."""
+        return class_list(self.classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,14 @@ class ModelFile:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def default_classes() -> tuple[ClassEntry, ...]:
-    """The classes every model file of this format carries."""
-    return tuple(ClassEntry(name=cell.name, role=cell.role) for cell in CELL_CLASSES)
+def class_entries(classes: ClassList = DEFAULT_CLASSES) -> tuple[ClassEntry, ...]:
+    """Classes as a model file has them."""
+    return tuple(ClassEntry(name=cell.name, role=cell.role, parent=cell.parent) for cell in classes.classes)
+
+
+def class_list(entries: Iterable[ClassEntry]) -> ClassList:
+    """Classes of a model file as a list; ValueError if they don't make one."""
+    return ClassList(tuple(CellClass(entry.name, entry.role, entry.parent) for entry in entries))
 
 
 def open_model(path: Path | None = None, required_sha256: str | None = None) -> ModelFile:
@@ -123,7 +130,7 @@ def open_model(path: Path | None = None, required_sha256: str | None = None) -> 
         required_sha256: its identity, hexadecimal in either case; compared before anything of the file is parsed.
 
     Raises:
-        ModelFileError: missing, unreadable, not safetensors, no header of ours, other format version or classes.
+        ModelFileError: missing, unreadable, not safetensors, no header of ours, another format version.
         ModelRefusedError: it has another SHA-256 than `required_sha256`.
     """
     path = path or DEFAULT_MODEL

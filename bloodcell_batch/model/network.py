@@ -9,20 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.architectures import ARCHITECTURES, create_own
 from bloodcell_batch.model.file import NETWORK_PREFIX, ModelFile
 
 
-def create_network(architecture: str, *, pretrained: bool = False, drop_rate: float = 0.0) -> nn.Module:
-    """A network with one output per cell class: one of ours (`architectures.py`) or one of timm's.
+def create_network(architecture: str, classes: int, *, pretrained: bool = False, drop_rate: float = 0.0) -> nn.Module:
+    """A network with `classes` outputs: one of ours (`architectures.py`) or one of timm's.
 
     Raises:
         ModelFileError: there is no such architecture, or it needs a library that is not installed.
     """
-    own = create_own(architecture, len(CLASS_NAMES), pretrained=pretrained, drop_rate=drop_rate)
+    own = create_own(architecture, classes, pretrained=pretrained, drop_rate=drop_rate)
     if own is not None:
         return own
     if not timm.is_model(architecture):
@@ -30,7 +29,7 @@ def create_network(architecture: str, *, pretrained: bool = False, drop_rate: fl
         hint = f"Names are timm's, for example: {near or 'mobilenetv2_100, resnet18, convnext_atto'}; or ours: "
         hint += f"{', '.join(ARCHITECTURES)}."
         raise ModelFileError(f"Unknown architecture {architecture!r}.", hint=hint)
-    return timm.create_model(architecture, pretrained=pretrained, num_classes=len(CLASS_NAMES), drop_rate=drop_rate)
+    return timm.create_model(architecture, pretrained=pretrained, num_classes=classes, drop_rate=drop_rate)
 
 
 class InferenceModule(nn.Module):
@@ -120,7 +119,7 @@ def load_inference_module(model: ModelFile) -> InferenceModule:
         ModelFileError: the tensors don't fit the architecture that the header names.
     """
     header = model.header
-    network = create_network(header.architecture)
+    network = create_network(header.architecture, len(header.classes))
     weights = {name: torch.from_numpy(value) for name, value in model.load_tensors(NETWORK_PREFIX).items()}
     try:
         network.load_state_dict(weights)

@@ -3,10 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from bloodcell_batch.cell_classes import LEUKOCYTES
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.reports.slide_table import Additions
-from bloodcell_batch.reports.templates import TITLES
 
 _LEFT, _WIDTH, _ROW, _TOP = 150.0, 370.0, 30.0, 8.0
 
@@ -36,7 +35,7 @@ class Chart:
     height: float
 
 
-def chart_of(slide: SlideDifferential, additions: Additions) -> Chart | None:
+def chart_of(slide: SlideDifferential, classes: ClassList, additions: Additions) -> Chart | None:
     """The chart of a slide; None without leukocytes."""
     if not slide.wbc_counted:
         return None
@@ -49,13 +48,13 @@ def chart_of(slide: SlideDifferential, additions: Additions) -> Chart | None:
         return round(_LEFT + _WIDTH * min(percent, top) / top, 1)
 
     bars = []
-    for number, name in enumerate(LEUKOCYTES):
+    for number, name in enumerate(classes.leukocytes):
         share, span = slide.shares[name], ranges.get(name)
         low, high = share.percent_low or 0.0, share.percent_high or 0.0
         shown = "withheld" if share.percent is None else f"{share.percent:.1f} %"
         bars.append(
             Bar(
-                title=TITLES[name].split(" (")[0],
+                title=classes.by_name[name].title.split(" (")[0],
                 text=f"{shown} ({low:.1f} - {high:.1f})",
                 y=_TOP + _ROW * number,
                 value=x(share.percent or 0.0),
@@ -66,4 +65,4 @@ def chart_of(slide: SlideDifferential, additions: Additions) -> Chart | None:
             )
         )
     ticks = tuple((x(value), f"{value} %") for value in range(0, top + 1, step))
-    return Chart(tuple(bars), ticks, _LEFT, _WIDTH, _TOP + _ROW * len(LEUKOCYTES) + 22)
+    return Chart(tuple(bars), ticks, _LEFT, _WIDTH, _TOP + _ROW * len(classes.leukocytes) + 22)

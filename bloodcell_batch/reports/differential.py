@@ -31,8 +31,8 @@ def write_differential(table: Path, out: str, config: DifferentialConfig) -> Non
     check_new(*outputs, overwrite=config.overwrite)
     names = load_pseudonyms(config.pseudonymize, *outputs)
     results = load_results(table).pseudonymised(names)
-    additions = Additions(config.min_wbc, load_reference_ranges(config.reference_ranges))
-    batch = slide_table(results.slides, additions)
+    additions = Additions(config.min_wbc, load_reference_ranges(config.reference_ranges, results.classes))
+    batch = slide_table(results.slides, results.classes, additions)
     if suffix == STDOUT:
         write_text = write_excel_csv_text if config.csv_dialect == "excel" else write_csv_text
         with stdout_for_tables() as stream:

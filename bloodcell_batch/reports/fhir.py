@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bloodcell_batch import __version__
-from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
+from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY, ClassList
 from bloodcell_batch.config.results import FhirConfig
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY
 from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
@@ -18,8 +18,9 @@ from bloodcell_batch.records import SlideDifferential, Withheld
 from bloodcell_batch.results.finished import Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 
-PANEL = ("69738-3", "Differential panel, method unspecified - Blood")
+_PANEL = "panel"
 LOINC: dict[str, tuple[str, str]] = {
+    _PANEL: ("69738-3", "Differential panel, method unspecified - Blood"),
     "neutrophil": ("26511-6", "Neutrophils/Leukocytes in Blood"),
     "lymphocyte": ("26478-8", "Lymphocytes/Leukocytes in Blood"),
     "monocyte": ("26485-3", "Monocytes/Leukocytes in Blood"),
@@ -55,8 +56,8 @@ def fhir_bundle(results: Results) -> dict[str, Any]:
     """A `collection` bundle: per slide one panel and its members, all with the status `preliminary`."""
     entries = []
     for slide in results.slides:
-        members = [_member(results, slide, name) for name in LOINC]
-        panel = _observation(results, slide, PANEL) | {
+        members = [_member(results, slide, name) for name in _measured(results.classes)]
+        panel = _observation(results, slide, _PANEL) | {
             "hasMember": [{"reference": f"urn:uuid:{member['id']}"} for member in members],
             "note": [{"text": text} for text in (RESEARCH_USE_ONLY, _counted(slide), *slide.alerts)],
         }
@@ -69,8 +70,12 @@ def fhir_bundle(results: Results) -> dict[str, Any]:
     }
 
 
+def _measured(classes: ClassList) -> tuple[str, ...]:
+    return (*classes.leukocytes, *([NRBC_KEY] if classes.nrbc else []))
+
+
 def _member(results: Results, slide: SlideDifferential, name: str) -> dict[str, Any]:
-    observation = _observation(results, slide, LOINC[name])
+    observation = _observation(results, slide, name)
     notes = [RESEARCH_USE_ONLY]
     if name == NRBC_KEY:
         value, low, high = slide.nrbc_per_100_wbc, slide.nrbc_per_100_wbc_low, slide.nrbc_per_100_wbc_high
@@ -90,14 +95,14 @@ def _member(results: Results, slide: SlideDifferential, name: str) -> dict[str, 
     return observation | {"note": [{"text": text} for text in notes]}
 
 
-def _observation(results: Results, slide: SlideDifferential, code: tuple[str, str]) -> dict[str, Any]:
+def _observation(results: Results, slide: SlideDifferential, what: str) -> dict[str, Any]:
     model = results.record.model
-    number, display = code
+    identity, code = _code(what, results.classes)
     verified = any(row.verified_label for row in results.by_slide[slide.slide_id])
     by_whom = "some or all cells verified by a person" if verified else "not verified by a person"
     return {
         "resourceType": "Observation",
-        "id": str(uuid.uuid5(_NAMESPACE, f"{results.results_id}/{slide.slide_id}/{number}/{len(results.reviews)}")),
+        "id": str(uuid.uuid5(_NAMESPACE, f"{results.results_id}/{slide.slide_id}/{identity}/{len(results.reviews)}")),
         "status": "preliminary",
         "category": [
             {
@@ -110,12 +115,22 @@ def _observation(results: Results, slide: SlideDifferential, code: tuple[str, st
                 ]
             }
         ],
-        "code": {"coding": [{"system": "http://loinc.org", "code": number, "display": display}]},
+        "code": code,
         "issued": results.record.finished,
         "method": {"text": f"preclassification of cell images, {by_whom}"},
         "specimen": {"identifier": {"value": slide.slide_id}, "display": f"slide {slide.slide_id}"},
         "device": {"display": f"bloodcell-batch {__version__}, model {model.name} sha256 {model.sha256}"},
     }
+
+
+def _code(what: str, classes: ClassList) -> tuple[str, dict[str, Any]]:
+    """What identifies an observation among those of its slide, and its code: LOINC's, or a text for a class that this
+    table has no code of."""
+    known = LOINC.get(what)
+    if known is None:
+        return what, {"text": f"{classes.by_name[what].title}, % of leukocytes"}
+    number, display = known
+    return number, {"coding": [{"system": "http://loinc.org", "code": number, "display": display}]}
 
 
 def _counted(slide: SlideDifferential) -> str:

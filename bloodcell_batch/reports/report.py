@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bloodcell_batch.cell_classes import READING_ORDER
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.config.results import ReportConfig
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
@@ -60,9 +60,9 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
     check_new(out, overwrite=config.overwrite)
     names = load_pseudonyms(config.pseudonymize, out)
     results = load_results(table).pseudonymised(names)
-    additions = Additions(config.min_wbc, load_reference_ranges(config.reference_ranges))
+    additions = Additions(config.min_wbc, load_reference_ranges(config.reference_ranges, results.classes))
     pages = [
-        slide_page(number, slide, results.by_slide[slide.slide_id], additions, config)
+        slide_page(number, slide, results.by_slide[slide.slide_id], results.classes, additions, config)
         for number, slide in enumerate(results.slides, start=1)
     ]
     folder = images_folder(results, config.images, observer)
@@ -71,6 +71,7 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
         warn_of_gaps(thumbnails, observer)
     page = render(
         "report.html.j2",
+        classes=results.classes,
         pages=pages,
         facts=provenance(results),
         counts=results.record.counts,
@@ -85,13 +86,18 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
 
 
 def slide_page(
-    number: int, slide: SlideDifferential, rows: list[ResultRow], additions: Additions, config: ReportConfig
+    number: int,
+    slide: SlideDifferential,
+    rows: list[ResultRow],
+    classes: ClassList,
+    additions: Additions,
+    config: ReportConfig,
 ) -> SlidePage:
-    """Choose and sort what is shown of a slide."""
+    """Choose and sort what is shown of a slide of a run that reports `classes`."""
     by_path = {row.path: row for row in rows}
     queue = sorted((row for row in rows if row.review and not row.verified_label), key=_certainty)
     galleries = []
-    for name in READING_ORDER:
+    for name in classes.reading_order:
         cells = sorted((row for row in rows if row.final_label == name), key=_certainty)
         if cells:
             galleries.append(Gallery(name, tuple(cells[: config.gallery]), len(cells)))
@@ -101,7 +107,7 @@ def slide_page(
     return SlidePage(
         number=number,
         slide=slide,
-        chart=chart_of(slide, additions),
+        chart=chart_of(slide, classes, additions),
         positions={name: found.value for name, found in positions.items() if found},
         queue=tuple(queue[: config.queue]),
         queued=len(queue),

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY, Position, ReferenceRanges
 from bloodcell_batch.records import SlideDifferential
-from bloodcell_batch.results.tables import SLIDE_COLUMNS, Column, Value, schema_of, to_batch
+from bloodcell_batch.results.tables import Column, Value, schema_of, slide_columns, to_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +19,9 @@ class Additions:
     ranges: ReferenceRanges | None = None
 
 
-def slide_table(slides: Sequence[SlideDifferential], additions: Additions) -> pa.RecordBatch:
-    """The slide table of `classify` with the columns of `additions` at its end."""
-    columns = (*SLIDE_COLUMNS, *_target_columns(additions), *_range_columns(additions))
+def slide_table(slides: Sequence[SlideDifferential], classes: ClassList, additions: Additions) -> pa.RecordBatch:
+    """The slide table of a run that reports `classes` with the columns of `additions` at its end."""
+    columns = (*slide_columns(classes), *_target_columns(additions), *_range_columns(additions))
     return to_batch(slides, columns, schema_of(columns))
 
 

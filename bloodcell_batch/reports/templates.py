@@ -5,11 +5,8 @@ from datetime import UTC, datetime
 import jinja2
 
 from bloodcell_batch import __version__
-from bloodcell_batch.cell_classes import CELL_CLASSES, LEUKOCYTES, RESEARCH_USE_ONLY
+from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.results.finished import Results
-
-TITLES = {cell.name: cell.title for cell in CELL_CLASSES}
-SHORT = {cell.name: cell.short for cell in CELL_CLASSES}
 
 
 def render(template: str, **values: object) -> str:
@@ -22,9 +19,7 @@ def render(template: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda value, digits=1: "-" if value is None else f"{value:.{digits}f}"
-    return environment.get_template(template).render(
-        notice=RESEARCH_USE_ONLY, version=__version__, titles=TITLES, short=SHORT, leukocytes=LEUKOCYTES, **values
-    )
+    return environment.get_template(template).render(notice=RESEARCH_USE_ONLY, version=__version__, **values)
 
 
 def provenance(results: Results) -> list[tuple[str, str]]:

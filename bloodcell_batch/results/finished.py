@@ -9,24 +9,26 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import JsonValue
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
 from bloodcell_batch.differential.slide import duplicate_alerts, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
-from bloodcell_batch.results.formats import read_table
+from bloodcell_batch.results.formats import check_is_table, read_table
 from bloodcell_batch.results.pseudonyms import Pseudonyms
 from bloodcell_batch.results.record_entries import ReviewEntry
 from bloodcell_batch.results.run_record import RunRecord, read_record
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, VERIFIED_FIELDS, to_batch
+from bloodcell_batch.results.tables import VERIFIED_FIELDS, image_schema, slide_batch
 
+_LEAST = pa.schema([(name, pa.string()) for name in ("path", "slide_id", "status")])
 _UNCHANGED = "The table was changed, or the two files are of different runs. Use them as they were written."
 
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
     """One image file of a run. `file` is its path under the scanned folder; `path` is the name to show, which is a
-    pseudonym where one was asked for."""
+    pseudonym where one was asked for; `top_class` is the most probable class, also of a cell that stayed unclassified,
+    and empty without probabilities."""
 
     file: str
     path: str
@@ -38,6 +40,7 @@ class ResultRow:
     review: bool
     review_reason: str
     probabilities: tuple[float, ...]
+    top_class: str
     duplicate_of: str
     duplicate_distance: int | None
     sha256: str
@@ -55,7 +58,7 @@ class ResultRow:
     def final_label(self) -> str:
         """The class that is counted: a person's where there is one, else the program's; empty for none."""
         label = self.verified_label or self.label
-        return label if label in CLASS_NAMES else ""
+        return "" if label in OTHER_LABELS else label
 
     @property
     def final_status(self) -> Status:
@@ -63,11 +66,6 @@ class ResultRow:
         if not self.is_cell:
             return self.status
         return Status.CLASSIFIED if self.verified_label or self.label else Status.UNCLASSIFIED
-
-    @property
-    def top_class(self) -> str:
-        """The most probable class, also of a cell that stayed unclassified; empty without probabilities."""
-        return CLASS_NAMES[self.probabilities.index(max(self.probabilities))] if self.probabilities else ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,11 @@ class Results:
     rows: tuple[ResultRow, ...]
 
     @cached_property
+    def classes(self) -> ClassList:
+        """The classes that the run reported."""
+        return self.record.model.class_list
+
+    @cached_property
     def slides(self) -> tuple[SlideDifferential, ...]:
         """The differentials, counted again from the rows; verified labels take the place of the program's."""
         alerts = duplicate_alerts(self._matches())
@@ -94,7 +97,7 @@ class Results:
             labels.setdefault(row.slide_id, Counter())[row.final_label] += bool(row.final_label)
         return tuple(
             slide_differential(
-                slide, statuses[slide], labels[slide], alerts.get(slide, ()), self.record.max_unclassified
+                slide, statuses[slide], labels[slide], self.classes, alerts.get(slide, ()), self.record.max_unclassified
             )
             for slide in sorted(statuses)
         )
@@ -102,7 +105,7 @@ class Results:
     @property
     def slide_table(self) -> pa.Table:
         """`slides` as a table with the columns of the slide table."""
-        return pa.Table.from_batches([to_batch(self.slides, SLIDE_COLUMNS, SLIDE_SCHEMA)])
+        return pa.Table.from_batches([slide_batch(self.slides, self.classes)])
 
     @cached_property
     def by_slide(self) -> dict[str, list[ResultRow]]:
@@ -155,10 +158,15 @@ def load_results(path: Path) -> Results:
     Raises:
         InputError: one of them is missing or unreadable, or they are not of the same run.
     """
-    images = read_table(path, IMAGE_SCHEMA, VERIFIED_FIELDS)
-    record = read_record(path)
+    check_is_table(path)
     try:
-        rows = tuple(_rows(images))
+        record = read_record(path)
+    except InputError:
+        read_table(path, _LEAST)  # what is no table of ours is not missing its record
+        raise
+    images = read_table(path, image_schema(record.model.class_list), VERIFIED_FIELDS)
+    try:
+        rows = tuple(_rows(images, record.model.class_list))
     except ValueError as error:
         raise InputError(f"{path} is not a result table: {error}.", hint="Give it as `classify` wrote it.") from error
     _check_counts(path, rows, record)
@@ -168,9 +176,9 @@ def load_results(path: Path) -> Results:
     return Results(path, images, record, identity, rows)
 
 
-def _rows(images: pa.Table) -> Iterator[ResultRow]:
+def _rows(images: pa.Table, classes: ClassList) -> Iterator[ResultRow]:
     for values in images.to_pylist():
-        shares = tuple(values[f"p_{name}"] for name in CLASS_NAMES)
+        shares = tuple(values[f"p_{name}"] for name in classes.names)
         text = {name: values.get(name) or "" for name in _TEXTS}
         yield ResultRow(
             file=text["path"],
@@ -178,6 +186,7 @@ def _rows(images: pa.Table) -> Iterator[ResultRow]:
             confidence=values["confidence"],
             review=bool(values["review"]),
             probabilities=() if None in shares else shares,
+            top_class="" if None in shares else classes.names[shares.index(max(shares))],
             duplicate_distance=values["duplicate_distance"],
             digest=text["sha256"],
             **text,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 STDOUT = "-"
+_GIVE_A_TABLE = "Give the table that `bloodcell-batch classify --out` wrote."
 
 
 def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
@@ -138,16 +139,24 @@ def read_table(path: Path, schema: pa.Schema, optional: Iterable[pa.Field] = (),
     """
     from bloodcell_batch.results.table_reading import UNREADABLE  # noqa: PLC0415 - see the module's docstring
 
-    kind = OUTPUT_FORMATS.get(path.suffix.lower())
-    hint = "Give the table that `bloodcell-batch classify --out` wrote."
-    if kind is None:
-        raise InputError(f"{path} is not a table: its name ends in none of {', '.join(OUTPUT_FORMATS)}.", hint=hint)
+    check_is_table(path)
     try:
-        return kind.read(path, schema, tuple(optional), sheet)
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file {path}.", hint=hint) from error
+        return OUTPUT_FORMATS[path.suffix.lower()].read(path, schema, tuple(optional), sheet)
     except UNREADABLE as error:
-        raise InputError(f"Can't read the table {path}: {error}.", hint=hint) from error
+        raise InputError(f"Can't read the table {path}: {error}.", hint=_GIVE_A_TABLE) from error
+
+
+def check_is_table(path: Path) -> None:
+    """Refuse what can't be a table by its name, or is not there.
+
+    Raises:
+        InputError: it is missing, or of another format.
+    """
+    if path.suffix.lower() not in OUTPUT_FORMATS:
+        wrong = f"{path} is not a table: its name ends in none of {', '.join(OUTPUT_FORMATS)}."
+        raise InputError(wrong, hint=_GIVE_A_TABLE)
+    if not path.exists():
+        raise InputError(f"There is no file {path}.", hint=_GIVE_A_TABLE)
 
 
 def format_names(stem: str = "NAME") -> str:

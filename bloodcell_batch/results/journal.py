@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.files.writing import locked, writing
 from bloodcell_batch.records import ImageFile, Outcome, Rejection
 from bloodcell_batch.results.stored_rows import DETAIL, outcomes_of
-from bloodcell_batch.results.tables import IMAGE_COLUMNS, IMAGE_SCHEMA, to_batch
+from bloodcell_batch.results.tables import image_columns, image_schema, to_batch
 
 ROWS_PER_PART = 8192
 """Most rows of a journal part, and rows of a row group of the published table."""
@@ -29,12 +30,13 @@ _PART_INTERVAL_S = 2.0
 _KEY = "key.json"
 _PUBLISHING = "publishing"
 _FILE_KEY = "file_key"
-_SCHEMA = pa.schema([*IMAGE_SCHEMA, pa.field(DETAIL, pa.string()), pa.field(_FILE_KEY, pa.binary(8))])
+_MORE_FIELDS = (pa.field(DETAIL, pa.string()), pa.field(_FILE_KEY, pa.binary(8)))
 
 
 @contextmanager
-def open_journal(folder: Path | None, output: str) -> Iterator["Journal"]:
-    """The journal in `folder`, or in a temporary folder if None; locked until the block ends.
+def open_journal(folder: Path | None, output: str, classes: ClassList) -> Iterator["Journal"]:
+    """The journal in `folder`, or in a temporary folder if None, of a run that reports `classes`; locked until the
+    block ends.
 
     The folder is removed when the run was published or has no rows yet. Otherwise it stays, for the same command to
     go on with.
@@ -45,12 +47,12 @@ def open_journal(folder: Path | None, output: str) -> Iterator["Journal"]:
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as temporary:
-            yield Journal(Path(temporary))
+            yield Journal(Path(temporary), classes)
         return
     with writing(folder, WRITING_HINT):
         folder.mkdir(exist_ok=True)
     with locked(folder / "lock", f"Another run is writing {output}"):
-        journal = Journal(folder)
+        journal = Journal(folder, classes)
         try:
             yield journal
         except BaseException:
@@ -72,8 +74,11 @@ def begun_publishing(folder: Path | None) -> bool:
 class Journal:
     """Collects rows in parts, so that memory stays flat, and gives those of an interrupted run back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, classes: ClassList) -> None:
         self.folder = folder
+        self.classes = classes
+        self.schema = image_schema(classes)
+        self._stored_schema = pa.schema([*self.schema, *_MORE_FIELDS])
         self.resumed = 0
         self._flushed = 0
         self._rows: list[Outcome] = []
@@ -103,7 +108,7 @@ class Journal:
         stale, self._left_behind = self._left_behind, []
         why = self._why_other_run(key) if stale else ""
         for part in [] if why else stale:
-            count, why = _check_part(part, self.resumed, files)
+            count, why = self._check_part(part, files)
             if why:
                 break
             self._parts.append(part)
@@ -121,7 +126,7 @@ class Journal:
             with part.open("rb") as handle:
                 for batch in pq.ParquetFile(handle).iter_batches(batch_size=ROWS_PER_PART):
                     now = files[start : start + len(batch)]
-                    for outcome, file in zip(outcomes_of(batch), now, strict=True):
+                    for outcome, file in zip(outcomes_of(batch, self.classes), now, strict=True):
                         yield replace(outcome, file=file)
                     start += len(batch)
 
@@ -142,7 +147,7 @@ class Journal:
             return
         part = self.folder / f"part-{self._flushed:09d}.parquet"
         with writing(part, WRITING_HINT), written_whole(part) as partial, partial.open("wb") as handle:
-            pq.write_table(_table_of(self._rows), handle, write_page_checksum=True)
+            pq.write_table(self._table(), handle, write_page_checksum=True)
         if part not in self._parts:  # it is when an interruption came right here
             self._parts.append(part)
         self._flushed += len(self._rows)
@@ -154,8 +159,8 @@ class Journal:
         rows = 0
         for part in self._parts:
             with part.open("rb") as handle:
-                for batch in pq.ParquetFile(handle).iter_batches(columns=IMAGE_SCHEMA.names):
-                    waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=IMAGE_SCHEMA))
+                for batch in pq.ParquetFile(handle).iter_batches(columns=self.schema.names):
+                    waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=self.schema))
                     rows += len(batch)
                     while rows >= ROWS_PER_PART:
                         joined = pa.concat_batches(waiting)
@@ -180,34 +185,34 @@ class Journal:
         changed = [name for name, value in key.items() if earlier.get(name) != value]
         return f"{changed[0]} was {earlier.get(changed[0])!r} and now is {key[changed[0]]!r}" if changed else ""
 
+    def _table(self) -> pa.Table:
+        rows = self._rows
+        batch = to_batch(rows, image_columns(self.classes), self.schema)
+        details = pa.array([row.detail if isinstance(row, Rejection) else None for row in rows], pa.string())
+        keys = pa.array([_file_key(row.file) for row in rows], pa.binary(8))
+        return pa.Table.from_arrays([*batch.columns, details, keys], schema=self._stored_schema)
 
-def _table_of(rows: Sequence[Outcome]) -> pa.Table:
-    batch = to_batch(rows, IMAGE_COLUMNS, IMAGE_SCHEMA)
-    details = pa.array([row.detail if isinstance(row, Rejection) else None for row in rows], pa.string())
-    keys = pa.array([_file_key(row.file) for row in rows], pa.binary(8))
-    return pa.Table.from_arrays([*batch.columns, details, keys], schema=_SCHEMA)
+    def _check_part(self, part: Path, files: Sequence[ImageFile]) -> tuple[int, str]:
+        """Rows of the part and "", or 0 and why it does not hold for the files after the resumed ones."""
+        start = self.resumed
+        try:
+            with part.open("rb") as handle:
+                table = pq.read_table(handle, page_checksum_verification=True)
+            keys = table.column(_FILE_KEY).to_pylist()
+        except (OSError, KeyError, pa.ArrowException) as error:
+            return 0, f"{part.name} is damaged: {str(error).splitlines()[0]}"
+        if table.schema.names != self._stored_schema.names or part.name != f"part-{start:09d}.parquet":
+            return 0, f"{part.name} is not the part that should be there"
+        now = files[start : start + len(keys)]
+        for key, file in zip(keys, now, strict=False):
+            if key != _file_key(file):
+                return 0, f"from {file.path} on, files are new, gone or changed"
+        if len(now) < len(keys):
+            return 0, "files at the end are gone"
+        return len(keys), ""
 
 
 def _file_key(file: ImageFile) -> bytes:
     """Identifies the file as the scan saw it: name, slide, size and time of change."""
     text = "\0".join((file.path, file.slide_id, str(file.size_bytes), str(file.mtime_ns), str(file.is_regular)))
     return xxhash.xxh3_64_digest(text.encode("utf-8", "surrogateescape"))
-
-
-def _check_part(part: Path, start: int, files: Sequence[ImageFile]) -> tuple[int, str]:
-    """Rows of the part and "", or 0 and why it does not hold for the files from `start` on."""
-    try:
-        with part.open("rb") as handle:
-            table = pq.read_table(handle, page_checksum_verification=True)
-        keys = table.column(_FILE_KEY).to_pylist()
-    except (OSError, KeyError, pa.ArrowException) as error:
-        return 0, f"{part.name} is damaged: {str(error).splitlines()[0]}"
-    if table.schema.names != _SCHEMA.names or part.name != f"part-{start:09d}.parquet":
-        return 0, f"{part.name} is not the part that should be there"
-    now = files[start : start + len(keys)]
-    for key, file in zip(keys, now, strict=False):
-        if key != _file_key(file):
-            return 0, f"from {file.path} on, files are new, gone or changed"
-    if len(now) < len(keys):
-        return 0, "files at the end are gone"
-    return len(keys), ""

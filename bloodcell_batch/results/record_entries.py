@@ -4,7 +4,11 @@ A record is read from a file that anybody may have changed: types are not conver
 has besides is kept.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList, Role
 
 
 class Entry(BaseModel):
@@ -21,12 +25,41 @@ class ShardEntry(Entry):
     listing_sha256: str = Field(description="SHA-256 of all files that were found, whatever their shard, in hex")
 
 
+class ReportedClassEntry(Entry):
+    """A class that the run reports."""
+
+    name: str = Field(description="Name in columns and labels")
+    role: Literal["leukocyte", "nrbc", "platelet", "outside"] = Field(
+        description="How it enters the differential: in the percentages, per 100 of these, or only counted"
+    )
+    parent: str = Field("", description="Class that it is a kind of")
+
+
+def reported_classes(classes: ClassList) -> list[ReportedClassEntry]:
+    """The entry `model.classes`."""
+    return [ReportedClassEntry(name=one.name, role=one.role.value, parent=one.parent) for one in classes.classes]
+
+
 class ModelEntry(Entry):
     """The model that made the results."""
 
     name: str = Field(description="Name in the model file")
     sha256: str = Field(description="SHA-256 of the model file, in hex: its identity")
     architecture: str = Field(description="Name of the network")
+    classes: list[ReportedClassEntry] = Field(
+        reported_classes(DEFAULT_CLASSES),
+        description="Classes that the run reports, in the order of their columns; the eight where it doesn't say",
+    )
+
+    @model_validator(mode="after")
+    def _classes_make_a_list(self) -> Self:
+        self.class_list  # noqa: B018 - raises where they don't
+        return self
+
+    @property
+    def class_list(self) -> ClassList:
+        """`classes`, with what follows from them."""
+        return ClassList(tuple(CellClass(one.name, Role(one.role), one.parent) for one in self.classes))
 
 
 class BackendEntry(Entry):

@@ -14,7 +14,7 @@ from bloodcell_batch.results.finished import ResultRow, Results
 from bloodcell_batch.results.formats import OUTPUT_FORMATS, output_suffix
 from bloodcell_batch.results.record_entries import ReviewEntry
 from bloodcell_batch.results.run_record import RunRecord
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
+from bloodcell_batch.results.tables import image_schema, reviewed_schema, slide_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 
 
@@ -38,7 +38,7 @@ def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: Revie
 
 def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferential], record: RunRecord) -> None:
     """Write an image table, its slide table and its run record as `classify` would; OutputError if that fails."""
-    slide_rows = to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)
+    slide_rows = slide_batch(slides, record.model.class_list)
     identity = results_id(images, record.model.sha256)
     *slide_path, record_path, image_path = result_files(out)
     written: dict[str, Path] = {}
@@ -80,5 +80,8 @@ def _images(original: Results, rows: tuple[ResultRow, ...], now: str) -> pa.Tabl
         [time if new == old else now for time, new, old in zip(times, said, before, strict=True)],
         [row.remark or None for row in rows],
     ]
-    arrays = [*table.select(IMAGE_SCHEMA.names).columns, *(pa.array(column, pa.string()) for column in columns)]
-    return pa.Table.from_arrays(arrays, schema=REVIEWED_SCHEMA)
+    arrays = [
+        *table.select(image_schema(original.classes).names).columns,
+        *(pa.array(column, pa.string()) for column in columns),
+    ]
+    return pa.Table.from_arrays(arrays, schema=reviewed_schema(original.classes))

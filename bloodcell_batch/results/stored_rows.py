@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.images.perceptual_hash import HASH_BYTES
 from bloodcell_batch.records import (
     PIXEL_DIGEST_BYTES,
@@ -26,21 +26,22 @@ DETAIL = "detail"
 """Optional column: the text that goes with the reason of a failed file."""
 
 
-def outcomes_of(batch: pa.RecordBatch) -> Iterator[Outcome]:
+def outcomes_of(batch: pa.RecordBatch, classes: ClassList) -> Iterator[Outcome]:
     """The outcomes that `batch` was made of, as far as the table tells.
 
     Numbers are rounded and paths are printable as the table shows them, modification times are 0, and the mark of a
     cross-slide duplicate, which is set when all slides are known, is taken off again.
 
     Args:
-        batch: rows with the columns of `IMAGE_SCHEMA`, and `DETAIL` where there is one.
+        batch: rows with the columns of the image table, and `DETAIL` where there is one.
+        classes: those that the run reported.
 
     Raises:
         ValueError: a status, reason or hash that no run writes.
     """
     columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
     names = list(columns)
-    shares = list(zip(*(columns[f"p_{name}"] for name in CLASS_NAMES), strict=True))
+    shares = list(zip(*(columns[f"p_{name}"] for name in classes.names), strict=True))
     for values, probabilities in zip(zip(*columns.values(), strict=True), shares, strict=True):
         yield _outcome(dict(zip(names, values, strict=True)), probabilities)
 
@@ -64,7 +65,7 @@ def _outcome(row: dict[str, Any], shares: tuple[float | None, ...]) -> Outcome:
     facts = _facts(row)
     if status in {Status.CLASSIFIED, Status.UNCLASSIFIED}:
         probabilities = tuple(share for share in shares if share is not None)
-        if facts is None or len(probabilities) != len(CLASS_NAMES):
+        if facts is None or len(probabilities) != len(shares):
             raise ValueError(f"{row['path']!r} is {status} but has no hash or no probabilities")
         why = tuple(text for text in (row["review_reason"] or "").split("; ") if text not in {"", REVIEW_CROSS_SLIDE})
         return Prediction(

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.abc import MetaPathFinder
 from typing import Generic, TypeVar
 
 import pyarrow as pa
 
-from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.records import ImageFacts, Outcome, Prediction, Rejection, SlideDifferential
 
@@ -48,7 +49,7 @@ def _probability(index: int) -> Callable[[Outcome], Value]:
 
 _TEXT, _FLOAT, _INT, _BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
-IMAGE_COLUMNS: tuple[Column[Outcome], ...] = (
+_BEFORE_CLASSES: tuple[Column[Outcome], ...] = (
     Column("path", _TEXT, lambda o: printable(o.file.path), "file, relative to the scanned folder"),
     Column("slide_id", _TEXT, lambda o: printable(o.file.slide_id), "slide"),
     Column("status", _TEXT, lambda o: o.status.value, "what became of the file"),
@@ -57,10 +58,8 @@ IMAGE_COLUMNS: tuple[Column[Outcome], ...] = (
     Column("confidence", _FLOAT, _predicted(lambda c: round(c.confidence, _DIGITS)), "calibrated top probability"),
     Column("review", _BOOL, _predicted(lambda c: bool(c.review_reasons)), "a person should look at this cell"),
     Column("review_reason", _TEXT, _predicted(lambda c: "; ".join(c.review_reasons) or None), "why"),
-    *(
-        Column(f"p_{name}", _FLOAT, _probability(index), "calibrated probability of the class")
-        for index, name in enumerate(CLASS_NAMES)
-    ),
+)
+_AFTER_CLASSES: tuple[Column[Outcome], ...] = (
     Column("outlier_score", _FLOAT, _predicted(lambda c: round(c.outlier_score, 4)), "distance from training cells"),
     Column("duplicate_of", _TEXT, _rejected(lambda r: printable(r.duplicate_of) or None), "path of the kept picture"),
     Column("duplicate_distance", _INT, _rejected(lambda r: r.duplicate_distance), "Hamming distance, bits of 256"),
@@ -74,6 +73,16 @@ IMAGE_COLUMNS: tuple[Column[Outcome], ...] = (
     Column("sharpness", _FLOAT, _facts(lambda f: f.quality.sharpness), "variance of the Laplacian, 64 px"),
     Column("pixel_hash", _TEXT, _facts(lambda f: f.pixel_digest.hex()), "of the decoded pixels: equal in exact copies"),
 )
+
+
+@cache
+def image_columns(classes: ClassList) -> tuple[Column[Outcome], ...]:
+    """The columns of the image table of a run that reports `classes`."""
+    probabilities = (
+        Column(f"p_{name}", _FLOAT, _probability(index), "calibrated probability of the class")
+        for index, name in enumerate(classes.names)
+    )
+    return (*_BEFORE_CLASSES, *probabilities, *_AFTER_CLASSES)
 
 
 def _share(name: str, field: str) -> Callable[[SlideDifferential], Value]:
@@ -111,7 +120,7 @@ def _leukocyte_columns(name: str) -> tuple[Column[SlideDifferential], ...]:
     )
 
 
-SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
+_SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("slide_id", _TEXT, lambda s: printable(s.slide_id), "slide"),
     Column("found", _INT, lambda s: s.found, "image files"),
     Column("classified", _INT, lambda s: s.classified, "cells with a label, a verified one too"),
@@ -125,17 +134,39 @@ SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
         lambda s: s.withheld.value if s.withheld else None,
         "why percentages and nrbc_per_100_wbc are empty",
     ),
-    *(column for name in LEUKOCYTES for column in _leukocyte_columns(name)),
-    Column("erythroblast_count", _INT, lambda s: s.erythroblast_count, "nucleated red cells"),
+)
+_NRBC_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("nrbc_per_100_wbc", _FLOAT, _nrbc("nrbc_per_100_wbc"), "nucleated red cells per 100 leukocytes"),
     Column("nrbc_per_100_wbc_low", _FLOAT, _nrbc("nrbc_per_100_wbc_low"), "lower 95 % limit, as for the classes"),
     Column("nrbc_per_100_wbc_high", _FLOAT, _nrbc("nrbc_per_100_wbc_high"), "upper 95 % limit; empty for no limit"),
+)
+_PLATELET_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("platelet_images", _INT, lambda s: s.platelet_images, "images of platelets; no concentration"),
+)
+_LAST_SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column(
         "adequacy", _TEXT, lambda s: s.adequacy, "band of wbc_counted; withheld where too many cells are unclassified"
     ),
     Column("alerts", _TEXT, lambda s: printable("; ".join(s.alerts)) or None, "what a person should check"),
 )
+
+
+@cache
+def slide_columns(classes: ClassList) -> tuple[Column[SlideDifferential], ...]:
+    """The columns of the slide table of a run that reports `classes`: what none of them can be has no column."""
+    return (
+        *_SLIDE_COLUMNS,
+        *(column for name in classes.leukocytes for column in _leukocyte_columns(name)),
+        *(_count_column(name, "nucleated red cells") for name in classes.nrbc),
+        *(_NRBC_COLUMNS if classes.nrbc else ()),
+        *(_PLATELET_COLUMNS if classes.platelets else ()),
+        *(_count_column(name, "in no percentage") for name in classes.outside),
+        *_LAST_SLIDE_COLUMNS,
+    )
+
+
+def _count_column(name: str, meaning: str) -> Column[SlideDifferential]:
+    return Column(f"{name}_count", _INT, lambda slide: slide.outside_counts[name], meaning)
 
 
 def schema_of(columns: Sequence[Column[Row]]) -> pa.Schema:
@@ -144,8 +175,22 @@ def schema_of(columns: Sequence[Column[Row]]) -> pa.Schema:
     return pa.schema(fields, metadata={"bloodcell_batch.schema_version": SCHEMA_VERSION})
 
 
-IMAGE_SCHEMA: pa.Schema = schema_of(IMAGE_COLUMNS)
-SLIDE_SCHEMA: pa.Schema = schema_of(SLIDE_COLUMNS)
+@cache
+def image_schema(classes: ClassList) -> pa.Schema:
+    """The schema of `image_columns`."""
+    return schema_of(image_columns(classes))
+
+
+@cache
+def slide_schema(classes: ClassList) -> pa.Schema:
+    """The schema of `slide_columns`."""
+    return schema_of(slide_columns(classes))
+
+
+def slide_batch(slides: Sequence[SlideDifferential], classes: ClassList) -> pa.RecordBatch:
+    """The slide table of a run that reports `classes`."""
+    return to_batch(slides, slide_columns(classes), slide_schema(classes))
+
 
 VERIFIED_FIELDS: tuple[pa.Field, ...] = (
     pa.field("verified_label", _TEXT, metadata={"meaning": "what a person says it is; counts instead of label"}),
@@ -153,8 +198,12 @@ VERIFIED_FIELDS: tuple[pa.Field, ...] = (
     pa.field("verified_at", _TEXT, metadata={"meaning": "when the verification was imported, UTC"}),
     pa.field("remark", _TEXT, metadata={"meaning": "what the person remarked, also without a label"}),
 )
-REVIEWED_SCHEMA: pa.Schema = pa.schema([*IMAGE_SCHEMA, *VERIFIED_FIELDS], metadata=IMAGE_SCHEMA.metadata)
-"""The image table after a review: every column of the original, unchanged, and who verified what."""
+
+
+def reviewed_schema(classes: ClassList) -> pa.Schema:
+    """The image table after a review: every column of the original, unchanged, and who verified what."""
+    images = image_schema(classes)
+    return pa.schema([*images, *VERIFIED_FIELDS], metadata=images.metadata)
 
 
 def to_batch(rows: Sequence[Row], columns: Sequence[Column[Row]], schema: pa.Schema) -> pa.RecordBatch:
@@ -195,8 +244,6 @@ def mark_for_review(batch: pa.RecordBatch, partners: Mapping[str, str]) -> pa.Re
         for path, old, reason in rows
     ]
     flags, reasons = zip(*marked, strict=True)
-    batch = batch.set_column(
-        batch.schema.get_field_index("review"), IMAGE_SCHEMA.field("review"), pa.array(flags, _BOOL)
-    )
-    position = batch.schema.get_field_index("review_reason")
-    return batch.set_column(position, IMAGE_SCHEMA.field("review_reason"), pa.array(reasons, _TEXT))
+    for name, values in (("review", pa.array(flags, _BOOL)), ("review_reason", pa.array(reasons, _TEXT))):
+        batch = batch.set_column(batch.schema.get_field_index(name), batch.schema.field(name), values)
+    return batch

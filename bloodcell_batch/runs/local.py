@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import Choice, open_backend
+from bloodcell_batch.cell_classes import RollUp, rolled_up
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.files.storage import open_fetch
 from bloodcell_batch.images.decoding import decode_rgb
@@ -71,6 +72,7 @@ class OpenedModel:
     model: ModelFile
     choice: Choice
     outlier_score: OutlierScore
+    roll_up: RollUp
 
 
 def open_on_backend(model: ModelFile, config: ClassifyConfig, threads: int | None = None) -> OpenedModel:
@@ -81,7 +83,8 @@ def open_on_backend(model: ModelFile, config: ClassifyConfig, threads: int | Non
     """
     options = BackendOptions(config.precision, config.batch_size, config.plan, views=config.views, threads=threads)
     outlier_score = load_outlier_score(model)
-    return OpenedModel(model, open_backend(model, config.backend, options), outlier_score)
+    choice = open_backend(model, config.backend, options)
+    return OpenedModel(model, choice, outlier_score, roll_up_of(config, model))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +154,16 @@ def classify_files(
         either = unless_unchanged(load, lambda file: read_file(fetch, file, limits), earlier)
     decoded = described(decode_ahead(files, either, workers, window, config.file_timeout))
     fresh = recall(unique(chain(known, decoded)), as_decoder(load))
-    predicted = infer(fresh, opened.choice.backend, opened.outlier_score, config.batch_size)
+    predicted = infer(fresh, opened.choice.backend, opened.outlier_score, opened.roll_up, config.batch_size)
     # The small matrix products of hash and outlier score gain nothing from threads of their own, which would only get
     # in the way of those that decode: a tenth of the whole run.
     with threadpool_limits(limits=1, user_api="blas"), closing(predicted):
-        yield from interpret(predicted, thresholds_of(config, opened.model))
+        yield from interpret(predicted, thresholds_of(config, opened.model), opened.roll_up.reported)
+
+
+def roll_up_of(config: ClassifyConfig, model: ModelFile) -> RollUp:
+    """How the model's outputs become the classes of a run with these options."""
+    return rolled_up(model.header.class_list, subclasses=config.subclasses)
 
 
 def thresholds_of(config: ClassifyConfig, model: ModelFile) -> Thresholds:

@@ -19,12 +19,12 @@ from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Status
 from bloodcell_batch.results.file_names import OutputPaths, output_paths, shard_file_of, slide_table_of
-from bloodcell_batch.results.formats import read_table
+from bloodcell_batch.results.formats import check_is_table, read_table
 from bloodcell_batch.results.journal import open_journal
 from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.shard_file import completed, read_shard_file
 from bloodcell_batch.results.stored_rows import outcomes_of
-from bloodcell_batch.results.tables import IMAGE_SCHEMA
+from bloodcell_batch.results.tables import image_schema
 from bloodcell_batch.runs.merged_record import merged_record
 from bloodcell_batch.runs.pipeline import RunResult, record_outcomes
 from bloodcell_batch.slides.file_list import FileList
@@ -57,7 +57,7 @@ class ShardResults:
             InputError: the files don't belong together, or a slide is another shard's.
         """
         batches = self.images.to_batches(max_chunksize=_ROWS_AT_A_TIME)
-        shown = (outcome for batch in batches for outcome in outcomes_of(batch))
+        shown = (outcome for batch in batches for outcome in outcomes_of(batch, self.record.model.class_list))
         try:
             yield from completed(shown, self.rows, self.shard)
         except ValueError as error:
@@ -95,10 +95,11 @@ def merge_shards(
     counted = Counter[str]()
     for shard in shards:
         counted.update(shard.record.counts)
-    tally = SlideTally(counted["found"], counted["ignored"], options.max_unclassified)
+    classes = shards[0].record.model.class_list
+    tally = SlideTally(counted["found"], counted["ignored"], classes, options.max_unclassified)
     files = FileList()
     merged = heapq.merge(*(shard.outcomes() for shard in shards), key=lambda outcome: table_order(outcome.file))
-    with open_journal(paths.journal, out) as journal:
+    with open_journal(paths.journal, out, classes) as journal:
         total = sum(shard.images.num_rows for shard in shards)
         failures = record_outcomes(
             across(tally(_noted(merged, files))), journal, tally.counts, observer, "merging", total
@@ -145,8 +146,9 @@ def _image_tables(given: Sequence[Path]) -> list[Path]:
 
 
 def _read(path: Path) -> ShardResults:
-    images = read_table(path, IMAGE_SCHEMA)
+    check_is_table(path)
     record = _record_of(path)
+    images = read_table(path, image_schema(record.model.class_list))
     if record.shard is None:
         hint = "Give the tables that `classify --shard i/n` wrote, one for each i."
         raise InputError(f"{path} is not a shard: it was made without --shard.", hint=hint)

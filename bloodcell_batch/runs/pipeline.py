@@ -84,7 +84,7 @@ def carry_out(settled: Plan, observer: Observer, command: Sequence[str] = ()) ->
     """
     found, config, journal, stopwatch = settled.found, settled.config, settled.journal, settled.stopwatch
     across = CrossSlideSearch(config.dedup, config.dedup_distance)
-    tally = SlideTally(found.found, len(found.ignored), config.max_unclassified)
+    tally = SlideTally(found.found, len(found.ignored), journal.classes, config.max_unclassified)
     shard_rows = ShardRows()
     with closing(settled.classifier.classify(found.files, journal, settled.earlier)) as classified:
         outcomes = classified if config.shard is None else shard_rows(classified)
@@ -123,6 +123,7 @@ def _record(
         key=settled.key,
         thresholds=settled.thresholds,
         model=settled.model,
+        classes=settled.journal.classes,
         backend=classifier.name,
         backend_description=classifier.description,
         backends_skipped=classifier.skipped,

@@ -16,7 +16,7 @@ from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ScanResult
 from bloodcell_batch.results.file_names import OutputPaths, output_paths
 from bloodcell_batch.results.journal import Journal, begun_publishing, open_journal
-from bloodcell_batch.runs.local import Classifier, LocalClassifier, open_on_backend, thresholds_of
+from bloodcell_batch.runs.local import Classifier, LocalClassifier, open_on_backend, roll_up_of, thresholds_of
 from bloodcell_batch.runs.run_facts import input_digest, run_key
 from bloodcell_batch.slides.remarks import remarks
 from bloodcell_batch.slides.rules import slide_rule
@@ -95,8 +95,8 @@ def plan(root: Path | str, out: str, config: ClassifyConfig, observer: Observer)
         _check_stdout_will_do(config)
     half_published = begun_publishing(paths.journal)
     check_writable(paths, overwrite=_replaces(config) or half_published)
-    with open_journal(paths.journal, out) as journal:
-        model = open_model(config.model, config.require_model_sha256)
+    model = open_model(config.model, config.require_model_sha256)
+    with open_journal(paths.journal, out, roll_up_of(config, model).reported) as journal:
         found = _find(root, config, observer)
         stopwatch.lap("scan")
         input_sha256 = input_digest(found)

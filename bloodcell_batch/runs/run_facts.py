@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bloodcell_batch import __version__
-from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
+from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY, ClassList
 from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.classify import ClassifyConfig
-from bloodcell_batch.differential.arithmetic import DENOMINATOR
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.model.file import ModelFile
@@ -24,6 +23,7 @@ from bloodcell_batch.results.record_entries import (
     ModelEntry,
     ShardEntry,
     ThroughputEntry,
+    reported_classes,
 )
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.tables import SCHEMA_VERSION
@@ -41,6 +41,7 @@ class RunFacts:
     key: dict[str, str]
     thresholds: dict[str, float]
     model: ModelFile
+    classes: ClassList
     backend: str
     backend_description: str
     backends_skipped: Sequence[str]
@@ -70,9 +71,12 @@ def record_of(facts: RunFacts) -> RunRecord:
         key=facts.key,
         thresholds=facts.thresholds,
         max_unclassified=facts.config.max_unclassified,
-        denominator=DENOMINATOR,
+        denominator=facts.classes.denominator,
         model=ModelEntry(
-            name=facts.model.header.name, sha256=facts.model.sha256, architecture=facts.model.header.architecture
+            name=facts.model.header.name,
+            sha256=facts.model.sha256,
+            architecture=facts.model.header.architecture,
+            classes=reported_classes(facts.classes),
         ),
         backend=BackendEntry(
             name=facts.backend, description=facts.backend_description, skipped=list(facts.backends_skipped)

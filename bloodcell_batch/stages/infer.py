@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Backend
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import RollUp
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.outlier_score import OutlierScore
 from bloodcell_batch.records import DecodedImage, Outcome, RawPrediction
@@ -21,12 +21,16 @@ Numbers = tuple[list[list[float]], list[float]]
 
 
 def infer(
-    outcomes: Iterable[DecodedImage | Outcome], backend: Backend, outlier: OutlierScore, batch_size: int
+    outcomes: Iterable[DecodedImage | Outcome],
+    backend: Backend,
+    outlier: OutlierScore,
+    roll_up: RollUp,
+    batch_size: int,
 ) -> Generator[RawPrediction | Outcome, None, None]:
     """Predict a stream of images, a batch at a time; what is decided already travels along, so the order never changes.
 
-    The backend works in a thread of its own, one batch after the other, and is at rest again when the stream has
-    ended or is closed.
+    The backend's outputs become the classes of `roll_up`. It works in a thread of its own, one batch after the other,
+    and is at rest again when the stream has ended or is closed.
 
     Raises:
         BackendError: the backend returned something that is not a probability distribution.
@@ -45,11 +49,11 @@ def infer(
             waiting.append(outcome)
             images += isinstance(outcome, DecodedImage)
             if images == batch_size or len(waiting) == _MOST_WAITING * batch_size:
-                running.append(_Batch(waiting, backend, outlier, thread))
+                running.append(_Batch(waiting, backend, outlier, roll_up, thread))
                 waiting, images = [], 0
                 if len(running) == _MOST_RUNNING:
                     yield from running.popleft().outcomes()
-        running.append(_Batch(waiting, backend, outlier, thread))
+        running.append(_Batch(waiting, backend, outlier, roll_up, thread))
         for batch in running:
             yield from batch.outcomes()
     finally:
@@ -60,11 +64,18 @@ class _Batch:
     """Outcomes that wait for the images among them, which the backend has been given."""
 
     def __init__(
-        self, waiting: list[DecodedImage | Outcome], backend: Backend, outlier: OutlierScore, thread: Executor
+        self,
+        waiting: list[DecodedImage | Outcome],
+        backend: Backend,
+        outlier: OutlierScore,
+        roll_up: RollUp,
+        thread: Executor,
     ) -> None:
         self._waiting = waiting
         pixels = [outcome.pixels for outcome in waiting if isinstance(outcome, DecodedImage)]
-        self._numbers: Future[Numbers] | None = thread.submit(_run, pixels, backend, outlier) if pixels else None
+        self._numbers: Future[Numbers] | None = (
+            thread.submit(_run, pixels, backend, outlier, roll_up) if pixels else None
+        )
 
     @property
     def is_done(self) -> bool:
@@ -81,14 +92,24 @@ class _Batch:
                 yield outcome
 
 
-def _run(pixels: list[NDArray[np.uint8]], backend: Backend, outlier: OutlierScore) -> Numbers:
+def _run(pixels: list[NDArray[np.uint8]], backend: Backend, outlier: OutlierScore, roll_up: RollUp) -> Numbers:
     try:
         probabilities, features = backend.infer(np.stack(pixels))
     except (RuntimeError, MemoryError) as error:  # what the runtimes raise when a device or its memory fails
         hint = "Run the same command again to go on where it stopped, or choose another --backend."
         raise BackendError(f"{backend.description} failed: {error}.", hint=hint) from error
-    valid = probabilities.shape == (len(pixels), len(CLASS_NAMES)) and (probabilities >= 0).all()
+    valid = probabilities.shape == (len(pixels), len(roll_up.target)) and (probabilities >= 0).all()
     if not valid or not (np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE).all():
         hint = "Run again with --backend pytorch, and report the machine that `bloodcell-batch doctor` prints."
         raise BackendError(f"{backend.description} returned invalid probabilities.", hint=hint)
-    return probabilities.tolist(), outlier(features).tolist()
+    return reported(probabilities, roll_up).tolist(), outlier(features).tolist()
+
+
+def reported(probabilities: NDArray[np.floating], roll_up: RollUp) -> NDArray[np.floating]:
+    """Probabilities (N, outputs) as those of the classes that are reported (N, classes): kinds of a class add up."""
+    if roll_up.changes_nothing:
+        return probabilities
+    summed = np.zeros((len(probabilities), len(roll_up.reported)), dtype=probabilities.dtype)
+    for output, target in enumerate(roll_up.target):
+        summed[:, target] += probabilities[:, output]
+    return summed

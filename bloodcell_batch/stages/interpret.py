@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.records import Outcome, Prediction, RawPrediction, Reason, Status
 
 
@@ -21,14 +21,16 @@ class Thresholds:
         return {"confidence": self.confidence, "outlier": self.outlier}
 
 
-def interpret(outcomes: Iterable[RawPrediction | Outcome], thresholds: Thresholds) -> Iterator[Outcome]:
+def interpret(
+    outcomes: Iterable[RawPrediction | Outcome], thresholds: Thresholds, classes: ClassList
+) -> Iterator[Outcome]:
     """Decide each prediction; what is decided already passes unchanged."""
     for outcome in outcomes:
-        yield decide(outcome, thresholds) if isinstance(outcome, RawPrediction) else outcome
+        yield decide(outcome, thresholds, classes) if isinstance(outcome, RawPrediction) else outcome
 
 
-def decide(raw: RawPrediction, thresholds: Thresholds) -> Prediction:
-    """The decision for one cell. What stays unclassified has no label and asks for review."""
+def decide(raw: RawPrediction, thresholds: Thresholds, classes: ClassList) -> Prediction:
+    """The decision for one cell, as one of `classes`. What stays unclassified has no label and asks for review."""
     confidence = max(raw.probabilities)
     reason = _why_unclassified(raw, confidence, thresholds)
     return Prediction(
@@ -36,7 +38,7 @@ def decide(raw: RawPrediction, thresholds: Thresholds) -> Prediction:
         facts=raw.facts,
         status=Status.UNCLASSIFIED if reason else Status.CLASSIFIED,
         reason=reason,
-        label="" if reason else CLASS_NAMES[raw.probabilities.index(confidence)],
+        label="" if reason else classes.names[raw.probabilities.index(confidence)],
         confidence=confidence,
         probabilities=raw.probabilities,
         outlier_score=raw.outlier_score,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.images.damage import UndecodableImageError
@@ -15,17 +16,19 @@ from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, LoadedI
 from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.results.stored_rows import as_known, outcomes_of
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
+from bloodcell_batch.results.tables import VERIFIED_FIELDS, image_schema
 
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
 Loader = Callable[[ImageFile], LoadedImage | Rejection]
 
 
 class EarlierRows:
-    """The image table of an earlier result, a slide at a time, asked while the files pass by."""
+    """The image table of an earlier result, a slide at a time, asked while the files pass by; that run reported
+    `classes`."""
 
-    def __init__(self, images: pa.Table) -> None:
-        self._images = images.select(IMAGE_SCHEMA.names)
+    def __init__(self, images: pa.Table, classes: ClassList) -> None:
+        self._classes = classes
+        self._images = images.select(image_schema(classes).names)
         self._ranges: dict[str, list[int]] = {}
         for position, slide in enumerate(images.column("slide_id").to_pylist()):
             found = self._ranges.setdefault(slide, [position, position])
@@ -59,7 +62,7 @@ class EarlierRows:
     def _rows_of(self, slide: str) -> dict[str, Outcome]:
         start, stop = self._ranges.get(slide, (0, 0))
         batches = self._images.slice(start, stop - start).to_batches()
-        return {outcome.file.path: outcome for batch in batches for outcome in outcomes_of(batch)}
+        return {outcome.file.path: outcome for batch in batches for outcome in outcomes_of(batch, self._classes)}
 
 
 def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer) -> EarlierRows | None:
@@ -88,10 +91,11 @@ def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer
         was, now = record.key.get(changed[0]), key[changed[0]]
         observer.warn(f"everything is classified again: {changed[0]} was {was} and now is {now}")
         return None
-    table = read_table(images, IMAGE_SCHEMA, VERIFIED_FIELDS)
-    if len(table.schema) > len(IMAGE_SCHEMA):
+    classes = record.model.class_list
+    table = read_table(images, image_schema(classes), VERIFIED_FIELDS)
+    if VERIFIED_FIELDS[0].name in table.schema.names:
         raise InputError(f"{images} has been reviewed: an update would lose the review.", hint="Choose another --out.")
-    return EarlierRows(table)
+    return EarlierRows(table, classes)
 
 
 def unless_unchanged(

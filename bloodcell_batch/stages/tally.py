@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.differential.arithmetic import MAX_UNCLASSIFIED
 from bloodcell_batch.differential.slide import duplicate_alerts, slide_differential
 from bloodcell_batch.records import (
@@ -16,13 +17,16 @@ from bloodcell_batch.records import (
 
 
 class SlideTally:
-    """Counts a stream of outcomes by slide, and for the whole run in `counts`.
+    """Counts a stream of outcomes by slide, and for the whole run, which reports `classes`, in `counts`.
 
     `max_unclassified` is the share (0-1) beyond which percentages are withheld.
     """
 
-    def __init__(self, found: int, ignored: int, max_unclassified: float = MAX_UNCLASSIFIED) -> None:
+    def __init__(
+        self, found: int, ignored: int, classes: ClassList, max_unclassified: float = MAX_UNCLASSIFIED
+    ) -> None:
         self.counts = RunCounts(found=found, ignored=ignored)
+        self._classes = classes
         self._max_unclassified = max_unclassified
         self._by_slide: dict[str, tuple[Counter[Status], Counter[str]]] = {}
 
@@ -40,6 +44,6 @@ class SlideTally:
         """One differential per slide, sorted by slide; `matches` become alerts on both slides."""
         alerts = duplicate_alerts(matches)
         return tuple(
-            slide_differential(slide, statuses, labels, alerts.get(slide, ()), self._max_unclassified)
+            slide_differential(slide, statuses, labels, self._classes, alerts.get(slide, ()), self._max_unclassified)
             for slide, (statuses, labels) in sorted(self._by_slide.items())
         )

@@ -19,7 +19,7 @@ from bloodcell_batch.results.formats import (
 from bloodcell_batch.results.journal import WRITING_HINT, Journal
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.stdout import stdout_for_tables
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA, mark_for_review, to_batch
+from bloodcell_batch.results.tables import mark_for_review, slide_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 
 
@@ -53,21 +53,21 @@ def publish_run(
     partners |= {printable(m.other_path): m.path for m in matches}
     batches = (mark_for_review(batch, partners) for batch in journal.batches())
     if paths.images is None:
-        _publish_to_stdout(batches, paths)
+        _publish_to_stdout(batches, journal.schema, paths)
         return
     identity = ResultsId(model_sha256)
     rows = identity.passing(batches)
     write = write_excel_csv if paths.csv_dialect == "excel" else OUTPUT_FORMATS[paths.suffix].write
-    slide_rows = to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA)
+    slide_rows = slide_batch(slides, journal.classes)
     with writing(paths.images, WRITING_HINT):
         fresh = [journal.folder / f"final-{path.name}" for path in paths.all()]
         *slide_table, record, image_table = fresh
         written = run_record()
         if slide_table:
-            write(slide_table[0], SLIDE_SCHEMA, iter([slide_rows]))
-            write(image_table, IMAGE_SCHEMA, rows)
+            write(slide_table[0], slide_rows.schema, iter([slide_rows]))
+            write(image_table, journal.schema, rows)
         else:
-            write_results_workbook(image_table, slide_rows, IMAGE_SCHEMA, rows, written.document())
+            write_results_workbook(image_table, slide_rows, journal.schema, rows, written.document())
         tables = dict(zip(("images", "slides"), [image_table, *slide_table], strict=False))
         record.write_text(written.with_digests(str(identity), tables).as_json(), encoding="utf-8")
         for path in fresh:
@@ -78,7 +78,7 @@ def publish_run(
             sync(paths.images.parent)
 
 
-def _publish_to_stdout(batches: Iterable[pa.RecordBatch], paths: OutputPaths) -> None:
+def _publish_to_stdout(batches: Iterable[pa.RecordBatch], schema: pa.Schema, paths: OutputPaths) -> None:
     write = write_excel_csv_text if paths.csv_dialect == "excel" else write_csv_text
     with stdout_for_tables() as stream:
-        write(stream, IMAGE_SCHEMA, iter(batches))
+        write(stream, schema, iter(batches))

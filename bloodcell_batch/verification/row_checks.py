@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bloodcell_batch.cell_classes import CLASS_NAMES, VERIFIED_LABELS
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.records import (
     ImageFacts,
@@ -25,7 +25,7 @@ from bloodcell_batch.stages.interpret import Thresholds, decide
 Row = Mapping[str, Any]
 
 _SUM_TOLERANCE = 1e-4  # of eight rounded shares; bfloat16 runtimes stay within it as well
-_PREDICTED = ("label", "confidence", "review_reason", "outlier_score", *(f"p_{name}" for name in CLASS_NAMES))
+_PREDICTED = ("label", "confidence", "review_reason", "outlier_score")
 _FACTS = ("sha256", "phash", "width", "height", "brightness", "contrast", "sharpness", "pixel_hash")
 _LEFT_OUT_OF_SHARED = {"phash", "pixel_hash"}
 _HEX_DIGITS = {"sha256": 64, "phash": 64, "pixel_hash": 32}
@@ -51,6 +51,12 @@ class Rules:
     slide_of: SlideRule | None
     max_pixels: int | None
     pseudonymised: bool
+    classes: ClassList
+
+    @property
+    def probabilities(self) -> tuple[str, ...]:
+        """The columns of the classes' probabilities."""
+        return tuple(f"p_{name}" for name in self.classes.names)
 
 
 def row_faults(row: Row, rules: Rules) -> Iterator[str]:
@@ -64,7 +70,9 @@ def row_faults(row: Row, rules: Rules) -> Iterator[str]:
     if status in _CELLS:
         yield from _cell_faults(row, rules)
     else:
-        yield from _filled(row, (*_PREDICTED, "review", *_VERIFIED), f"of a file that is {status}")
+        yield from _filled(
+            row, (*_PREDICTED, *rules.probabilities, "review", *_VERIFIED), f"of a file that is {status}"
+        )
     if status not in _DUPLICATES:
         yield from _filled(row, _OF_DUPLICATES, "of a file that is not a duplicate")
     if status is Status.FAILED:
@@ -125,18 +133,18 @@ def _fact_faults(row: Row, rules: Rules) -> Iterator[str]:
 
 
 def _cell_faults(row: Row, rules: Rules) -> Iterator[str]:
-    shares = tuple(row[f"p_{name}"] for name in CLASS_NAMES)
+    shares = tuple(row[name] for name in rules.probabilities)
     empty = [name for name in ("confidence", "outlier_score", "review") if row[name] is None]
     if empty or None in shares:
         yield f"{', '.join(empty) or 'a probability'} should not be empty"
         return
     if not any(map(math.isnan, shares)):
         yield from _share_faults(row, shares)
-    yield from _label_faults(row, shares)
+    yield from _label_faults(row, shares, rules.classes)
     if rules.thresholds is not None and row["contrast"] is not None and row["brightness"] is not None:
-        yield from _decision_faults(row, shares, rules.thresholds)
+        yield from _decision_faults(row, shares, rules.thresholds, rules.classes)
     yield from _review_faults(row, rules)
-    yield from _verified_faults(row)
+    yield from _verified_faults(row, rules.classes)
 
 
 def _share_faults(row: Row, shares: tuple[float, ...]) -> Iterator[str]:
@@ -148,44 +156,42 @@ def _share_faults(row: Row, shares: tuple[float, ...]) -> Iterator[str]:
         yield f"confidence is {row['confidence']}, the top probability is {max(shares)}"
 
 
-def _label_faults(row: Row, shares: tuple[float, ...]) -> Iterator[str]:
+def _label_faults(row: Row, shares: tuple[float, ...], classes: ClassList) -> Iterator[str]:
     if row["status"] == Status.UNCLASSIFIED:
         if row["label"] is not None:
             yield f"label is {row['label']!r}, but the cell is unclassified"
-    elif row["label"] not in CLASS_NAMES:
+    elif row["label"] not in classes.names:
         yield f"label is {row['label']!r}, which is not a class"
-    elif shares[CLASS_NAMES.index(row["label"])] != max(shares):
-        top = CLASS_NAMES[shares.index(max(shares))]
+    elif shares[classes.names.index(row["label"])] != max(shares):
+        top = classes.names[shares.index(max(shares))]
         yield f"label is {row['label']!r}, the most probable class is {top!r}"
 
 
-def _decision_faults(row: Row, shares: tuple[float, ...], thresholds: Thresholds) -> Iterator[str]:
+def _decision_faults(row: Row, shares: tuple[float, ...], thresholds: Thresholds, classes: ClassList) -> Iterator[str]:
     """The decision is made again; where it differs, rounding may be why, so both neighbours are tried as well."""
     said = (row["status"], row["reason"])
     quality = Quality(row["brightness"], row["contrast"], 0.0)
-    first = _decision(shares, row["confidence"], row["outlier_score"], quality, thresholds)
+
+    def decision(confidence: float, score: float, contrast: float) -> tuple[str, str | None]:
+        facts = ImageFacts("", b"", 0, 0, replace(quality, contrast=contrast), b"")
+        # `decide` takes the confidence for the largest share; one more share holds it when it is an edge of rounding.
+        top = shares.index(max(shares))
+        moved = tuple(confidence if i == top else share for i, share in enumerate(shares))
+        decided: Prediction = decide(RawPrediction(_NO_FILE, facts, moved, score), thresholds, classes)
+        return decided.status.value, decided.reason.value if decided.reason else None
+
+    first = decision(row["confidence"], row["outlier_score"], row["contrast"])
     if first == said:
         return
     edges = [(row[name] - half, row[name] + half) for name, half in _ROUNDED.items()]
     for confidence, score, contrast in itertools.product(*edges):
-        if _decision(shares, confidence, score, replace(quality, contrast=contrast), thresholds) == said:
+        if decision(confidence, score, contrast) == said:
             return
     yield f"status and reason are {_told(said)}, by its numbers and the run's thresholds {_told(first)}"
 
 
 def _told(decision: tuple[str, str | None]) -> str:
     return f"{decision[0]} ({decision[1]})" if decision[1] else decision[0]
-
-
-def _decision(
-    shares: tuple[float, ...], confidence: float, score: float, quality: Quality, thresholds: Thresholds
-) -> tuple[str, str | None]:
-    facts = ImageFacts("", b"", 0, 0, quality, b"")
-    # `decide` takes the confidence for the largest share; one more share holds it when it is an edge of rounding.
-    top = shares.index(max(shares))
-    moved = tuple(confidence if i == top else share for i, share in enumerate(shares))
-    decided: Prediction = decide(RawPrediction(_NO_FILE, facts, moved, score), thresholds)
-    return decided.status.value, decided.reason.value if decided.reason else None
 
 
 def _review_faults(row: Row, rules: Rules) -> Iterator[str]:
@@ -200,9 +206,9 @@ def _review_faults(row: Row, rules: Rules) -> Iterator[str]:
         )
 
 
-def _verified_faults(row: Row) -> Iterator[str]:
+def _verified_faults(row: Row, classes: ClassList) -> Iterator[str]:
     filled = [name for name in _VERIFIED if row.get(name) is not None]
     if filled and len(filled) < len(_VERIFIED):
         yield f"of {', '.join(_VERIFIED)} only {', '.join(filled)} is filled in"
-    if row.get("verified_label") not in {None, *VERIFIED_LABELS}:
+    if row.get("verified_label") not in {None, *classes.verified_labels}:
         yield f"verified_label is {row['verified_label']!r}, which is not a label"

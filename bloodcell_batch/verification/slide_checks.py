@@ -4,13 +4,14 @@ import math
 from collections import Counter
 from pathlib import Path
 
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.differential.slide import duplicate_alerts, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.records import CrossSlideMatch
 from bloodcell_batch.results.file_names import slide_table_of
 from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import RunRecord
-from bloodcell_batch.results.tables import SLIDE_COLUMNS, SLIDE_SCHEMA, to_batch
+from bloodcell_batch.results.tables import slide_batch, slide_schema
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.row_checks import Row
 from bloodcell_batch.verification.table_checks import Seen
@@ -22,9 +23,10 @@ _LAST_DIGIT = 1.01e-4  # exact limits may differ in the fourth digit between ver
 def check_slides(table: Path, seen: Seen, record: RunRecord, findings: Findings) -> int:
     """Compare the published slide table with the one that the rows give; returns the number of slides."""
     path = slide_table_of(table) or table
-    expected = _counted(seen, record)
+    classes = record.model.class_list
+    expected = _counted(seen, record, classes)
     try:
-        published = read_table(path, SLIDE_SCHEMA, sheet=_SHEET).to_pylist()
+        published = read_table(path, slide_schema(classes), sheet=_SHEET).to_pylist()
     except InputError as error:
         findings.add(str(path), error.message)
         return len(expected)
@@ -38,14 +40,14 @@ def check_slides(table: Path, seen: Seen, record: RunRecord, findings: Findings)
     for slide in sorted(found.keys() - expected.keys(), key=str):
         findings.add(f"slide {slide}", "is in the slide table, but has no rows")
     for slide in sorted(expected.keys() & found.keys()):
-        for column in SLIDE_SCHEMA.names:
+        for column in slide_schema(classes).names:
             if not _same(column, found[slide][column], expected[slide][column]):
                 there, here = found[slide][column], expected[slide][column]
                 findings.add(f"slide {slide}", f"{column} is {there!r}, counted again it is {here!r}")
     return len(expected)
 
 
-def _counted(seen: Seen, record: RunRecord) -> dict[str, Row]:
+def _counted(seen: Seen, record: RunRecord, classes: ClassList) -> dict[str, Row]:
     matches = [
         CrossSlideMatch(one, seen.kept[one]["slide_id"], other, seen.kept[other]["slide_id"], match.distance)
         for match in record.cross_slide_duplicates
@@ -55,11 +57,11 @@ def _counted(seen: Seen, record: RunRecord) -> dict[str, Row]:
     alerts = duplicate_alerts(matches)
     slides = [
         slide_differential(
-            slide, statuses, seen.labels.get(slide, Counter()), alerts.get(slide, ()), record.max_unclassified
+            slide, statuses, seen.labels.get(slide, Counter()), classes, alerts.get(slide, ()), record.max_unclassified
         )
         for slide, statuses in sorted(seen.statuses.items())
     ]
-    return {row["slide_id"]: row for row in to_batch(slides, SLIDE_COLUMNS, SLIDE_SCHEMA).to_pylist()}
+    return {row["slide_id"]: row for row in slide_batch(slides, classes).to_pylist()}
 
 
 def _same(column: str, one: object, other: object) -> bool:

@@ -10,7 +10,7 @@ from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import RunRecord, read_record
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, VERIFIED_FIELDS
+from bloodcell_batch.results.tables import VERIFIED_FIELDS, image_schema
 from bloodcell_batch.slides.rules import PATH_RULES, ROOT_SLIDE, SlideRule
 from bloodcell_batch.stages.interpret import Thresholds
 from bloodcell_batch.verification.audit_log_checks import check_audit_log
@@ -83,7 +83,7 @@ def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verific
     try:
         record = read_record(table)
         check_digests(table, record, findings)
-        images = read_table(table, IMAGE_SCHEMA, VERIFIED_FIELDS)
+        images = read_table(table, image_schema(record.model.class_list), VERIFIED_FIELDS)
     except InputError as error:
         findings.add(str(table), error.message)
         return Verification((), ("the rows: the files can't be read",), findings)
@@ -119,6 +119,7 @@ def _rules(images: pa.Table, record: RunRecord) -> Rules:
         slide_of=_slide_rule(images, record),
         max_pixels=round(megapixels * 1e6) if isinstance(megapixels, int | float) else None,
         pseudonymised=record.pseudonymised,
+        classes=record.model.class_list,
     )
 
 

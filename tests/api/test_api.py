@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "slides"
 
 
 def test_every_public_name_exists_and_is_documented() -> None:
-    for name in set(bb.__all__) - {"__version__", "CELL_CLASSES"}:
+    for name in set(bb.__all__) - {"__version__", "DEFAULT_CLASSES.classes"}:
         assert inspect.getdoc(getattr(bb, name)), name
     assert set(bb.__all__) == {"__version__", *bb._HOME_OF}
     assert set(bb.__all__) <= set(dir(bb))

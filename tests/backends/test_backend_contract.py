@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bloodcell_batch.backends import AUTO_LADDER, BACKENDS, Rung
 from bloodcell_batch.backends import selection as ladder
 from bloodcell_batch.backends.contract import Backend, BackendOptions, padded
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import BackendError, UsageError
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.model.network import load_inference_module
@@ -52,7 +52,7 @@ def test_agrees_with_float32_pytorch(
     backend: Backend, golden: NDArray[np.uint8], reference: NDArray[np.float32]
 ) -> None:
     probabilities, features = backend.infer(golden)
-    assert probabilities.shape == (GOLDEN, len(CLASS_NAMES))
+    assert probabilities.shape == (GOLDEN, len(DEFAULT_CLASSES.names))
     assert probabilities.dtype == features.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-3)
     tolerance = 1e-4 if "float32" in backend.description else 0.1

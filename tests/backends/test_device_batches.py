@@ -13,6 +13,7 @@ from bloodcell_batch.backends import pytorch
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.device_batches import DeviceBatches
 from bloodcell_batch.backends.multi_gpu import ProcessesBackend
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.model.network import create_network, with_folded_batch_norms
@@ -115,7 +116,7 @@ def test_half_precision_that_disagrees_is_not_used(
 )
 def test_folding_batch_norms_changes_no_output(architecture: str, follows: bool) -> None:  # noqa: FBT001
     torch.manual_seed(0)
-    network = create_network(architecture).eval()
+    network = create_network(architecture, len(DEFAULT_CLASSES)).eval()
     for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]
         norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from rich.console import Console
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli import console
 from bloodcell_batch.cli.console import (
     JsonObserver,
@@ -37,10 +38,12 @@ def _counts(classified: int, failed: int = 0) -> RunCounts:
 
 
 def _slide(slide_id: str, alerts: tuple[str, ...] = (), neutrophils: int = 2) -> SlideDifferential:
-    shares = leukocyte_shares({"neutrophil": neutrophils, "lymphocyte": neutrophils})
+    shares = leukocyte_shares({"neutrophil": neutrophils, "lymphocyte": neutrophils}, DEFAULT_CLASSES.leukocytes)
     wbc = 2 * neutrophils
     rate = 0.0 if wbc else None
-    return SlideDifferential(slide_id, 5, wbc, 0, 0, 1, wbc, shares, 0, rate, 3, "<100", alerts)
+    return SlideDifferential(
+        slide_id, 5, wbc, 0, 0, 1, wbc, shares, 0, {"erythroblast": 0, "platelet": 3}, rate, 3, "<100", alerts
+    )
 
 
 def _live() -> tuple[LiveObserver, io.StringIO]:

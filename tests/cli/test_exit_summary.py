@@ -4,6 +4,7 @@ from collections import Counter
 import pytest
 import typer
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.console import JsonObserver, LiveObserver, PlainObserver, QuietObserver
 from bloodcell_batch.cli.exit_summary import conclude
 from bloodcell_batch.differential.slide import slide_differential
@@ -17,7 +18,7 @@ def _result(slides: int = 1, failed: int = 0) -> RunResult:
     counts = RunCounts(found=slides + failed)
     counts.by_status[Status.UNCLASSIFIED], counts.by_status[Status.FAILED] = slides, failed
     statuses = Counter({Status.UNCLASSIFIED: 1})
-    found = tuple(slide_differential(f"s{number}", statuses, Counter()) for number in range(slides))
+    found = tuple(slide_differential(f"s{number}", statuses, Counter(), DEFAULT_CLASSES) for number in range(slides))
     failures = [
         Rejection(ImageFile(f"s0/{number}.jpg", "s0", 1, 0), Status.FAILED, Reason.TRUNCATED, detail="premature end")
         for number in range(failed)

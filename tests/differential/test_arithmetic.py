@@ -4,9 +4,8 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint
 
-from bloodcell_batch.cell_classes import LEUKOCYTES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.differential.arithmetic import (
-    DENOMINATOR,
     adequacy,
     cells_to_review,
     leukocyte_shares,
@@ -77,7 +76,7 @@ class TestShares:
             "erythroblast": 10,
             "platelet": 40,
         }
-        shares = leukocyte_shares(counts)
+        shares = leukocyte_shares(counts, DEFAULT_CLASSES.leukocytes)
         assert {name: share.percent for name, share in shares.items()} == {
             "neutrophil": 55.0,
             "lymphocyte": 30.0,
@@ -94,25 +93,34 @@ class TestShares:
         assert basophil.percent_high == pytest.approx(3.6, abs=0.05)
 
     def test_every_leukocyte_class_is_there_in_order(self) -> None:
-        shares = leukocyte_shares({"neutrophil": 1})
-        assert tuple(shares) == LEUKOCYTES
+        shares = leukocyte_shares({"neutrophil": 1}, DEFAULT_CLASSES.leukocytes)
+        assert tuple(shares) == DEFAULT_CLASSES.leukocytes
         assert shares["ig"].count == 0
         assert shares["ig"].percent == 0
         assert shares["neutrophil"].percent == 100
 
     def test_platelets_and_nucleated_red_cells_stay_outside(self) -> None:
-        with_others = leukocyte_shares({"neutrophil": 3, "monocyte": 1, "platelet": 500, "erythroblast": 70})
-        assert with_others == leukocyte_shares({"neutrophil": 3, "monocyte": 1})
+        with_others = leukocyte_shares(
+            {"neutrophil": 3, "monocyte": 1, "platelet": 500, "erythroblast": 70}, DEFAULT_CLASSES.leukocytes
+        )
+        assert with_others == leukocyte_shares({"neutrophil": 3, "monocyte": 1}, DEFAULT_CLASSES.leukocytes)
         assert "platelet" not in with_others
         assert "erythroblast" not in with_others
 
     @pytest.mark.parametrize("counts", [{}, {"platelet": 9, "erythroblast": 3}])
     def test_no_leukocytes_have_no_percentages(self, counts: dict[str, int]) -> None:
-        assert set(leukocyte_shares(counts).values()) == {ClassShare(0, None, None, None)}
+        assert set(leukocyte_shares(counts, DEFAULT_CLASSES.leukocytes).values()) == {ClassShare(0, None, None, None)}
 
     def test_the_denominator_is_written_out(self) -> None:
-        assert DENOMINATOR.removeprefix("wbc = ").split(" + ") == list(LEUKOCYTES)
-        assert set(LEUKOCYTES) == {"basophil", "eosinophil", "neutrophil", "lymphocyte", "monocyte", "ig"}
+        assert DEFAULT_CLASSES.denominator.removeprefix("wbc = ").split(" + ") == list(DEFAULT_CLASSES.leukocytes)
+        assert set(DEFAULT_CLASSES.leukocytes) == {
+            "basophil",
+            "eosinophil",
+            "neutrophil",
+            "lymphocyte",
+            "monocyte",
+            "ig",
+        }
 
 
 @pytest.mark.parametrize(("erythroblasts", "wbc", "expected"), [(0, 5, 0.0), (5, 0, None), (0, 0, None), (3, 2, 150.0)])
@@ -149,10 +157,10 @@ def test_limits_equal_those_of_statsmodels(total: int) -> None:
 
 
 class TestUnclassifiedCells:
-    @pytest.mark.parametrize("name", LEUKOCYTES)
+    @pytest.mark.parametrize("name", DEFAULT_CLASSES.leukocytes)
     def test_the_limits_enclose_those_of_everything_that_they_could_be(self, name: str) -> None:
         counts, unclassified = {"neutrophil": 14, "lymphocyte": 5, "ig": 1}, 6
-        found = leukocyte_shares(counts, unclassified)[name]
+        found = leukocyte_shares(counts, DEFAULT_CLASSES.leukocytes, unclassified)[name]
         assert found.percent_low is not None
         assert found.percent_high is not None
         for same in range(unclassified + 1):
@@ -162,13 +170,13 @@ class TestUnclassifiedCells:
                 assert found.percent_high >= 100 * high - 1e-9
 
     def test_the_limits_of_a_slide_by_hand(self) -> None:
-        found = leukocyte_shares({"neutrophil": 70, "eosinophil": 2}, 28)["eosinophil"]
+        found = leukocyte_shares({"neutrophil": 70, "eosinophil": 2}, DEFAULT_CLASSES.leukocytes, 28)["eosinophil"]
         assert found.percent == pytest.approx(100 * 2 / 72)
         assert found.percent_low == pytest.approx(100 * clopper_pearson(2, 100)[0])
         assert found.percent_high == pytest.approx(100 * clopper_pearson(30, 100)[1])
 
     def test_none_classified_may_be_anything(self) -> None:
-        assert set(leukocyte_shares({}, 9).values()) == {ClassShare(0, None, 0.0, 100.0)}
+        assert set(leukocyte_shares({}, DEFAULT_CLASSES.leukocytes, 9).values()) == {ClassShare(0, None, 0.0, 100.0)}
 
     def test_the_rate_of_nucleated_red_cells_has_the_limits_of_its_odds(self) -> None:
         rate = nrbc_per_100_wbc(4, 90, 6)

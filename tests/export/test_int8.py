@@ -1,6 +1,7 @@
 """int8: which images are used for what, what the gate refuses, and the whole way through the command line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from bloodcell_batch.backends import selection as ladder
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.openvino.backend import OpenVinoBackend, open_int8
 from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, record_path
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.export import ExportOpenVinoConfig
 from bloodcell_batch.errors import BackendError, InputError, UsageError
@@ -61,11 +62,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty pictures in two class folders, one copy, one broken file, and one of no class."""
     root = tmp_path_factory.mktemp("cells")
     for seed in range(40):
-        place = root / CLASS_NAMES[seed % 2]
+        place = root / DEFAULT_CLASSES.names[seed % 2]
         place.mkdir(exist_ok=True)
         (place / f"{seed:02}.png").write_bytes(encode(draw_picture(seed, 40), "PNG"))
-    (root / CLASS_NAMES[0] / "copy.png").write_bytes((root / CLASS_NAMES[0] / "00.png").read_bytes())
-    (root / CLASS_NAMES[0] / "broken.png").write_bytes(b"\x89PNG broken")
+    (root / DEFAULT_CLASSES.names[0] / "copy.png").write_bytes(
+        (root / DEFAULT_CLASSES.names[0] / "00.png").read_bytes()
+    )
+    (root / DEFAULT_CLASSES.names[0] / "broken.png").write_bytes(b"\x89PNG broken")
     (root / "smudge").mkdir()
     (root / "smudge" / "x.png").write_bytes(encode(draw_picture(99, 40), "PNG"))
     return root
@@ -92,7 +95,7 @@ def test_calibration_and_comparison_share_no_image(
     assert (len(names[0]), len(names[1])) == (9, 31)  # the broken file was the tenth
     assert len(names[0] | names[1]) == 40  # the copy and the picture of no class are left out
     assert compared.labels is not None
-    assert [CLASS_NAMES[label] for label in compared.labels] == [
+    assert [DEFAULT_CLASSES.names[label] for label in compared.labels] == [
         image.file.path.split("/")[0] for image in compared.images
     ]
     again = load_cells(model, folder, _config(folder), QUIET)[1]
@@ -105,7 +108,7 @@ def test_images_of_the_training_only_calibrate(
     monkeypatch.setattr(choosing, "LEAST_COMPARED", 20)
     everything = load_cells(model, folder, _config(folder), QUIET)
     digests = {image.file.path: image.facts.sha256 for part in everything for image in part.images}
-    trained = {path for path in digests if path.startswith(CLASS_NAMES[0])}
+    trained = {path for path in digests if path.startswith(DEFAULT_CLASSES.names[0])}
     seen = np.array([int(digests[path][:16], 16) for path in sorted(trained)], dtype=np.uint64)
     other = save_model(tmp_path / "m.safetensors", model.header, model.load_tensors("") | {"seen.train": seen})
     calibration, compared = load_cells(other, folder, _config(folder), QUIET)
@@ -114,11 +117,12 @@ def test_images_of_the_training_only_calibrate(
 
 
 def test_a_folder_without_classes_has_no_labels(
-    model: ModelFile, folder: Path, monkeypatch: pytest.MonkeyPatch
+    model: ModelFile, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choosing, "LEAST_COMPARED", 5)
-    monkeypatch.setattr(choosing, "CLASS_NAMES", ("another",))
-    _, compared = load_cells(model, folder, _config(folder, max_images=7), QUIET)
+    for number, place in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
+        shutil.copytree(place, tmp_path / f"slide {number}")
+    _, compared = load_cells(model, tmp_path, _config(tmp_path, max_images=7), QUIET)
     assert compared.labels is None
     assert len(compared.images) == 7
 
@@ -246,7 +250,7 @@ def test_the_whole_way(pbc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(choosing, "LEAST_COMPARED", 60)
     default = open_model()
     some = tmp_path / "some"
-    for name in CLASS_NAMES:
+    for name in DEFAULT_CLASSES.names:
         (some / name).mkdir(parents=True)
         for path in sorted((pbc / name).iterdir())[:60]:
             (some / name / path.name).symlink_to(path)

@@ -1,11 +1,11 @@
 import pytest
 
-from bloodcell_batch.cell_classes import CELL_CLASSES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.labels.synonyms import KNOWN_CELLS, known_cell, nearest_names, rolled_up
 
 
-def test_the_default_classes_are_known_with_their_roles() -> None:
-    for default in CELL_CLASSES:
+def test_the_class_entries_are_known_with_their_roles() -> None:
+    for default in DEFAULT_CLASSES.classes:
         for text in (default.name, default.short, default.name.upper(), f"{default.name}s"):
             found = known_cell(text)
             assert found is not None

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bloodcell_batch.cell_classes import LEUKOCYTES, NRBC
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.differential.slide import slide_differential
 from bloodcell_batch.records import SlideDifferential, Status
@@ -31,9 +31,9 @@ from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
 _MIX = {"neutrophil": 0.58, "lymphocyte": 0.27, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.02}
-_CLASSES = (*LEUKOCYTES, NRBC, "none")  # none: no cell at all
-_SHARES = np.array([*(_MIX[name] for name in LEUKOCYTES), 0.02, 0.01])
-_LEUKOCYTE = np.array([name in LEUKOCYTES for name in _CLASSES])
+_CLASSES = (*DEFAULT_CLASSES.leukocytes, *DEFAULT_CLASSES.nrbc, "none")  # none: no cell at all
+_SHARES = np.array([*(_MIX[name] for name in DEFAULT_CLASSES.leukocytes), 0.02, 0.01])
+_LEUKOCYTE = np.array([name in DEFAULT_CLASSES.leukocytes for name in _CLASSES])
 _PREFERENCE = 8.0  # how much likelier a cell of the preferred class is to be left out
 
 
@@ -43,25 +43,32 @@ def simulated(rng: np.random.Generator, cells: int, abstention: float, preferred
     weights = np.where(drawn == preferred, _PREFERENCE, 1.0)
     left_out = rng.choice(cells, round(abstention * cells), replace=False, p=weights / weights.sum())
     named = np.delete(drawn, left_out)
-    named = named[named < len(LEUKOCYTES) + 1]  # what is no cell is never given a class here
+    named = named[named < len(DEFAULT_CLASSES.leukocytes) + 1]  # what is no cell is never given a class here
     labels = Counter(_CLASSES[index] for index in named)
     statuses = Counter({Status.CLASSIFIED: len(named), Status.UNCLASSIFIED: len(left_out)})
-    return slide_differential("s", statuses, labels)
+    return slide_differential("s", statuses, labels, DEFAULT_CLASSES)
 
 
 def simulate(slides: int, cells: int) -> bool:
     """Print how often the limits cover the population's shares, by abstention and preferred class."""
     truth = 100 * _SHARES / _SHARES[_LEUKOCYTE].sum()
     held, lowest = True, 1.0
-    names = (*LEUKOCYTES, "nrbc")
+    names = (*DEFAULT_CLASSES.leukocytes, "nrbc")
     _say(f"{slides} slides of {cells} cells each; slides in which the limits hold the truth, by class")
     _say(f"{'left out':>8} {'first':<12}" + "".join(f"{name:>12}" for name in names) + f"{'withheld':>10}")
     for abstention in (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8):
         for preferred, first in enumerate(_CLASSES):
             rng = np.random.default_rng([preferred, round(100 * abstention)])
             found = [simulated(rng, cells, abstention, preferred) for _ in range(slides)]
-            inside = [np.mean([_holds(slide, name, truth[i]) for slide in found]) for i, name in enumerate(LEUKOCYTES)]
-            inside.append(np.mean([_holds(slide, NRBC, truth[len(LEUKOCYTES)]) for slide in found]))
+            inside = [
+                np.mean([_holds(slide, name, truth[i]) for slide in found])
+                for i, name in enumerate(DEFAULT_CLASSES.leukocytes)
+            ]
+            inside.append(
+                np.mean(
+                    [_holds(slide, DEFAULT_CLASSES.nrbc[0], truth[len(DEFAULT_CLASSES.leukocytes)]) for slide in found]
+                )
+            )
             withheld = np.mean([slide.withheld is not None for slide in found])
             _say(f"{abstention:>8.0%} {first:<12}" + "".join(f"{x:>12.1%}" for x in inside) + f"{withheld:>10.1%}")
             held &= clopper_pearson(round(min(inside) * slides), slides, confidence=0.9998)[1] >= 0.95
@@ -71,7 +78,7 @@ def simulate(slides: int, cells: int) -> bool:
 
 
 def _limits(slide: SlideDifferential, name: str) -> tuple[float, float]:
-    if name == NRBC:
+    if name == DEFAULT_CLASSES.nrbc[0]:
         low, high = slide.nrbc_per_100_wbc_low, slide.nrbc_per_100_wbc_high
     else:
         low, high = slide.shares[name].percent_low, slide.shares[name].percent_high
@@ -116,9 +123,9 @@ def classified(name: str, folder: Path, limit: int | None, *, grey: bool) -> boo
 
 
 def _compared(slide: SlideDifferential, labels: Counter[str]) -> bool:
-    total = sum(labels[label] for label in LEUKOCYTES)
+    total = sum(labels[label] for label in DEFAULT_CLASSES.leukocytes)
     held = True
-    for label in LEUKOCYTES:
+    for label in DEFAULT_CLASSES.leukocytes:
         share = slide.shares[label]
         percent, (low, high) = 100 * labels[label] / total, _limits(slide, label)
         inside = _holds(slide, label, percent)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.architectures import ARCHITECTURES, CellNetwork, widths_of
@@ -15,7 +16,7 @@ SIDES = {"cell_cnn2": 300, "cell_cnn28": 28, "cell_fcnn": 28, "cell_unet": 50, "
 def network_of(name: str) -> CellNetwork:
     if name == "cell_unet":
         pytest.importorskip("segmentation_models_pytorch", reason="needs the extra [compare]")
-    network = create_network(name).eval()
+    network = create_network(name, len(DEFAULT_CLASSES)).eval()
     assert isinstance(network, CellNetwork)
     return network
 
@@ -63,7 +64,10 @@ def test_the_decoder_of_the_u_net_is_trained() -> None:
 
 
 def test_widths() -> None:
-    count = {name: sum(w.numel() for w in create_network(name).parameters()) for name in widths_of("cell_cnn28@2")}
+    count = {
+        name: sum(w.numel() for w in create_network(name, len(DEFAULT_CLASSES)).parameters())
+        for name in widths_of("cell_cnn28@2")
+    }
     assert list(count) == ["cell_cnn28@0.5", "cell_cnn28", "cell_cnn28@2"]
     assert sorted(count.values()) == list(count.values())
     assert {"mobilenetv2_050", "mobilenetv2_140"} <= set(widths_of("mobilenetv2_100"))
@@ -73,10 +77,10 @@ def test_widths() -> None:
 @pytest.mark.parametrize("name", ["cell_unet@2", "cell_fcnn@x", "cell_fcnn@0", "cell_fcnn@"])
 def test_impossible_widths_are_refused(name: str) -> None:
     with pytest.raises(ModelFileError, match="can't be built"):
-        create_network(name)
+        create_network(name, len(DEFAULT_CLASSES))
 
 
 def test_an_unknown_name_lists_ours() -> None:
     with pytest.raises(ModelFileError) as caught:
-        create_network("cell_cnn3")
+        create_network("cell_cnn3", len(DEFAULT_CLASSES))
     assert "cell_cnn2" in caught.value.hint

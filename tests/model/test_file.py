@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from bloodcell_batch.cell_classes import CELL_CLASSES, CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, rolled_up
 from bloodcell_batch.errors import ExitCode, ModelFileError, ModelRefusedError, OutputError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import (
@@ -22,7 +22,7 @@ from bloodcell_batch.model.file import (
     ModelFile,
     ModelHeader,
     OutlierRule,
-    default_classes,
+    class_entries,
     open_model,
     save_model,
 )
@@ -41,7 +41,7 @@ def _header(**changes: Any) -> ModelHeader:  # noqa: ANN401 - fields of the head
     values: dict[str, Any] = {
         "name": "test",
         "architecture": "mobilenetv2_100",
-        "classes": default_classes(),
+        "classes": class_entries(),
         "preprocessing": Preprocessing(input_size=32, crop=0.9),
         "temperature": 1.25,
         "review_threshold": 0.8,
@@ -124,10 +124,12 @@ class TestRoundTrip:
     def test_the_default_model_opens_where_it_is_shipped(self) -> None:
         if not DEFAULT_MODEL.is_file():
             pytest.skip("no default model yet")
-        assert tuple(entry.name for entry in open_model().header.classes) == CLASS_NAMES
+        assert tuple(entry.name for entry in open_model().header.classes) == DEFAULT_CLASSES.names
 
-    def test_default_classes_are_the_labels(self) -> None:
-        assert [(entry.name, entry.role) for entry in default_classes()] == [(c.name, c.role) for c in CELL_CLASSES]
+    def test_class_entries_are_the_labels(self) -> None:
+        assert [(entry.name, entry.role) for entry in class_entries()] == [
+            (c.name, c.role) for c in DEFAULT_CLASSES.classes
+        ]
 
 
 class TestSave:
@@ -257,27 +259,34 @@ class TestRefusals:
     def test_json_that_python_refuses_to_parse(self, tmp_path: Path, text: str) -> None:
         _refusal(_write(tmp_path / "m.safetensors", text))
 
-    def test_seven_classes(self, tmp_path: Path) -> None:
-        document = _document(classes=_document()["classes"][:7])
-        message = _refusal(_write(tmp_path / "m.safetensors", json.dumps(document))).message
-        assert "has 7 classes" in message
-        assert "exactly these 8" in message
-
     @pytest.mark.parametrize(
         "change",
         [
-            lambda classes: classes[::-1],
-            lambda classes: [classes[1], classes[0], *classes[2:]],
             lambda classes: [{**classes[0], "name": "Basophil"}, *classes[1:]],
-            lambda classes: [{**classes[0], "role": "platelet"}, *classes[1:]],
+            lambda classes: [{**classes[0], "name": "not_a_cell"}, *classes[1:]],
+            lambda classes: [{**classes[0], "role": "granulocyte"}, *classes[1:]],
+            lambda classes: [{**classes[0], "parent": "platelet"}, *classes[1:]],
+            lambda classes: [{**classes[0], "parent": "ig"}, *classes[1:3], {**classes[3], "parent": "x"}],
             lambda classes: [*classes, classes[0]],
+            lambda classes: classes[:1],
             lambda _: [],
         ],
-        ids=["reversed", "swapped", "renamed", "other role", "nine", "none"],
+        ids=["signs", "reserved", "role", "role of the parent", "grandparent", "twice", "one", "none"],
     )
-    def test_other_classes(self, tmp_path: Path, change: Callable[[list[Document]], list[Document]]) -> None:
+    def test_classes_that_make_no_list(
+        self, tmp_path: Path, change: Callable[[list[Document]], list[Document]]
+    ) -> None:
         document = _document(classes=change(_document()["classes"]))
-        assert "this release needs exactly these 8" in _refusal(_write(tmp_path / "m", json.dumps(document))).message
+        assert "is wrong at " in _refusal(_write(tmp_path / "m", json.dumps(document))).message
+
+    def test_a_laboratorys_own_classes(self, tmp_path: Path) -> None:
+        entries = [
+            {"name": "smudge_cell", "role": "outside"},
+            {"name": "band_neutrophil", "role": "leukocyte", "parent": "neutrophil"},
+        ]
+        classes = open_model(_write(tmp_path / "m", json.dumps(_document(classes=entries)))).header.class_list
+        assert classes.names == ("smudge_cell", "band_neutrophil")
+        assert rolled_up(classes).reported.leukocytes == ("neutrophil",)
 
     @pytest.mark.parametrize(
         ("change", "where"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import (
@@ -13,13 +13,13 @@ from bloodcell_batch.model.file import (
     ModelFile,
     ModelHeader,
     OutlierRule,
-    default_classes,
+    class_entries,
     open_model,
     save_model,
 )
 from bloodcell_batch.model.outlier_score import OutlierScore, fit_outlier_score, load_outlier_score
 
-CLASSES = len(CLASS_NAMES)
+CLASSES = len(DEFAULT_CLASSES.names)
 WIDTH = 40
 
 Features = NDArray[np.float32]
@@ -47,7 +47,7 @@ def _save(folder: Path, tensors: dict[str, NDArray[Any]]) -> ModelFile:
     header = ModelHeader(
         name="test",
         architecture="mobilenetv2_100",
-        classes=default_classes(),
+        classes=class_entries(),
         preprocessing=Preprocessing(),
         temperature=1,
         review_threshold=0.5,

@@ -6,7 +6,7 @@ import pytest
 from finished_run import Run, write_run
 from typer.testing import CliRunner
 
-from bloodcell_batch.cell_classes import LEUKOCYTES, RESEARCH_USE_ONLY
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, RESEARCH_USE_ONLY
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.records import ImageFile, Outcome, Reason, Rejection, Status
 
@@ -54,7 +54,7 @@ def test_without_leukocytes_there_is_a_reason_and_no_value(tmp_path: Path) -> No
     bundle = _export(write_run(tmp_path, outcomes, tmp_path / "r.csv"), tmp_path / "b.json")
     _valid(bundle)
     members = [entry["resource"] for entry in bundle["entry"][1:]]
-    assert len(members) == len(LEUKOCYTES) + 1
+    assert len(members) == len(DEFAULT_CLASSES.leukocytes) + 1
     assert all("dataAbsentReason" in member and "valueQuantity" not in member for member in members)
 
 
@@ -69,7 +69,7 @@ def test_every_quantity_has_limits_and_what_is_withheld_has_a_reason(run: Run, t
     assert {one["specimen"]["identifier"]["value"] for one in quantities} == {"1-2", "2E5", "=A1"}
     assert all("95 % limits" in one["note"][1]["text"] for one in quantities)
     absent = [one for one in resources if "dataAbsentReason" in one]
-    assert len(absent) == len(LEUKOCYTES) + 1
+    assert len(absent) == len(DEFAULT_CLASSES.leukocytes) + 1
     assert all(one["dataAbsentReason"]["text"].startswith("too_many_unclassified: ") for one in absent)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import ExitCode, OutputError
 from bloodcell_batch.records import (
     ImageFacts,
@@ -22,7 +22,7 @@ from bloodcell_batch.results.journal import Journal, begun_publishing, open_jour
 
 KEY = {"model": "ab", "--dedup": '"near"'}
 FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.13, 30.25, 99.0), bytes(range(16)))
-SHARES = tuple(0.93 if name == "ig" else 0.01 for name in CLASS_NAMES)
+SHARES = tuple(0.93 if name == "ig" else 0.01 for name in DEFAULT_CLASSES.names)
 
 
 def _file(number: int, **changes: int) -> ImageFile:
@@ -56,7 +56,7 @@ def _interrupted(place: Path, rows: int) -> None:
 
 
 def _run(place: Path, files: list[ImageFile], *, stop: bool) -> None:
-    with open_journal(place, "r.csv") as journal:
+    with open_journal(place, "r.csv", DEFAULT_CLASSES) as journal:
         journal.resume(KEY, FILES)
         for file in files:
             journal.append(_outcome(file))
@@ -69,13 +69,13 @@ def _parts(place: Path) -> list[str]:
 
 
 def _resumed(place: Path, files: list[ImageFile], key: dict[str, str] | None = None) -> tuple[int, str]:
-    journal = Journal(place)
+    journal = Journal(place, DEFAULT_CLASSES)
     why = journal.resume(key or KEY, files)
     return journal.resumed, why
 
 
 def test_rows_come_back_with_the_files_of_this_run(folder: Path) -> None:
-    journal = Journal(folder)
+    journal = Journal(folder, DEFAULT_CLASSES)
     assert journal.resume(KEY, FILES) == ""
     assert journal.resumed == 6
     outcomes = list(journal.outcomes(FILES))
@@ -91,7 +91,7 @@ def test_all_rows_are_there_in_the_end_wherever_it_stopped(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     _interrupted(whole, 10)
     _interrupted(cut, rows)
-    with open_journal(cut, "r") as journal:
+    with open_journal(cut, "r", DEFAULT_CLASSES) as journal:
         journal.resume(KEY, FILES)
         assert journal.resumed == rows
         for file in FILES[rows:]:
@@ -99,14 +99,14 @@ def test_all_rows_are_there_in_the_end_wherever_it_stopped(
         journal.flush()
         batches = list(journal.batches())
     assert [len(batch) for batch in batches] == [4, 4, 2]
-    expected = Journal(whole)
+    expected = Journal(whole, DEFAULT_CLASSES)
     expected.resume(KEY, FILES)
     assert batches == list(expected.batches())
 
 
 def test_rows_wait_no_longer_than_some_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journals, "_PART_INTERVAL_S", 0.0)
-    journal = Journal(tmp_path)
+    journal = Journal(tmp_path, DEFAULT_CLASSES)
     journal.append(_outcome(FILES[0]))
     assert _parts(tmp_path) == ["part-000000000.parquet"]
 
@@ -175,7 +175,7 @@ def test_a_run_without_rows_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_published_run_leaves_nothing(folder: Path, tmp_path: Path) -> None:
-    with open_journal(folder, "r.csv") as journal:
+    with open_journal(folder, "r.csv", DEFAULT_CLASSES) as journal:
         journal.resume(KEY, FILES)
         with journal.publishing():
             assert begun_publishing(folder)
@@ -189,7 +189,7 @@ def test_a_run_killed_while_publishing_is_known_as_such(folder: Path) -> None:
         yield
 
     assert not begun_publishing(folder)
-    with pytest.raises(KeyboardInterrupt), open_journal(folder, "r.csv") as journal:
+    with pytest.raises(KeyboardInterrupt), open_journal(folder, "r.csv", DEFAULT_CLASSES) as journal:
         next(killed(journal))
     assert begun_publishing(folder)
 

@@ -4,8 +4,9 @@ import sys
 
 import pyarrow as pa
 import pytest
+from default_tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA
 
-from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.records import (
@@ -19,15 +20,7 @@ from bloodcell_batch.records import (
     SlideDifferential,
     Status,
 )
-from bloodcell_batch.results.tables import (
-    IMAGE_COLUMNS,
-    IMAGE_SCHEMA,
-    SCHEMA_VERSION,
-    SLIDE_COLUMNS,
-    SLIDE_SCHEMA,
-    mark_for_review,
-    to_batch,
-)
+from bloodcell_batch.results.tables import SCHEMA_VERSION, mark_for_review, to_batch
 
 FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.13, 30.0, 100.0), bytes(range(16)))
 FILE = ImageFile("s/a.jpg", "s", 1234, 5)
@@ -47,7 +40,22 @@ def _row(outcome: Prediction | Rejection) -> dict[str, object]:
 
 def _slide(**changes: object) -> SlideDifferential:
     counts = {"neutrophil": 2, "lymphocyte": 1}
-    slide = SlideDifferential("s", 4, 3, 0, 1, 0, 3, leukocyte_shares(counts), 1, 100 / 3, 5, "<100", ("one", "two"))
+    slide = SlideDifferential(
+        "s",
+        4,
+        3,
+        0,
+        1,
+        0,
+        3,
+        leukocyte_shares(counts, DEFAULT_CLASSES.leukocytes),
+        1,
+        {"erythroblast": 1, "platelet": 5},
+        100 / 3,
+        5,
+        "<100",
+        ("one", "two"),
+    )
     return dataclasses.replace(slide, **changes)  # type: ignore[arg-type]
 
 
@@ -55,7 +63,7 @@ class TestSchema:
     def test_columns_of_the_image_table(self) -> None:
         names = [
             *["path", "slide_id", "status", "reason", "label", "confidence", "review", "review_reason"],
-            *[f"p_{name}" for name in CLASS_NAMES],
+            *[f"p_{name}" for name in DEFAULT_CLASSES.names],
             *["outlier_score", "duplicate_of", "duplicate_distance", "sha256", "phash"],
             *["width", "height", "size_bytes", "brightness", "contrast", "sharpness", "pixel_hash"],
         ]
@@ -65,7 +73,7 @@ class TestSchema:
         fields = ("count", "percent", "percent_low", "percent_high")
         names = [
             *["slide_id", "found", "classified", "duplicates", "failed", "unclassified", "wbc_counted", "withheld"],
-            *[f"{name}_{field}" for name in LEUKOCYTES for field in fields],
+            *[f"{name}_{field}" for name in DEFAULT_CLASSES.leukocytes for field in fields],
             *["erythroblast_count", "nrbc_per_100_wbc", "nrbc_per_100_wbc_low", "nrbc_per_100_wbc_high"],
             *["platelet_images", "adequacy", "alerts"],
         ]
@@ -79,7 +87,7 @@ class TestSchema:
 
     def test_types(self) -> None:
         types = {name: str(IMAGE_SCHEMA.field(name).type) for name in IMAGE_SCHEMA.names}
-        assert {types[f"p_{name}"] for name in CLASS_NAMES} == {"double"}
+        assert {types[f"p_{name}"] for name in DEFAULT_CLASSES.names} == {"double"}
         assert types["path"] == types["label"] == types["sha256"] == "string"
         assert types["review"] == "bool"
         assert types["duplicate_distance"] == types["size_bytes"] == "int64"
@@ -153,7 +161,9 @@ class TestSlideRows:
         assert row["alerts"] == "one; two"
 
     def test_a_slide_without_leukocytes_has_no_percentages(self) -> None:
-        slide = _slide(wbc_counted=0, shares=leukocyte_shares({}), nrbc_per_100_wbc=None, alerts=())
+        slide = _slide(
+            wbc_counted=0, shares=leukocyte_shares({}, DEFAULT_CLASSES.leukocytes), nrbc_per_100_wbc=None, alerts=()
+        )
         batch = to_batch([slide], SLIDE_COLUMNS, SLIDE_SCHEMA)
         (row,) = batch.to_pylist()
         assert row["neutrophil_percent"] is row["neutrophil_percent_low"] is row["nrbc_per_100_wbc"] is None

@@ -8,13 +8,13 @@ import openpyxl
 import pyarrow as pa
 import pytest
 from conftest import draw_picture, encode, office
+from default_tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from processes import PATIENCE_S
 
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.results import workbook
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from bloodcell_batch.results.workbook import Sheet, write_workbook
 from bloodcell_batch.runs.pipeline import classify_slides
 

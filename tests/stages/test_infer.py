@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from processes import PATIENCE_S
 
 from bloodcell_batch.backends.contract import Outputs
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, rolled_up
 from bloodcell_batch.errors import BackendError, ExitCode
 from bloodcell_batch.model.outlier_score import OutlierScore
 from bloodcell_batch.records import (
@@ -23,7 +23,7 @@ from bloodcell_batch.records import (
 )
 from bloodcell_batch.stages.infer import infer
 
-CLASSES = len(CLASS_NAMES)
+CLASSES = len(DEFAULT_CLASSES.names)
 FACTS = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, 40.0, 10.0), bytes(16))
 OUTLIER = OutlierScore(
     mean=np.zeros(2, dtype=np.float32),
@@ -74,7 +74,7 @@ def _bad(number: int) -> Rejection:
 def _infer(
     outcomes: Sequence[DecodedImage | Rejection], batch_size: int, backend: EchoBackend | None = None
 ) -> list[RawPrediction | Outcome]:
-    return list(infer(outcomes, backend or EchoBackend(), OUTLIER, batch_size))
+    return list(infer(outcomes, backend or EchoBackend(), OUTLIER, rolled_up(DEFAULT_CLASSES), batch_size))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 40, 100])
@@ -114,7 +114,7 @@ def test_outcomes_leave_while_the_next_batch_runs() -> None:
             taken.append(number)
             yield _image(number)
 
-    stream = infer(source(), EchoBackend(), OUTLIER, 3)
+    stream = infer(source(), EchoBackend(), OUTLIER, rolled_up(DEFAULT_CLASSES), 3)
     next(stream)
     assert 3 <= len(taken) <= 6
     stream.close()
@@ -150,7 +150,7 @@ def test_the_next_images_are_taken_while_the_backend_works() -> None:
                 backend.finish.set()
             yield _image(number)
 
-    outcomes = list(infer(source(), backend, OUTLIER, 3))
+    outcomes = list(infer(source(), backend, OUTLIER, rolled_up(DEFAULT_CLASSES), 3))
     assert taken == [False, False, False, True, True, True]
     assert [outcome.file.path for outcome in outcomes] == [f"{number:03d}" for number in range(6)]
 
@@ -163,7 +163,7 @@ def test_the_backend_is_at_rest_when_the_stream_is_closed() -> None:
         for number in range(1, 9):
             yield _image(number)
 
-    stream = infer(source(), backend, OUTLIER, 2)
+    stream = infer(source(), backend, OUTLIER, rolled_up(DEFAULT_CLASSES), 2)
     next(stream)
     waiting = threading.Timer(0.2, backend.finish.set)
     waiting.start()
@@ -185,7 +185,7 @@ def test_many_decided_outcomes_are_not_held_back_for_ever() -> None:
             taken += 1
             yield outcome
 
-    stream = infer(source(), backend, OUTLIER, 2)
+    stream = infer(source(), backend, OUTLIER, rolled_up(DEFAULT_CLASSES), 2)
     next(stream)
     assert taken <= 2 * 16 * 2
     assert [outcome.file for outcome in stream] == [outcome.file for outcome in mixed[1:]]

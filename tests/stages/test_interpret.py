@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.records import (
     BLANK_BRIGHTNESS,
     BLANK_CONTRAST,
@@ -22,8 +22,8 @@ NAN = float("nan")
 
 
 def _raw(top: float = 0.9, score: float = 1.0, contrast: float = 40.0, index: int = 6) -> RawPrediction:
-    rest = (1 - top) / (len(CLASS_NAMES) - 1)
-    probabilities = tuple(top if i == index else rest for i in range(len(CLASS_NAMES)))
+    rest = (1 - top) / (len(DEFAULT_CLASSES.names) - 1)
+    probabilities = tuple(top if i == index else rest for i in range(len(DEFAULT_CLASSES.names)))
     facts = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, contrast, 10.0), bytes(16))
     return RawPrediction(ImageFile("s/a", "s", 1, 0), facts, probabilities, score)
 
@@ -35,18 +35,18 @@ def _is_unclassified(cell: Prediction, reason: Reason) -> None:
     assert cell.review_reasons == (reason.value,)
 
 
-@pytest.mark.parametrize("index", range(len(CLASS_NAMES)))
+@pytest.mark.parametrize("index", range(len(DEFAULT_CLASSES.names)))
 def test_a_clear_cell_gets_the_top_class(index: int) -> None:
     raw = _raw(index=index)
-    cell = decide(raw, THRESHOLDS)
+    cell = decide(raw, THRESHOLDS, DEFAULT_CLASSES)
     assert cell == Prediction(
-        raw.file, raw.facts, Status.CLASSIFIED, None, CLASS_NAMES[index], 0.9, raw.probabilities, 1.0, ()
+        raw.file, raw.facts, Status.CLASSIFIED, None, DEFAULT_CLASSES.names[index], 0.9, raw.probabilities, 1.0, ()
     )
 
 
 @pytest.mark.parametrize(("top", "classified"), [(0.8, True), (0.8 - 1e-9, False), (1.0, True), (0.2, False)])
 def test_the_confidence_threshold_is_inclusive(top: float, *, classified: bool) -> None:
-    cell = decide(_raw(top=top), THRESHOLDS)
+    cell = decide(_raw(top=top), THRESHOLDS, DEFAULT_CLASSES)
     if classified:
         assert cell.status is Status.CLASSIFIED
     else:
@@ -57,7 +57,7 @@ def test_the_confidence_threshold_is_inclusive(top: float, *, classified: bool) 
     ("score", "classified"), [(2.0, True), (2.0 + 1e-9, False), (0.0, True), (float("inf"), False)]
 )
 def test_the_outlier_threshold_is_inclusive(score: float, *, classified: bool) -> None:
-    cell = decide(_raw(score=score), THRESHOLDS)
+    cell = decide(_raw(score=score), THRESHOLDS, DEFAULT_CLASSES)
     if classified:
         assert cell.status is Status.CLASSIFIED
     else:
@@ -66,7 +66,7 @@ def test_the_outlier_threshold_is_inclusive(score: float, *, classified: bool) -
 
 @pytest.mark.parametrize(("contrast", "blank"), [(0.0, True), (BLANK_CONTRAST - 1e-6, True), (BLANK_CONTRAST, False)])
 def test_a_blank_picture_is_never_classified(contrast: float, *, blank: bool) -> None:
-    cell = decide(_raw(top=1.0, score=0.1, contrast=contrast), THRESHOLDS)
+    cell = decide(_raw(top=1.0, score=0.1, contrast=contrast), THRESHOLDS, DEFAULT_CLASSES)
     assert (cell.reason is Reason.NO_CONTRAST) == blank
     assert (cell.status is Status.CLASSIFIED) != blank
 
@@ -77,45 +77,50 @@ def test_a_blank_picture_is_never_classified(contrast: float, *, blank: bool) ->
 def test_a_picture_that_is_all_but_black_is_never_classified(brightness: float, *, black: bool) -> None:
     raw = _raw(top=1.0, score=0.1)
     quality = dataclasses.replace(raw.facts.quality, brightness=brightness)
-    cell = decide(dataclasses.replace(raw, facts=dataclasses.replace(raw.facts, quality=quality)), THRESHOLDS)
+    cell = decide(
+        dataclasses.replace(raw, facts=dataclasses.replace(raw.facts, quality=quality)), THRESHOLDS, DEFAULT_CLASSES
+    )
     assert (cell.reason is Reason.NO_CONTRAST) == black
 
 
 def test_the_strongest_reason_is_given() -> None:
-    _is_unclassified(decide(_raw(top=0.3, score=9, contrast=0), THRESHOLDS), Reason.NO_CONTRAST)
-    _is_unclassified(decide(_raw(top=0.3, score=9), THRESHOLDS), Reason.OUTLIER)
+    _is_unclassified(decide(_raw(top=0.3, score=9, contrast=0), THRESHOLDS, DEFAULT_CLASSES), Reason.NO_CONTRAST)
+    _is_unclassified(decide(_raw(top=0.3, score=9), THRESHOLDS, DEFAULT_CLASSES), Reason.OUTLIER)
 
 
 def test_an_unclassified_cell_keeps_its_numbers() -> None:
     raw = _raw(top=0.5, score=1.5)
-    cell = decide(raw, THRESHOLDS)
+    cell = decide(raw, THRESHOLDS, DEFAULT_CLASSES)
     assert (cell.confidence, cell.outlier_score, cell.probabilities) == (0.5, 1.5, raw.probabilities)
     assert (cell.file, cell.facts) == (raw.file, raw.facts)
 
 
 def test_a_nan_score_is_never_classified() -> None:
-    _is_unclassified(decide(_raw(top=1.0, score=NAN), THRESHOLDS), Reason.OUTLIER)
+    _is_unclassified(decide(_raw(top=1.0, score=NAN), THRESHOLDS, DEFAULT_CLASSES), Reason.OUTLIER)
 
 
-@pytest.mark.parametrize("position", range(len(CLASS_NAMES)))
+@pytest.mark.parametrize("position", range(len(DEFAULT_CLASSES.names)))
 def test_a_nan_probability_is_never_classified(position: int) -> None:
     raw = _raw(top=0.95, index=1)
     probabilities = tuple(NAN if i == position else value for i, value in enumerate(raw.probabilities))
-    _is_unclassified(decide(dataclasses.replace(raw, probabilities=probabilities), THRESHOLDS), Reason.LOW_CONFIDENCE)
+    _is_unclassified(
+        decide(dataclasses.replace(raw, probabilities=probabilities), THRESHOLDS, DEFAULT_CLASSES),
+        Reason.LOW_CONFIDENCE,
+    )
 
 
 def test_thresholds_can_be_switched_off() -> None:
     off = Thresholds(confidence=0.0, outlier=float("inf"))
-    assert decide(_raw(top=0.126, score=1e9), off).status is Status.CLASSIFIED
+    assert decide(_raw(top=0.126, score=1e9), off, DEFAULT_CLASSES).status is Status.CLASSIFIED
 
 
 def test_a_tie_goes_to_the_first_class() -> None:
     raw = dataclasses.replace(_raw(), probabilities=(0.5, 0.5, 0, 0, 0, 0, 0, 0))
-    assert decide(raw, Thresholds(confidence=0.5, outlier=2)).label == CLASS_NAMES[0]
+    assert decide(raw, Thresholds(confidence=0.5, outlier=2), DEFAULT_CLASSES).label == DEFAULT_CLASSES.names[0]
 
 
 def test_rejections_pass_unchanged_and_in_place() -> None:
     bad = Rejection(ImageFile("s/b", "s", 0, 0), Status.FAILED, Reason.EMPTY, "test")
-    outcomes = list(interpret([_raw(), bad, _raw(top=0.1)], THRESHOLDS))
+    outcomes = list(interpret([_raw(), bad, _raw(top=0.1)], THRESHOLDS, DEFAULT_CLASSES))
     assert outcomes[1] is bad
     assert [outcome.status for outcome in outcomes] == [Status.CLASSIFIED, Status.FAILED, Status.UNCLASSIFIED]

@@ -4,16 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from default_tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
 from finished_run import Run
 from small_record import small_record
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, KnownImage, Prediction, Reason, Rejection, Status
 from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.formats import read_table
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, REVIEWED_SCHEMA, VERIFIED_FIELDS
+from bloodcell_batch.results.tables import VERIFIED_FIELDS
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier, recall, unless_unchanged
 
 
@@ -36,7 +38,7 @@ def _earlier(run: Run) -> EarlierRows:
     table = read_table(run.table, IMAGE_SCHEMA)
     sizes = [file.size_bytes for file in _files(run)]
     position = table.schema.get_field_index("size_bytes")
-    return EarlierRows(table.set_column(position, IMAGE_SCHEMA.field("size_bytes"), [sizes]))
+    return EarlierRows(table.set_column(position, IMAGE_SCHEMA.field("size_bytes"), [sizes]), DEFAULT_CLASSES)
 
 
 def _decoded(file: ImageFile) -> Rejection:

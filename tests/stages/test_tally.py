@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares, nrbc_per_100_wbc
 from bloodcell_batch.records import (
     CrossSlideMatch,
@@ -19,7 +19,7 @@ from bloodcell_batch.records import (
 from bloodcell_batch.stages.tally import SlideTally
 
 FACTS = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, 40.0, 10.0), bytes(16))
-SHARES = (0.125,) * len(CLASS_NAMES)
+SHARES = (0.125,) * len(DEFAULT_CLASSES.names)
 
 
 def _cells(slide: str, label: str, count: int = 1) -> list[Outcome]:
@@ -33,7 +33,7 @@ def _rejected(slide: str, status: Status, count: int = 1) -> list[Outcome]:
 
 
 def _tally(outcomes: Sequence[Outcome], ignored: int = 0) -> SlideTally:
-    tally = SlideTally(len(outcomes) + ignored, ignored)
+    tally = SlideTally(len(outcomes) + ignored, ignored, DEFAULT_CLASSES)
     assert list(tally(outcomes)) == list(outcomes)
     return tally
 
@@ -68,8 +68,9 @@ def test_a_hand_counted_slide() -> None:
         duplicates=7,
         failed=1,
         wbc_counted=100,
-        shares=leukocyte_shares({"neutrophil": 60, "lymphocyte": 30, "ig": 10}, 3),
-        erythroblast_count=7,
+        shares=leukocyte_shares({"neutrophil": 60, "lymphocyte": 30, "ig": 10}, DEFAULT_CLASSES.leukocytes, 3),
+        nrbc_count=7,
+        outside_counts={"erythroblast": 7, "platelet": 4},
         nrbc_per_100_wbc=7.0,
         platelet_images=4,
         adequacy="100-199",
@@ -105,13 +106,13 @@ def test_the_counts_of_the_run_balance() -> None:
 
 @pytest.mark.parametrize("found", [2, 4])
 def test_a_missing_or_a_surplus_file_is_noticed(found: int) -> None:
-    tally = SlideTally(found=found, ignored=0)
+    tally = SlideTally(found, 0, DEFAULT_CLASSES)
     list(tally(_cells("s", "ig", 3)))
     assert not tally.counts.balanced()
 
 
 def test_counting_happens_as_the_outcomes_pass() -> None:
-    tally = SlideTally(3, 0)
+    tally = SlideTally(3, 0, DEFAULT_CLASSES)
     stream = tally(_cells("s", "ig", 3))
     next(stream)
     assert tally.counts.done == 1
@@ -123,7 +124,7 @@ def test_nothing_has_no_slides() -> None:
     assert _tally([], ignored=3).counts.balanced()
 
 
-@pytest.mark.parametrize("label", [*LEUKOCYTES])
+@pytest.mark.parametrize("label", [*DEFAULT_CLASSES.leukocytes])
 def test_every_leukocyte_class_counts_in_the_denominator(label: str) -> None:
     slide = _one(_cells("s", label, 5))
     assert slide.wbc_counted == 5

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from default_tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from filelock import FileLock
 from small_record import small_record
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import ExitCode, LockedError, OutputError, UsageError
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK
@@ -36,14 +37,13 @@ from bloodcell_batch.results.file_names import OutputPaths, output_paths
 from bloodcell_batch.results.formats import ONE_FILE, OUTPUT_FORMATS
 from bloodcell_batch.results.journal import Journal, open_journal
 from bloodcell_batch.results.run_record import RunRecord, read_record
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from bloodcell_batch.stages.write import check_writable, publish_run
 
 FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.5, 30.25, 99.0), bytes(16))
 
 
 def _cell(path: str, label: str = "neutrophil") -> Prediction:
-    shares = tuple(0.93 if name == label else 0.01 for name in CLASS_NAMES)
+    shares = tuple(0.93 if name == label else 0.01 for name in DEFAULT_CLASSES.names)
     file = ImageFile(path, path.rpartition("/")[0], 1234, 0)
     return Prediction(file, FACTS, Status.CLASSIFIED, None, label, 0.93, shares, 1.1, ())
 
@@ -53,7 +53,22 @@ def _failure(path: str) -> Rejection:
 
 
 def _slide(slide_id: str) -> SlideDifferential:
-    return SlideDifferential(slide_id, 3, 2, 0, 0, 1, 2, leukocyte_shares({"neutrophil": 2}), 0, 0.0, 0, "<100", ())
+    return SlideDifferential(
+        slide_id,
+        3,
+        2,
+        0,
+        0,
+        1,
+        2,
+        leukocyte_shares({"neutrophil": 2}, DEFAULT_CLASSES.leukocytes),
+        0,
+        {"erythroblast": 0, "platelet": 0},
+        0.0,
+        0,
+        "<100",
+        (),
+    )
 
 
 def _publish(
@@ -71,7 +86,7 @@ def _publish(
 
 
 def _open(paths: OutputPaths) -> AbstractContextManager[Journal]:
-    return open_journal(paths.journal, str(paths.images))
+    return open_journal(paths.journal, str(paths.images), DEFAULT_CLASSES)
 
 
 def _names(folder: Path) -> list[str]:

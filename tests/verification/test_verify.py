@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture, encode
+from default_tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from typer.testing import CliRunner
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.results import PseudonymizeConfig, ReviewImportConfig, VerifyConfig
@@ -26,7 +27,6 @@ from bloodcell_batch.reports.review.importing import import_review
 from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.results.sharing import write_shared
-from bloodcell_batch.results.tables import IMAGE_SCHEMA, SLIDE_SCHEMA
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.verification.verify import Verification, verify_run
 
@@ -377,7 +377,7 @@ def test_reviewed_and_shared_results(results: Path, key_file: Path, tmp_path: Pa
     assert done.exit_code == 0, done.output
     rows = list(csv.DictReader(io.StringIO(review.read_text(encoding="utf-8-sig"))))
     for i, row in enumerate(rows):
-        row["verified_label"], row["verified_by"] = ("other", *CLASS_NAMES)[i % 9], "A. Person"
+        row["verified_label"], row["verified_by"] = ("other", *DEFAULT_CLASSES.names)[i % 9], "A. Person"
     with review.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, rows[0].keys())
         writer.writeheader()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bloodcell_batch.cell_classes import LEUKOCYTES, RESEARCH_USE_ONLY
+from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.config.results import ConcordanceConfig
 from bloodcell_batch.differential.reference_ranges import ReferenceRanges, load_reference_ranges
 from bloodcell_batch.errors import InputError, UsageError
@@ -65,9 +65,9 @@ def compare(
             "A slide with too many unclassified cells has no percentages before a review."
         )
         raise InputError(f"None of the slides {some} is among the {usable} slides with percentages.", hint=hint)
-    complete = [(slide, count) for slide, count in both if len(count.percent) == len(LEUKOCYTES)]
+    complete = [(slide, count) for slide, count in both if len(count.percent) == len(slide.shares)]
     return Concordance(
-        classes={name: found for name in LEUKOCYTES if (found := _compare_class(name, both, ranges)).pairs},
+        classes={name: found for name in both[0][0].shares if (found := _compare_class(name, both, ranges)).pairs},
         slides=len(both),
         kappa_of_commonest=cohens_kappa(Counter((_commonest(slide), _most(count)) for slide, count in complete)),
         only_ours=tuple(name for name in ours if name not in theirs),
@@ -89,8 +89,8 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
     check_new(figures, out, overwrite=config.overwrite)
     names = load_pseudonyms(config.pseudonymize, out)
     results = load_results(table).pseudonymised(names)
-    ranges = load_reference_ranges(config.reference_ranges)
-    counts = _hidden(load_manual_counts(manual), names)
+    ranges = load_reference_ranges(config.reference_ranges, results.classes)
+    counts = _hidden(load_manual_counts(manual, results.classes.leukocytes), names)
     found = compare(results.slides, counts, ranges)
     partial = [count.slide_id for count in counts if count.is_partial]
     for slides, why in (
@@ -109,7 +109,14 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
         **found.as_dict(),
     }
     plots = {name: comparison_plot(name, row.pairs, row) for name, row in found.classes.items()}
-    page = render("concordance.html.j2", found=found, plots=plots, ranges=ranges, facts=provenance(results))
+    page = render(
+        "concordance.html.j2",
+        found=found,
+        plots=plots,
+        ranges=ranges,
+        facts=provenance(results),
+        classes=results.classes,
+    )
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     publish_files({figures: text_writer(text), out: text_writer(page)})
 
@@ -146,11 +153,11 @@ def _without(why: Withheld, ours: Mapping[str, SlideDifferential], theirs: Colle
 
 
 def _commonest(slide: SlideDifferential) -> str:
-    return max(LEUKOCYTES, key=lambda name: slide.shares[name].count)
+    return max(slide.shares, key=lambda name: slide.shares[name].count)
 
 
 def _most(count: ManualCount) -> str:
-    return max(LEUKOCYTES, key=lambda name: count.percent[name])
+    return max(count.percent, key=lambda name: count.percent[name])
 
 
 def _hidden(manual: Sequence[ManualCount], names: Pseudonyms | None) -> list[ManualCount]:

@@ -100,9 +100,9 @@ def _write_csv(out: Path, records: Records, _pictures: Pictures, _results: Resul
     publish_files({out: text_writer(stream.getvalue())})
 
 
-def _write_workbook(out: Path, records: Records, pictures: Pictures, _results: Results) -> None:
+def _write_workbook(out: Path, records: Records, pictures: Pictures, results: Results) -> None:
     images = {path: found for path, found in pictures.items() if isinstance(found, Thumbnail)}
-    labels = [label.name for label in review_labels()]
+    labels = [label.name for label in review_labels(results.classes)]
     publish_files({out: lambda fresh: write_review_workbook(fresh, SHEET, COLUMNS, records, images, labels)})
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bloodcell_batch.cell_classes import CELL_CLASSES, NOT_A_CELL, OTHER, VERIFIED_LABELS, Role
+from bloodcell_batch.cell_classes import NOT_A_CELL, OTHER, ClassList, Role
 
 _FIXED_KEYS = {OTHER: "9", NOT_A_CELL: "0"}
 _KEYS = "12345678qwertyasdfghjklxcvb"  # the page has other uses for the rest
@@ -18,11 +18,11 @@ class ReviewLabel:
     group: str
 
 
-def review_labels() -> tuple[ReviewLabel, ...]:
-    """All answers: the classes as laboratories read them, then a cell of none of them, and no cell."""
-    groups = {cell.name: _LEUKOCYTES if cell.role is Role.LEUKOCYTE else _OTHER_CELLS for cell in CELL_CLASSES}
+def review_labels(classes: ClassList) -> tuple[ReviewLabel, ...]:
+    """All answers: the `classes` as laboratories read them, then a cell of none of them, and no cell."""
+    groups = {cell.name: _LEUKOCYTES if cell.role is Role.LEUKOCYTE else _OTHER_CELLS for cell in classes.classes}
     free = iter(_KEYS)
     return tuple(
         ReviewLabel(name, _FIXED_KEYS.get(name) or next(free, ""), groups.get(name, _OF_NO_CLASS))
-        for name in VERIFIED_LABELS
+        for name in classes.verified_labels
     )

@@ -28,7 +28,7 @@ def review_page(records: Sequence[Record], images: Mapping[str, str], results: R
             "store": _store_key(records),
             "file": f"review-{results.results_id}",
             "columns": COLUMNS,
-            "labels": [asdict(label) for label in review_labels()],
+            "labels": [asdict(label) for label in review_labels(results.classes)],
             "mark": EXCEL_MARK,
             "cells": [_cell(record, images.get(record["path"], "")) for record in records],
         },

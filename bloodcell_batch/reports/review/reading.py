@@ -8,7 +8,6 @@ from typing import cast, get_args
 from bloodcell_batch.config.results import ReviewScope
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.reports.review.columns import COLUMNS, SHEET, Record
-from bloodcell_batch.reports.review.labels import review_labels
 from bloodcell_batch.results.finished import ResultRow, Results
 from bloodcell_batch.results.table_reading import read_records
 
@@ -56,7 +55,7 @@ def read_review(file: Path, results: Results, by: str = "") -> FilledReview:
     for line, record in enumerate(records, start=2):
         where = f"{file}, row {line}"
         known.check(record, where)
-        verification = _verification(record, by, where)
+        verification = _verification(record, results.classes.verified_labels, by, where)
         if record["path"] in said:
             raise InputError(f"{where}: {record['path']} is there twice.", hint="Delete one of the two rows.")
         said[record["path"]] = verification
@@ -96,9 +95,8 @@ class _Known:
         raise InputError(f"{where}: there is no cell {record['path']!r} in {self._results.path}.", hint=hint)
 
 
-def _verification(record: Record, otherwise: str, where: str) -> Verification:
+def _verification(record: Record, known: tuple[str, ...], otherwise: str, where: str) -> Verification:
     label, by = record["verified_label"].strip(), record["verified_by"].strip()
-    known = [answer.name for answer in review_labels()]
     if label and label not in known:
         raise InputError(f"{where}: {label!r} is not a label.", hint=f"Use one of: {', '.join(known)}.")
     if by and not label:

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms import v2
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.recipe import AugmentationConfig
 
 _AUGMIX_SEVERITY = 3
@@ -17,14 +16,15 @@ _AUGMIX_SEVERITY = 3
 class Policies:
     """What a recipe asks of torchvision, made once."""
 
-    def __init__(self, config: AugmentationConfig) -> None:
+    def __init__(self, config: AugmentationConfig, classes: int) -> None:
+        self._classes = classes
         self._randaugment = v2.RandAugment(num_ops=2, magnitude=config.randaugment) if config.randaugment else None
         self._augmix = v2.AugMix(severity=_AUGMIX_SEVERITY) if config.augmix else None
         mixes: list[v2.Transform] = []
         if config.mixup:
-            mixes.append(v2.MixUp(alpha=config.mixup, num_classes=len(CLASS_NAMES)))
+            mixes.append(v2.MixUp(alpha=config.mixup, num_classes=classes))
         if config.cutmix:
-            mixes.append(v2.CutMix(alpha=config.cutmix, num_classes=len(CLASS_NAMES)))
+            mixes.append(v2.CutMix(alpha=config.cutmix, num_classes=classes))
         self._mix = v2.RandomChoice(mixes) if mixes else None
 
     def apply(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,7 @@ class Policies:
         if self._mix is not None:
             pixels, mixed = self._mix(pixels, labels)
             return pixels, mixed
-        return pixels, functional.one_hot(labels, len(CLASS_NAMES)).to(pixels)
+        return pixels, functional.one_hot(labels, self._classes).to(pixels)
 
     def views(self, pixels: Tensor) -> list[Tensor]:
         """Two AugMix versions of the batch, or none where the recipe has no AugMix."""

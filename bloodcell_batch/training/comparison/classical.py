@@ -99,7 +99,7 @@ def fit_classical(config: ClassicalConfig, training: LabelledImages, validation:
         training = smote_on_pixels(training, config.seed)
     features, labels = features_of(training.pixels, config.features), training.labels
     if config.smote == "features":
-        features, labels = smote(features, labels, config.seed)
+        features, labels = smote(features, labels, training.classes, config.seed)
     try:
         classifier = CLASSIFIERS[config.classifier](config)
     except ModuleNotFoundError as error:

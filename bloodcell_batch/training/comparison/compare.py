@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.comparison import CompareConfig
 from bloodcell_batch.errors import BloodcellBatchError, OutputError, UsageError
 from bloodcell_batch.files.publishing import written_whole
@@ -22,6 +21,7 @@ from bloodcell_batch.files.writing import locked, writing
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.training.comparison.system_row import FAILED, FINISHED, NOT_RUN, Place, Row, blank, run_system
 from bloodcell_batch.training.comparison.systems import System, expanded, identity, read_systems
+from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.sources import Source, open_source
 
 _SUBSET = "subset.csv"
@@ -58,7 +58,7 @@ def compare(
     options = expanded(options)
     systems = read_systems(files, options)
     observer = make_observer()
-    source = open_source(data, {}, NullObserver())
+    source = open_source(data, ClassNames(), observer)
     with _locked(out):
         if options.images_per_class is not None:
             data, source = _subset(data, source, options.images_per_class, out / _SUBSET)
@@ -190,7 +190,7 @@ def _subset(data: Path, source: Source, count: int, out: Path) -> tuple[Path, So
     shutil.rmtree(links, ignore_errors=True)
     links.mkdir()
     lines = []
-    for label, name in enumerate(CLASS_NAMES):
+    for label, name in enumerate(source.classes.names):
         members = [entry for entry in source.entries if entry.label == label]
         step = max(1.0, len(members) / count)
         chosen = [members[int(i * step)] for i in range(min(count, len(members)))]
@@ -200,7 +200,7 @@ def _subset(data: Path, source: Source, count: int, out: Path) -> tuple[Path, So
             lines.append((f"{links.name}/{link.name}", name, _PART_NAMES[entry.part]))
     with written_whole(out) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("path", "label", "split"), *lines])
-    return out, open_source(out, {}, NullObserver())
+    return out, open_source(out, ClassNames(source.classes), NullObserver())
 
 
 _PART_NAMES = {-1: "", 0: "train", 1: "validation", 2: "test"}

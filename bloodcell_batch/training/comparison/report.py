@@ -9,7 +9,7 @@ import jinja2
 import pyarrow as pa
 
 from bloodcell_batch import __version__
-from bloodcell_batch.cell_classes import CLASS_NAMES, RESEARCH_USE_ONLY
+from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.config.comparison import CompareConfig
 from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.parallel.cpus import available_cpus
@@ -127,7 +127,6 @@ def as_html(rows: Sequence[Row], options: CompareConfig, command: str) -> str:
         titles=[column.title for column in columns],
         rows=[(row, _cells(row, columns) if row.status == FINISHED else ()) for row in ordered],
         rankings=[(title, ranked(rows, floor)) for title, floor in _rankings(options)],
-        classes=CLASS_NAMES,
         finished=[row for row in ordered if row.status == FINISHED],
     )
 
@@ -205,7 +204,9 @@ def _floors(options: CompareConfig) -> tuple[float, ...]:
 def _schema() -> pa.Schema:
     columns = []
     for field in fields(Row):
-        if field.name == "confusion":
+        if field.name == "classes":
+            columns.append(pa.field(field.name, pa.list_(pa.string())))
+        elif field.name == "confusion":
             columns.append(pa.field(field.name, pa.list_(pa.list_(pa.int64()))))
         else:
             kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))

@@ -42,7 +42,8 @@ class Row:
 
     `precision`, `recall` and `f1` are means over the classes; `images_per_second` is of the test images in memory,
     through the backend for networks, features included for classical ones; `training_s` counts every run of an
-    interrupted training, decoding and calibration included; `confusion` has true classes as rows.
+    interrupted training, decoding and calibration included; `confusion` has true classes as rows,
+    both in the order of `classes`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Row:
     folds_accuracy: float | None = None
     folds_sd: float | None = None
     seed: int = 0
+    classes: tuple[str, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
@@ -78,7 +80,8 @@ class Row:
         """The row that `as_dict` gave."""
         known = {field.name for field in fields(cls)}
         row = {key: value for key, value in values.items() if key in known}
-        return cls(**row | {"confusion": tuple(tuple(line) for line in row["confusion"])})
+        confusion = tuple(tuple(line) for line in row["confusion"])
+        return cls(**row | {"confusion": confusion, "classes": tuple(row.get("classes", ()))})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -140,7 +143,7 @@ def _network(row: Row, config: TrainConfig, place: Place, options: CompareConfig
     finally:
         choice.backend.close()
     rules = Rules(model.header.review_threshold, model.header.outlier.threshold)
-    metrics = measure(probabilities, load_outlier_score(model)(features), test.labels, rules)
+    metrics = measure(probabilities, load_outlier_score(model)(features), test.labels, test.classes, rules)
     tensors = model.load_tensors(NETWORK_PREFIX)
     return replace(
         _with_figures(row, metrics, split),
@@ -161,7 +164,8 @@ def _classical(row: Row, config: ClassicalConfig, place: Place, options: Compare
     start = time.perf_counter()
     probabilities = model.predict(test.pixels)
     rate = len(test) / (time.perf_counter() - start)
-    metrics = measure(probabilities, np.zeros(len(test), dtype=np.float32), test.labels, model.rules)
+    scores = np.zeros(len(test), dtype=np.float32)
+    metrics = measure(probabilities, scores, test.labels, test.classes, model.rules)
     return replace(
         _with_figures(row, metrics, split),
         size_bytes=model.size_bytes,
@@ -184,6 +188,7 @@ def _with_figures(row: Row, metrics: Metrics, split: Split) -> Row:
         f1=metrics.macro_f1,
         auroc=metrics.auroc,
         ece=metrics.ece,
+        classes=tuple(metrics.per_class),
         confusion=tuple(tuple(line) for line in metrics.confusion),
     )
 
@@ -194,7 +199,9 @@ def _images(place: Place, side: int, options: CompareConfig) -> tuple[LabelledIm
     found = load_labelled(place.data, Preprocessing(input_size=side), workers, NullObserver(), cache=place.cache)
     images, _ = audit(*found, options.conflicts, NullObserver())
     fractions = (options.validation_fraction, options.test_fraction)
-    return images, stratified_split(images.labels, images.groups, *fractions, options.seed, images.parts)
+    return images, stratified_split(
+        images.labels, images.classes, images.groups, *fractions, options.seed, images.parts
+    )
 
 
 def _check_split(model: ModelFile, images: LabelledImages, split: Split) -> None:

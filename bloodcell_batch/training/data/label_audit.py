@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import Rejection
@@ -54,9 +53,9 @@ def audit(
     images, moved = _join_parts(images)
     if moved:
         observer.warn(f"{len(moved)} copies of training images moved out of the held-out parts: {_listed(moved)}")
-    counts = np.bincount(images.labels, minlength=len(CLASS_NAMES)).tolist()
+    counts = np.bincount(images.labels, minlength=len(images.classes)).tolist()
     found = Audit(
-        classes=dict(zip(CLASS_NAMES, counts, strict=True)),
+        classes=dict(zip(images.classes.names, counts, strict=True)),
         unreadable={bad.file.path: f"{bad.reason} ({bad.detail})" for bad in rejected},
         conflicting=conflicting,
         copies=len(images) - len(np.unique(images.groups)),

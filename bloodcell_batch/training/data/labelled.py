@@ -1,17 +1,18 @@
 """Labelled images in memory, or mapped into it: read once, on the same path as `classify`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.images.hamming import as_words, pairs_within
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import DecodedImage, Rejection
 from bloodcell_batch.stages.decode import decode_ahead, decoder_of
+from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.image_cache import Decoded, cached_images, pixel_store
 from bloodcell_batch.training.data.sources import Source, open_source
 
@@ -23,7 +24,7 @@ _WINDOW = 256
 class LabelledImages:
     """Decoded images with labels.
 
-    `pixels` uint8 (N, S, S, 3), `labels` int64 (N,) into `CLASS_NAMES`, `digests` uint64 (N,), the first 8 bytes of
+    `pixels` uint8 (N, S, S, 3), `labels` int64 (N,) into `classes`, `digests` uint64 (N,), the first 8 bytes of
     each file's SHA-256, `groups` int64 (N,), equal for duplicates, `parts` int8 (N,), see `sources.FREE`,
     `laboratories` str (N,), where they come from, "" where the data don't tell.
     """
@@ -35,6 +36,7 @@ class LabelledImages:
     groups: NDArray[np.int64]
     parts: NDArray[np.int8]
     laboratories: NDArray[np.str_]
+    classes: ClassList
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -50,6 +52,7 @@ class LabelledImages:
             self.groups[index],
             self.parts[index],
             self.laboratories[index],
+            self.classes,
         )
 
 
@@ -60,7 +63,7 @@ def load_labelled(
     observer: Observer,
     *,
     only: frozenset[str] | None = None,
-    class_map: Mapping[str, str] | None = None,
+    names: ClassNames | None = None,
     cache: Path | None = None,
 ) -> tuple[LabelledImages, tuple[Rejection, ...]]:
     """Decode every labelled image of `data` once.
@@ -71,15 +74,15 @@ def load_labelled(
         workers: decoding threads.
         observer: told of progress and of what is left out.
         only: read just these paths.
-        class_map: see `open_source`.
+        names: see `open_source`; those that the data have if not given.
         cache: folder that keeps the decoded images; another call with the same files finds them there.
 
     Returns:
         The images, and the files that could not be decoded.
     """
-    source = open_source(data, class_map or {}, observer)
+    source = open_source(data, names or ClassNames(), observer)
     if only is not None:
-        source = Source(tuple(entry for entry in source.entries if entry.file.path in only), source.read)
+        source = replace(source, entries=tuple(entry for entry in source.entries if entry.file.path in only))
 
     def decode(store: NDArray[np.uint8]) -> Decoded:
         return _decode(source, preprocessing, workers, observer, store)
@@ -100,6 +103,7 @@ def load_labelled(
         groups=decoded.groups,
         parts=np.array([entry.part for entry in kept], dtype=np.int8),
         laboratories=np.array([entry.laboratory for entry in kept], dtype=np.str_),
+        classes=source.classes,
     )
     return images, decoded.rejected
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.training.data.sources import FREE, TEST, TRAIN, VALIDATION
 
@@ -24,6 +24,7 @@ class Split:
 
 def stratified_split(
     labels: NDArray[np.int64],
+    classes: ClassList,
     groups: NDArray[np.int64],
     validation: float,
     test: float,
@@ -33,7 +34,8 @@ def stratified_split(
     """Split every class in the same proportions, keeping duplicate groups on one side.
 
     Args:
-        labels: int64 (N,).
+        labels: int64 (N,) into `classes`.
+        classes: all of which must be there.
         groups: int64 (N,); images of one group share a label and a part.
         validation: share of each class for the validation part.
         test: share of each class for the test part.
@@ -47,8 +49,8 @@ def stratified_split(
     rng = np.random.default_rng(seed)
     given = np.full(len(labels), FREE, dtype=np.int8) if parts is None else parts
     placed = given.copy()
-    _check_counts(labels)
-    for label in range(len(CLASS_NAMES)):
+    _check_counts(labels, classes)
+    for label in range(len(classes)):
         members = np.flatnonzero(labels == label)
         wanted = {VALIDATION: max(1, round(len(members) * validation))}
         wanted[TRAIN] = round(len(members) * (1 - validation - test))
@@ -67,7 +69,7 @@ def stratified_split(
 
 
 def stratified_folds(
-    labels: NDArray[np.int64], groups: NDArray[np.int64], folds: int, seed: int
+    labels: NDArray[np.int64], classes: ClassList, groups: NDArray[np.int64], folds: int, seed: int
 ) -> list[NDArray[np.int64]]:
     """Disjoint index arrays that cover all images, each class spread evenly, duplicate groups together.
 
@@ -81,7 +83,7 @@ def stratified_folds(
         found = np.unique(groups[members])
         if len(found) < folds:
             hint = "Use fewer folds or more images."
-            name = CLASS_NAMES[int(label)]
+            name = classes.names[int(label)]
             raise TrainingError(f"The class {name} has {len(found)} different images for {folds} folds.", hint=hint)
         filled = np.zeros(folds, dtype=np.int64)
         by_group: dict[int, list[int]] = defaultdict(list)
@@ -94,11 +96,11 @@ def stratified_folds(
     return [np.flatnonzero(fold_of == fold) for fold in range(folds)]
 
 
-def _check_counts(labels: NDArray[np.int64]) -> None:
-    counts = np.bincount(labels, minlength=len(CLASS_NAMES))
-    few = [f"{name} has {count}" for name, count in zip(CLASS_NAMES, counts, strict=True) if count < _MIN_PER_CLASS]
+def _check_counts(labels: NDArray[np.int64], classes: ClassList) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    few = [f"{name} has {count}" for name, count in zip(classes.names, counts, strict=True) if count < _MIN_PER_CLASS]
     if few:
-        hint = f"Add images of these classes: each of the eight needs at least {_MIN_PER_CLASS} readable ones."
+        hint = f"Add images of these classes: each needs at least {_MIN_PER_CLASS} readable ones."
         raise TrainingError(f"Too few images to train on: {', '.join(few)}.", hint=hint)
 
 

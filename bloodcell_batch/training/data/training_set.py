@@ -12,6 +12,7 @@ from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import DEFAULT_MODEL, SEEN_PREFIX, open_model
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.label_audit import Audit, audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.data.sources import FREE, TRAIN, VALIDATION
@@ -72,7 +73,8 @@ class TrainingSet:
         # A cache is shared by the next training, which may test other images.
         only = None if config.cache else frozenset(wanted.paths)
         size, cache = Preprocessing(input_size=config.input_size), config.cache
-        fresh, _ = load_labelled(self.data, size, _workers(config), NullObserver(), only=only, cache=cache)
+        names = ClassNames(self.images.classes, config.class_map)
+        fresh, _ = load_labelled(self.data, size, _workers(config), NullObserver(), only=only, names=names, cache=cache)
         order = {path: i for i, path in enumerate(fresh.paths)}
         return fresh.take(np.array([order[path] for path in wanted.paths], dtype=np.int64))
 
@@ -102,14 +104,21 @@ def read_training_set(config: TrainConfig, data: Path, observer: Observer) -> Tr
     whole = read_unsplit(config, data, observer)
     images = _respecting(whole.seen, whole.images, observer)
     fractions = (config.validation_fraction, config.test_fraction)
-    split = stratified_split(images.labels, images.groups, *fractions, config.seed, images.parts)
+    split = stratified_split(images.labels, images.classes, images.groups, *fractions, config.seed, images.parts)
     return replace(whole, images=images, split=split)
 
 
 def read_unsplit(config: TrainConfig, data: Path, observer: Observer) -> TrainingSet:
     """As `read_training_set`, but every image is in the training part: for those who split in other ways."""
     size = Preprocessing(input_size=CACHE_FACTOR * config.input_size)
-    images, rejected = load_labelled(data, size, _workers(config), observer, cache=config.cache)
+    images, rejected = load_labelled(
+        data,
+        size,
+        _workers(config),
+        observer,
+        names=ClassNames(config.class_list, config.class_map),
+        cache=config.cache,
+    )
     images, findings = audit(images, rejected, config.conflicts, observer)
     everything, nothing = np.arange(len(images)), np.empty(0, dtype=np.int64)
     split = Split(everything, nothing, nothing)

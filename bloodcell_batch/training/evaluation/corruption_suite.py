@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,14 +82,14 @@ def pick_images(source: Source, paths: set[str], count: int, seed: int = 0) -> S
     """About `count` of the images in `paths`, the same share of every class, whatever the order they are listed in."""
     entries = sorted((entry for entry in source.entries if entry.file.path in paths), key=lambda entry: entry.file.path)
     if len(entries) <= count:
-        return Source(tuple(entries), source.read)
+        return replace(source, entries=tuple(entries))
     rng = np.random.default_rng(seed)
     labels = np.array([entry.label for entry in entries])
     chosen: list[int] = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         chosen += rng.permutation(members)[: max(1, round(len(members) * count / len(entries)))].tolist()
-    return Source(tuple(entries[i] for i in sorted(chosen)), source.read)
+    return replace(source, entries=tuple(entries[i] for i in sorted(chosen)))
 
 
 def _batches(

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Backend, BackendOptions
 from bloodcell_batch.backends.selection import open_backend
+from bloodcell_batch.cell_classes import rolled_up
 from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile
 from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.stages.infer import reported
+from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.data.sources import open_source
 from bloodcell_batch.training.evaluation.corruption_suite import CorruptionReport, pick_images, run_corruptions
@@ -44,6 +47,7 @@ class Report:
     data: str
     part: str
     images_left_out: int
+    labels: dict[str, str]
     failed: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,6 +61,7 @@ class Report:
             "part": self.part,
             "images_left_out": self.images_left_out,
             "failed": list(self.failed),
+            "labels_taken_for_classes": self.labels,
             "metrics": self.metrics.as_dict(),
             "intervals_95": self.intervals,
             "reliability": [
@@ -77,11 +82,13 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
 
     Raises:
         InputError: no labelled images, or none of the wanted part.
-        UsageError: the class map names a class that we don't have.
+        UsageError: the class map names a class that there isn't.
     """
     workers = available_cpus() if config.workers is None else config.workers
     preprocessing = model.header.preprocessing
-    images, rejected = load_labelled(data, preprocessing, workers, observer, class_map=config.class_map)
+    roll_up = rolled_up(model.header.class_list, subclasses=config.subclasses)
+    names = ClassNames(roll_up.reported, config.class_map)
+    images, rejected = load_labelled(data, preprocessing, workers, observer, names=names)
     for bad in rejected:
         observer.warn(f"left out {bad.file.path}: {bad.reason} ({bad.detail})")
     wanted = images.take(np.flatnonzero(_in_part(model, images, config.part)))
@@ -97,12 +104,17 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
     observer.note(f"model {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}")
     corruptions = None
     try:
-        probabilities, features = _infer(choice.backend, wanted.pixels, config.batch_size, observer)
+        outputs, features = _infer(choice.backend, wanted.pixels, config.batch_size, observer)
+        probabilities = reported(outputs, roll_up)
         if config.corruptions:
-            source = open_source(data, config.class_map, NullObserver())
+            source = open_source(data, names, NullObserver())
             chosen = pick_images(source, set(wanted.paths), config.corruption_images)
             corruptions = run_corruptions(
-                chosen, preprocessing, lambda batch: choice.backend.infer(batch)[0], workers, observer
+                chosen,
+                preprocessing,
+                lambda batch: reported(choice.backend.infer(batch)[0], roll_up),
+                workers,
+                observer,
             )
     finally:
         choice.backend.close()
@@ -111,7 +123,7 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
     if config.bootstrap:
         intervals = bootstrap_intervals(probabilities, wanted.labels, wanted.groups, config.bootstrap)
     return Report(
-        metrics=measure(probabilities, load_outlier_score(model)(features), wanted.labels, rules),
+        metrics=measure(probabilities, load_outlier_score(model)(features), wanted.labels, wanted.classes, rules),
         intervals=intervals,
         reliability=reliability(probabilities, wanted.labels),
         risk_coverage=risk_coverage(probabilities, wanted.labels),
@@ -122,6 +134,7 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
         data=str(data),
         part=config.part,
         images_left_out=left_out,
+        labels=dict(names.found),
         failed=tuple(bad.file.path for bad in rejected),
     )
 

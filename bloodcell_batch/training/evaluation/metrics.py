@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
 ECE_BINS = 15
@@ -66,15 +66,19 @@ class Metrics:
 
 
 def measure(
-    probabilities: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], rules: Rules
+    probabilities: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: ClassList,
+    rules: Rules,
 ) -> Metrics:
-    """Figures from probabilities (N, C), outlier scores (N,) and labels (N,).
+    """Figures from probabilities (N, C), outlier scores (N,) and labels (N,) into `classes`.
 
     The expected calibration error (ECE) has 15 equal-width bins and the L1 norm (Guo et al., 2017). Classes without
     images have NaN figures and stay outside the averages.
     """
     guess, truth = torch.from_numpy(probabilities), torch.from_numpy(labels)
-    confusion = multiclass_confusion_matrix(guess, truth, num_classes=len(CLASS_NAMES)).numpy()
+    confusion = multiclass_confusion_matrix(guess, truth, num_classes=len(classes)).numpy()
     hits, true, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         recall = hits / true
@@ -83,15 +87,15 @@ def measure(
     top = probabilities.argmax(axis=1)
     flagged = scores > rules.outlier_threshold
     kept = (probabilities.max(axis=1) >= rules.review_threshold) & ~flagged
-    target = np.eye(len(CLASS_NAMES), dtype=np.float64)[labels]
-    areas = [auroc(probabilities[:, i], labels == i) for i in range(len(CLASS_NAMES))]
+    target = np.eye(len(classes), dtype=np.float64)[labels]
+    areas = [auroc(probabilities[:, i], labels == i) for i in range(len(classes))]
     return Metrics(
         images=len(labels),
         accuracy=float((top == labels).mean()),
         balanced_accuracy=float(np.nanmean(recall)),
         macro_f1=float(np.nanmean(np.where(true > 0, f1, np.nan))),
         auroc=float(np.mean([area for area in areas if not np.isnan(area)] or [np.nan])),
-        ece=float(multiclass_calibration_error(guess, truth, num_classes=len(CLASS_NAMES), n_bins=ECE_BINS)),
+        ece=float(multiclass_calibration_error(guess, truth, num_classes=len(classes), n_bins=ECE_BINS)),
         negative_log_likelihood=float(-np.log(np.maximum(probabilities[target > 0], 1e-12)).mean()),
         brier=float(np.square(probabilities - target).sum(axis=1).mean()),
         review_share=float(1 - kept.mean()),
@@ -106,7 +110,7 @@ def measure(
                 *_recall_limits(int(hits[i]), int(true[i])),
                 areas[i],
             )
-            for i, name in enumerate(CLASS_NAMES)
+            for i, name in enumerate(classes.names)
         },
         confusion=confusion.tolist(),
     )
@@ -150,7 +154,11 @@ def as_text(metrics: Metrics) -> str:
     for name, figures in metrics.per_class.items():
         shares = f"{figures.precision:>11.2%}{figures.recall:>9.2%}{figures.f1:>9.2%}" if figures.images else ""
         lines.append(f"{name:<14}{figures.images:>8}{shares}")
-    lines += ["", "rows: true class, columns: predicted", " " * 14 + "".join(f"{name[:6]:>8}" for name in CLASS_NAMES)]
-    for name, row in zip(CLASS_NAMES, metrics.confusion, strict=True):
+    lines += [
+        "",
+        "rows: true class, columns: predicted",
+        " " * 14 + "".join(f"{name[:6]:>8}" for name in metrics.per_class),
+    ]
+    for name, row in zip(metrics.per_class, metrics.confusion, strict=True):
         lines.append(f"{name:<14}" + "".join(f"{count:>8}" for count in row))
     return "\n".join(lines) + "\n"

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.training.evaluation.corruption_suite import CorruptionReport
 from bloodcell_batch.training.evaluation.corruptions import SEVERITIES
@@ -166,8 +165,9 @@ def _confusion(report: Report) -> Figure:
         if count:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{count}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=40, ha="right")
-    axes.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+    names = list(report.metrics.per_class)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"{report.metrics.images:,} images, accuracy {report.metrics.accuracy:.2%}")

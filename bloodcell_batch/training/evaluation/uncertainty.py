@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.training.evaluation.metrics import ECE_BINS
 
 COVERAGES = (1.0, 0.99, 0.97, 0.95, 0.9, 0.8)
@@ -91,7 +90,7 @@ def bootstrap_intervals(
     for start in range(0, replicates, _CHUNK):
         rows = min(_CHUNK, replicates - start)
         drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=rows)
-        figures.append(_figures(drawn @ per_group))
+        figures.append(_figures(drawn @ per_group, probabilities.shape[1]))
     found = np.concatenate(figures)
     low, high = np.nanpercentile(found, _LIMITS, axis=0)
     keys = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
@@ -105,7 +104,7 @@ def _bin_of(confidence: NDArray[np.float32]) -> NDArray[np.int64]:
 def _countable(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Per image, columns whose sums over a sample give all figures: hits, true and predicted per class, then per bin
     confidence and hits."""
-    classes = np.eye(len(CLASS_NAMES))
+    classes = np.eye(probabilities.shape[1])
     top = probabilities.argmax(axis=1)
     right = (top == labels).astype(np.float64)[:, None]
     confidence = probabilities.max(axis=1)
@@ -113,8 +112,7 @@ def _countable(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) ->
     return np.hstack([classes[labels] * right, classes[labels], classes[top], bins * confidence[:, None], bins * right])
 
 
-def _figures(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    count = len(CLASS_NAMES)
+def _figures(sums: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     hits, true, predicted = (sums[:, i * count : (i + 1) * count] for i in range(3))
     confidence, right = sums[:, 3 * count : 3 * count + ECE_BINS], sums[:, 3 * count + ECE_BINS :]
     total = true.sum(axis=1)

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import RollUp, rolled_up
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import OutlierRule
 from bloodcell_batch.model.network import InferenceModule, logits_and_features
 from bloodcell_batch.model.outlier_score import OutlierScore, fit_outlier_score
+from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.augmentation.augment import plain
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.evaluation.metrics import Rules
@@ -25,18 +26,21 @@ _MIN_THRESHOLD, _MAX_THRESHOLD = 0.4, 0.999
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What calibration adds to the weights, and the module that uses it all."""
+    """What calibration adds to the weights, and the module that uses it all. Decisions are about the classes of
+    `roll_up`."""
 
     temperature: float
     outlier: OutlierScore
     rule: OutlierRule
     rules: Rules
     module: InferenceModule
+    roll_up: RollUp
 
     def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Probabilities (N, C) and outlier scores (N,) of model inputs, uint8 (N, S, S, 3), in float32."""
+        """Probabilities (N, C) of the reported classes and outlier scores (N,) of model inputs, uint8 (N, S, S, 3), in
+        float32."""
         probabilities, features = predict(self.module, pixels)
-        return probabilities, self.outlier(features)
+        return reported(probabilities, self.roll_up), self.outlier(features)
 
 
 def calibrate(
@@ -59,7 +63,7 @@ def calibrate(
     picks = torch.randperm(len(training), generator=generator)[: config.outlier_images].numpy()
     chosen = training.take(picks)
     # On the images as they are: a score that is fitted on varied ones as well takes noise and empty smear for cells.
-    outlier = fit_outlier_score(_features(network, chosen.pixels, preprocessing), chosen.labels, len(CLASS_NAMES))
+    outlier = fit_outlier_score(_features(network, chosen.pixels, preprocessing), chosen.labels, len(chosen.classes))
     labels = torch.from_numpy(validation.labels)
     module = InferenceModule(network, preprocessing, temperature=1.0).eval()
     logits = torch.from_numpy(predict(module, validation.pixels)[0]).clamp_min(1e-12).log()
@@ -72,8 +76,10 @@ def calibrate(
         f"features, plus residual energy; {config.outlier_quantile:.1%} of the validation cells score lower"
     )
     rule = OutlierRule(threshold=threshold, description=description)
-    review = review_threshold(probabilities, validation.labels, config.review_error, config.review_share)
-    return Calibration(temperature, outlier, rule, Rules(review, threshold), module)
+    roll_up = rolled_up(chosen.classes)
+    truth = np.array(roll_up.target)[validation.labels]
+    review = review_threshold(reported(probabilities, roll_up), truth, config.review_error, config.review_share)
+    return Calibration(temperature, outlier, rule, Rules(review, threshold), module, roll_up)
 
 
 def predict(module: InferenceModule, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

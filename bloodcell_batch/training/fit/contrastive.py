@@ -15,8 +15,8 @@ _PROJECTION = 128
 class ContrastiveLearner(NormalisedNetwork):
     """Trains the body of a network on pairs of views; its classifier is left alone."""
 
-    def __init__(self, config: TrainConfig, preprocessing: Preprocessing, total_steps: int) -> None:
-        super().__init__(config, preprocessing, total_steps)
+    def __init__(self, config: TrainConfig, preprocessing: Preprocessing, total_steps: int, classes: int) -> None:
+        super().__init__(config, preprocessing, total_steps, classes)
         self.network.get_classifier().requires_grad_(requires_grad=False)  # type: ignore[operator]
         width = self.network.get_classifier().in_features  # type: ignore[operator]
         self.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, _PROJECTION))

@@ -78,9 +78,9 @@ def fold_splits(images: LabelledImages, folds: int, validation: float, seed: int
         TrainingError: a class has too few images for so many folds.
     """
     everything = np.arange(len(images))
-    for test in stratified_folds(images.labels, images.groups, folds, seed):
+    for test in stratified_folds(images.labels, images.classes, images.groups, folds, seed):
         rest = np.setdiff1d(everything, test)
-        inner = stratified_split(images.labels[rest], images.groups[rest], validation, 0.0, seed)
+        inner = stratified_split(images.labels[rest], images.classes, images.groups[rest], validation, 0.0, seed)
         checked = np.sort(rest[np.concatenate([inner.validation, inner.test])])
         yield Split(rest[inner.train], checked, test)
 
@@ -108,7 +108,7 @@ def laboratory_splits(
         rest = np.flatnonzero(~np.isin(images.groups, images.groups[here]))
         try:
             inner = stratified_split(
-                images.labels[rest], images.groups[rest], validation, 0.0, seed, images.parts[rest]
+                images.labels[rest], images.classes, images.groups[rest], validation, 0.0, seed, images.parts[rest]
             )
         except TrainingError as error:
             observer.warn(f"{name} can't be left out: {error}")

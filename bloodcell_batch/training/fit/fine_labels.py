@@ -10,7 +10,6 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.training.data.labelled import LabelledImages
 
 _PREFIX = re.compile(r"[A-Za-z]+(?=[_-])")
@@ -21,7 +20,7 @@ def fine_labels(images: LabelledImages) -> tuple[NDArray[np.int64], tuple[str, .
     names = []
     for path, label in zip(images.paths, images.labels, strict=True):
         found = _PREFIX.match(PurePosixPath(path).name)
-        names.append(f"{CLASS_NAMES[label]}/{found[0].upper()}" if found else CLASS_NAMES[label])
+        names.append(f"{images.classes.names[label]}/{found[0].upper()}" if found else images.classes.names[label])
     order = sorted(set(names))
     position = {name: i for i, name in enumerate(order)}
     return np.array([position[name] for name in names], dtype=np.int64), tuple(order)

@@ -11,7 +11,6 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.images.preprocessing import Preprocessing
@@ -135,7 +134,7 @@ def fit(
         config,
         preprocessing,
         steps * config.epochs,
-        class_counts=np.bincount(data.labels, minlength=len(CLASS_NAMES)).tolist(),
+        class_counts=np.bincount(data.labels, minlength=len(training_set.images.classes)).tolist(),
         fine_classes=len(fine_names),
         teachers=load_teachers(config.teachers),
     )
@@ -172,7 +171,8 @@ def _pretrain_contrastively(
 ) -> None:
     """Train the body of the classifier's network on pairs of views."""
     epochs = session.config.contrastive_epochs
-    learner = ContrastiveLearner(session.config, preprocessing, session.steps(len(data)) * epochs)
+    classes = len(data.images.classes)
+    learner = ContrastiveLearner(session.config, preprocessing, session.steps(len(data)) * epochs, classes)
     learner.network.load_state_dict(classifier.network.state_dict())
     loaders = (training_loader(session.config, data, learner), None)
     session.run(learner, loaders, epochs, [], CONTRASTIVE_CHECKPOINT)

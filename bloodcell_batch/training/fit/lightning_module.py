@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.images.preprocessing import Preprocessing
@@ -35,12 +34,15 @@ class NormalisedNetwork(LightningModule):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: TrainConfig, preprocessing: Preprocessing, total_steps: int) -> None:
+    def __init__(self, config: TrainConfig, preprocessing: Preprocessing, total_steps: int, classes: int) -> None:
         super().__init__()
         self.config = config
         self.total_steps = total_steps
         self.side = preprocessing.input_size
-        self.network = create_network(config.architecture, pretrained=config.pretrained, drop_rate=config.drop_rate)
+        self.classes = classes
+        self.network = create_network(
+            config.architecture, classes, pretrained=config.pretrained, drop_rate=config.drop_rate
+        )
         keep_strided_depthwise_float32(self.network)
         self.random = torch.Generator()
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
@@ -105,8 +107,8 @@ class CellClassifier(NormalisedNetwork):
         teachers: Sequence[InferenceModule] = (),
     ) -> None:
         """Prepare; `class_counts` are the training images per class, `fine_classes` the outputs of the second head."""
-        super().__init__(config, preprocessing, total_steps)
-        self.policies = Policies(config.augmentation)
+        super().__init__(config, preprocessing, total_steps, len(class_counts))
+        self.policies = Policies(config.augmentation, self.classes)
         self.class_weights = _inverse_frequencies(class_counts) if config.class_weights else None
         width = self.network.get_classifier().in_features  # type: ignore[operator]
         self.fine_head = nn.Linear(width, fine_classes) if config.fine_labels and fine_classes else None
@@ -117,8 +119,8 @@ class CellClassifier(NormalisedNetwork):
         self.best_epoch = 0
         self.history: list[dict[str, float]] = []
         self._measured: dict[str, Tensor] = {}
-        self._as_they_are = MulticlassAccuracy(len(CLASS_NAMES), average="macro")
-        self._changed = MulticlassAccuracy(len(CLASS_NAMES), average="macro")
+        self._as_they_are = MulticlassAccuracy(self.classes, average="macro")
+        self._changed = MulticlassAccuracy(self.classes, average="macro")
         self._validation_random = torch.Generator()
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -133,7 +135,7 @@ class CellClassifier(NormalisedNetwork):
         empty = round(self.config.non_cells * len(images))
         if empty:
             pixels[:empty] = draw_non_cells(images[:empty], self.side, self.random).to(pixels)
-            targets[:empty] = 1 / len(CLASS_NAMES)
+            targets[:empty] = 1 / self.classes
         logits, features = logits_and_features(self.network, self.normalised(pixels))
         loss = self._main_loss(logits, targets)
         if self.teachers:

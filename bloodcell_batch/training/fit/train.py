@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from bloodcell_batch import __version__
-from bloodcell_batch.cell_classes import CLASS_NAMES
 from bloodcell_batch.config.base import Effect, fields_with
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import OutputError, TrainingError
@@ -23,11 +22,12 @@ from bloodcell_batch.model.file import (
     SEEN_PREFIX,
     ModelFile,
     ModelHeader,
-    default_classes,
+    class_entries,
     save_model,
 )
 from bloodcell_batch.model.network import load_inference_module
 from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.training_set import TrainingSet, read_training_set
 from bloodcell_batch.training.evaluation.metrics import Metrics, measure
@@ -111,7 +111,9 @@ def fit_and_measure(
     validation, test = (training_set.as_classified(index) for index in (split.validation, split.test))
     observer.note("calibrating on the validation part")
     calibration = calibrate(network, images.take(split.train), validation, preprocessing, config)
-    metrics = measure(*calibration.predict(test.pixels), test.labels, calibration.rules)
+    roll_up = calibration.roll_up
+    truth = np.array(roll_up.target)[test.labels]
+    metrics = measure(*calibration.predict(test.pixels), truth, roll_up.reported, calibration.rules)
     return Fitted(classifier, calibration, test, metrics)
 
 
@@ -154,7 +156,7 @@ def _check_saved(model: ModelFile, fitted: Fitted) -> None:
         TrainingError: it does not; the file is removed.
     """
     some = fitted.test.pixels[:_CHECKED]
-    written, _ = predict(load_inference_module(model), some)
+    written = reported(predict(load_inference_module(model), some)[0], fitted.calibration.roll_up)
     if not np.allclose(written, fitted.calibration.predict(some)[0], atol=1e-4):
         model.path.unlink()
         hint = "This is a bug; please report it with the recipe."
@@ -163,14 +165,14 @@ def _check_saved(model: ModelFile, fitted: Fitted) -> None:
 
 def _header(config: TrainConfig, fitted: Fitted, training_set: TrainingSet) -> ModelHeader:
     classifier, calibration = fitted.classifier, fitted.calibration
-    counts = np.bincount(training_set.images.labels, minlength=len(CLASS_NAMES)).tolist()
+    counts = np.bincount(training_set.images.labels, minlength=len(training_set.images.classes)).tolist()
     recipe = config.model_dump(mode="json", exclude=fields_with(TrainConfig, Effect.MACHINE))
     # Names only: a path tells about the machine, and means nothing on another.
     recipe["init_weights"] = weights_names(config.init_weights)
     recipe["teachers"] = weights_names(config.teachers)
     training = {
         "date": datetime.now(UTC).date().isoformat(),
-        "images": dict(zip(CLASS_NAMES, counts, strict=True)),
+        "images": dict(zip(training_set.images.classes.names, counts, strict=True)),
         "split": training_set.sizes,
         "best_epoch": classifier.best_epoch,
         "best_validation_score": classifier.best_score,
@@ -184,7 +186,7 @@ def _header(config: TrainConfig, fitted: Fitted, training_set: TrainingSet) -> M
     return ModelHeader(
         name=config.name,
         architecture=config.architecture,
-        classes=default_classes(),
+        classes=class_entries(training_set.images.classes),
         preprocessing=Preprocessing(input_size=config.input_size),
         temperature=calibration.temperature,
         review_threshold=calibration.rules.review_threshold,

@@ -10,7 +10,7 @@ from finished_run import Run
 from scipy.stats import pearsonr
 from typer.testing import CliRunner
 
-from bloodcell_batch.cell_classes import LEUKOCYTES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.differential.reference_ranges import Range, ReferenceRanges
 from bloodcell_batch.differential.slide import slide_differential
@@ -61,7 +61,7 @@ class TestCommand:
         assert neutrophil["pearson_r"] is None  # our side is constant
         assert figures["kappa_of_commonest"] == 0
         page = (tmp_path / "c.html").read_text(encoding="utf-8")
-        assert page.count("data:image/svg+xml;base64,") == len(LEUKOCYTES)
+        assert page.count("data:image/svg+xml;base64,") == len(DEFAULT_CLASSES.leukocytes)
         assert str(run.images.parent) not in page
 
     def test_it_is_the_same_twice(self, run: Run, tmp_path: Path, manual: Path) -> None:
@@ -109,7 +109,9 @@ class TestCommand:
 
     def test_percentages_as_people_write_them(self, tmp_path: Path) -> None:
         (tmp_path / "m.csv").write_text('slide_id;neutrophil_percent;ig\n007;"54,5 %";\n', encoding="utf-8")
-        assert load_manual_counts(tmp_path / "m.csv") == (ManualCount("007", {"neutrophil": 54.5}),)
+        assert load_manual_counts(tmp_path / "m.csv", DEFAULT_CLASSES.leukocytes) == (
+            ManualCount("007", {"neutrophil": 54.5}),
+        )
 
     def test_percentages_of_a_workbook_are_what_its_cells_show(self, tmp_path: Path) -> None:
         book = openpyxl.Workbook()
@@ -120,7 +122,7 @@ class TestCommand:
             for cell in row:
                 cell.number_format = "0.0%"
         book.save(tmp_path / "m.xlsx")
-        first, second = load_manual_counts(tmp_path / "m.xlsx")
+        first, second = load_manual_counts(tmp_path / "m.xlsx", DEFAULT_CLASSES.leukocytes)
         assert first.percent == {"neutrophil": 60, "lymphocyte": 40}
         assert second.percent == {"neutrophil": 15.5, "lymphocyte": 84.5}
 
@@ -141,7 +143,7 @@ class TestCommand:
     def test_what_are_no_percentages_is_refused_with_its_line(self, tmp_path: Path, text: str, said: str) -> None:
         (tmp_path / "m.csv").write_text(text, encoding="utf-8")
         with pytest.raises(InputError) as caught:
-            load_manual_counts(tmp_path / "m.csv")
+            load_manual_counts(tmp_path / "m.csv", DEFAULT_CLASSES.leukocytes)
         assert said in str(caught.value)
 
     def test_what_may_be_counts_is_told(self, run: Run, tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ class TestCommand:
 
 def _slide(name: str, counts: dict[str, int], unclassified: int = 0) -> SlideDifferential:
     statuses = Counter({Status.CLASSIFIED: sum(counts.values()), Status.UNCLASSIFIED: unclassified})
-    return slide_differential(name, statuses, Counter(counts))
+    return slide_differential(name, statuses, Counter(counts), DEFAULT_CLASSES)
 
 
 class TestCompare:

@@ -88,7 +88,7 @@ def test_keys_change_labels_and_the_download_imports(run: Run, tmp_path: Path, p
     assert verified.reviews[0].verified_by == ['=Dr. "1", ü']
     said = [row.verified_label for row in verified.rows if row.verified_label and row.slide_id == "007"]
     assert sorted(said) == sorted(["basophil", "platelet", "other", "not_a_cell", "ig", "erythroblast"])
-    assert [slide.erythroblast_count for slide in verified.slides] == [1, 6, 6, 6]
+    assert [slide.nrbc_count for slide in verified.slides] == [1, 6, 6, 6]
 
 
 @pytest.mark.usefixtures("page")

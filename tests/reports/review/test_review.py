@@ -13,7 +13,7 @@ from finished_run import Run, write_run
 from review_files import Record, call, filled, read, refused, write
 from typer.testing import CliRunner
 
-from bloodcell_batch.cell_classes import CLASS_NAMES, LEUKOCYTES, VERIFIED_LABELS
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.records import Prediction
 from bloodcell_batch.results.finished import load_results
@@ -43,10 +43,11 @@ class TestRoundTrip:
         after = {slide.slide_id: slide for slide in load_results(tmp_path / "v.parquet").slides}
         for slide, old in before.items():
             mine = [row for row in rows if row["slide_id"].removeprefix("'") == slide]
-            expected = {name: sum(row["verified_label"] == name for row in mine) for name in CLASS_NAMES}
+            expected = {name: sum(row["verified_label"] == name for row in mine) for name in DEFAULT_CLASSES.names}
             new = after[slide]
-            assert {name: new.shares[name].count for name in LEUKOCYTES} == {n: expected[n] for n in LEUKOCYTES}
-            assert new.erythroblast_count == expected["erythroblast"]
+            names = DEFAULT_CLASSES.leukocytes
+            assert {name: new.shares[name].count for name in names} == {name: expected[name] for name in names}
+            assert new.nrbc_count == expected["erythroblast"]
             assert new.platelet_images == expected["platelet"]
             assert new.unclassified == 0
             assert new.withheld is None
@@ -133,7 +134,7 @@ class TestRoundTrip:
         head = [cell.value for cell in page[1]]
         assert len(page._images) == 24
         (rule,) = page.data_validations.dataValidation
-        assert rule.formula1 == f'"{",".join(VERIFIED_LABELS)}"'
+        assert rule.formula1 == f'"{",".join(DEFAULT_CLASSES.verified_labels)}"'
         for row in page.iter_rows(min_row=2):
             row[head.index("verified_label")].value = "lymphocyte"
         book.save(path)
@@ -274,7 +275,7 @@ class TestAgreement:
     def test_equal_to_statsmodels(self) -> None:
         rater = pytest.importorskip("statsmodels.stats.inter_rater")
         rng = random.Random(3)
-        names = CLASS_NAMES[:5]
+        names = DEFAULT_CLASSES.names[:5]
         pairs = [(a, a if rng.random() < 0.7 else rng.choice(names)) for a in rng.choices(names, k=300)]
         table = [[pairs.count((a, b)) for b in names] for a in names]
         assert agreement(pairs).kappa == pytest.approx(rater.cohens_kappa(table).kappa)

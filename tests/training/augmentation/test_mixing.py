@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.recipe import AugmentationConfig
 from bloodcell_batch.training.augmentation.mixing import Policies
 from bloodcell_batch.training.fit.losses import jensen_shannon
@@ -14,7 +15,7 @@ def pixels() -> torch.Tensor:
 
 
 def test_without_policies_nothing_changes() -> None:
-    policies = Policies(AugmentationConfig())
+    policies = Policies(AugmentationConfig(), len(DEFAULT_CLASSES))
     changed, targets = policies.apply(pixels(), LABELS)
     assert torch.equal(changed, pixels())
     assert torch.equal(targets, torch.nn.functional.one_hot(LABELS, 8).float())
@@ -24,7 +25,7 @@ def test_without_policies_nothing_changes() -> None:
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_targets_say_what_is_in_the_picture(name: str) -> None:
     torch.manual_seed(3)
-    changed, targets = Policies(AugmentationConfig(**{name: 1.0})).apply(pixels(), LABELS)
+    changed, targets = Policies(AugmentationConfig(**{name: 1.0}), len(DEFAULT_CLASSES)).apply(pixels(), LABELS)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(16))
     share = float(targets[0, 0])
     assert 0 < share < 1
@@ -40,7 +41,7 @@ def test_randaugment_and_augmix_change_images_reproducibly() -> None:
         results = []
         for _ in range(2):
             torch.manual_seed(5)
-            policies = Policies(config)
+            policies = Policies(config, len(DEFAULT_CLASSES))
             changed, _ = policies.apply(noise, LABELS)
             results.append(torch.stack([changed, *policies.views(noise)]))
         assert torch.equal(results[0], results[1])
@@ -53,7 +54,7 @@ def test_randaugment_and_augmix_change_images_reproducibly() -> None:
 
 
 def test_augmix_asks_the_network_for_consistency() -> None:
-    policies = Policies(AugmentationConfig(augmix=12.0))
+    policies = Policies(AugmentationConfig(augmix=12.0), len(DEFAULT_CLASSES))
     torch.manual_seed(1)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8))
     noise = torch.rand(16, 3, 32, 32)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.progress import NullObserver
@@ -25,12 +26,13 @@ def cells() -> LabelledImages:
         groups=np.arange(count),
         parts=np.full(count, -1, dtype=np.int8),
         laboratories=np.full(count, ""),
+        classes=DEFAULT_CLASSES,
     )
 
 
 def test_smote_adds_what_the_smaller_classes_lack() -> None:
     features = np.random.default_rng(0).normal(size=(len(LABELS), 4)).astype(np.float32)
-    more, labels = smote(features, LABELS, seed=1)
+    more, labels = smote(features, LABELS, DEFAULT_CLASSES, seed=1)
     assert np.bincount(labels).tolist() == [9] * 8
     assert np.array_equal(more[: len(features)], features)
     assert np.array_equal(labels[: len(features)], LABELS)
@@ -52,7 +54,7 @@ def test_synthetic_images_lie_between_two_of_their_class() -> None:
 
 def test_one_image_has_no_neighbour() -> None:
     with pytest.raises(TrainingError, match="basophil has 1"):
-        smote(np.zeros((9, 2), dtype=np.float32), np.array([0, *range(1, 8), 1]), seed=0)
+        smote(np.zeros((9, 2), dtype=np.float32), np.array([0, *range(1, 8), 1]), DEFAULT_CLASSES, seed=0)
 
 
 def test_only_the_training_part_of_a_network_is_oversampled() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.comparison import ClassicalConfig
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
@@ -53,7 +54,7 @@ def test_kinds_of_features_stand_side_by_side() -> None:
 
 @pytest.mark.parametrize("name", sorted(CLASSIFIERS))
 def test_every_classifier_learns_the_toy_cells(name: str, cells: LabelledImages) -> None:
-    split = stratified_split(cells.labels, cells.groups, 0.14, 0.3, 0)
+    split = stratified_split(cells.labels, DEFAULT_CLASSES, cells.groups, 0.14, 0.3, 0)
     config = ClassicalConfig(classifier=name, input_size=32, trees=30, rounds=10, smote="features")
     model = fit_classical(config, cells.take(split.train), cells.take(split.validation))
     test = cells.take(split.test)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from processes import PATIENCE_S, started, wait_until
 from typer.testing import CliRunner
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.comparison import ClassicalConfig, CompareConfig
 from bloodcell_batch.config.recipe import TrainConfig
@@ -29,6 +30,7 @@ from bloodcell_batch.training.comparison.report import SCHEMA, as_html, as_markd
 from bloodcell_batch.training.comparison.system_row import FAILED, FINISHED, NOT_RUN, Row
 from bloodcell_batch.training.comparison.systems import expanded, identity, read_system, read_systems
 from bloodcell_batch.training.data import sources
+from bloodcell_batch.training.data.class_names import ClassNames
 
 for library in ("sklearn", "skimage", "imblearn"):
     pytest.importorskip(library, reason="needs the extra [compare]")
@@ -304,7 +306,7 @@ def test_what_does_not_change_a_row_does_not_repeat_it() -> None:
 
 
 def test_a_part_of_the_images_is_taken_from_wherever_they_are(toy_cells: Path, tmp_path: Path) -> None:
-    source = sources.open_source(toy_cells, {}, NullObserver())
+    source = sources.open_source(toy_cells, ClassNames(DEFAULT_CLASSES), NullObserver())
     data, part = comparison._subset(toy_cells, source, 3, tmp_path / "subset.csv")
     again, same = comparison._subset(toy_cells, source, 3, tmp_path / "subset.csv")
     assert (data, part.entries) == (again, same.entries)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture, encode
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
@@ -26,7 +26,7 @@ class Listener(NullObserver):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for label, name in enumerate(CLASS_NAMES):
+    for label, name in enumerate(DEFAULT_CLASSES.names):
         (tmp_path / name).mkdir()
         for i in range(3):
             (tmp_path / name / f"{i}.jpg").write_bytes(encode(draw_picture(10 * label + i)))

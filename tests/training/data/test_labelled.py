@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import draw_picture, encode
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
@@ -23,7 +23,7 @@ class Listener(NullObserver):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for label, name in enumerate(CLASS_NAMES):
+    for label, name in enumerate(DEFAULT_CLASSES.names):
         (tmp_path / name).mkdir()
         for i in range(3):
             (tmp_path / name / f"{i}.jpg").write_bytes(encode(draw_picture(10 * label + i)))
@@ -38,19 +38,19 @@ def test_labels_come_from_the_folder(folder: Path) -> None:
     images = load(folder)
     assert images.pixels.shape == (24, 16, 16, 3)
     for path, label in zip(images.paths, images.labels, strict=True):
-        assert path.split("/")[0] == CLASS_NAMES[label]
+        assert path.split("/")[0] == DEFAULT_CLASSES.names[label]
     assert len(set(images.groups.tolist())) == 24
 
 
 def test_unreadable_files_and_foreign_folders_are_reported_and_left_out(folder: Path) -> None:
     (folder / "platelet" / "broken.jpg").write_bytes(b"no image")
-    (folder / "smudge").mkdir()
-    (folder / "smudge" / "a.jpg").write_bytes(encode(draw_picture(99)))
+    (folder / "spare").mkdir()
+    (folder / "spare" / "a.jpg").write_bytes(encode(draw_picture(99)))
     listener = Listener()
     images, rejected = load_labelled(folder, SMALL, 1, listener)
     assert len(images) == 24
     assert [bad.file.path for bad in rejected] == ["platelet/broken.jpg"]
-    assert listener.warnings == ["left out, not named after a class: smudge (1 images)"]
+    assert listener.warnings == ["left out, not named after a class: spare (1 images)"]
 
 
 def test_copies_share_a_group(folder: Path) -> None:

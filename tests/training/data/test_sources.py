@@ -6,10 +6,11 @@ import openpyxl
 import pytest
 from conftest import draw_picture, encode
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled import load_labelled
 from bloodcell_batch.training.data.sources import FREE, TEST, TRAIN, VALIDATION, open_source
 
@@ -55,8 +56,9 @@ ROWS: Rows = [
 def test_a_manifest_gives_labels_and_parts(tmp_path: Path, name: str) -> None:
     path = manifest(tmp_path, ROWS, bom=name == "bom.csv", name=name)
     images, rejected = load_labelled(path, Preprocessing(input_size=16), 1, Listener())
+    assert images.classes.names == ("basophil", "ig", "platelet")
     assert images.paths == tuple(row["path"] for row in ROWS)
-    assert [CLASS_NAMES[label] for label in images.labels] == [row["label"] for row in ROWS]
+    assert [images.classes.names[label] for label in images.labels] == [row["label"] for row in ROWS]
     assert images.parts.tolist() == [TRAIN, VALIDATION, FREE, TEST]
     assert not rejected
 
@@ -69,14 +71,14 @@ def test_a_manifest_may_name_laboratories(tmp_path: Path) -> None:
 
 
 def test_other_laboratories_labels_are_mapped(tmp_path: Path) -> None:
-    rows = [{"path": f"{i}.jpg", "label": label} for i, label in enumerate(["NEU", "MYB", "ig", "NEU"])]
+    rows = [{"path": f"{i}.jpg", "label": label} for i, label in enumerate(["N7", "MYB", "ig", "N7"])]
     path = manifest(tmp_path, rows)
-    source = open_source(path, {"NEU": "neutrophil", "MYB": "ignore"}, Listener())
-    assert [CLASS_NAMES[entry.label] for entry in source.entries] == ["neutrophil", "ig", "neutrophil"]
-    with pytest.raises(InputError, match=r"labels that are not classes: 'NEU' \(2 rows\), 'MYB' \(1 rows\)"):
-        open_source(path, {}, Listener())
+    source = open_source(path, ClassNames(DEFAULT_CLASSES, {"N7": "neutrophil", "MYB": "ignore"}), Listener())
+    assert [DEFAULT_CLASSES.names[entry.label] for entry in source.entries] == ["neutrophil", "ig", "neutrophil"]
+    with pytest.raises(InputError, match=r"labels that are not classes: 'N7' \(2 rows\)\."):
+        open_source(path, ClassNames(DEFAULT_CLASSES), Listener())
     with pytest.raises(UsageError, match="unknown classes: neutro"):
-        open_source(path, {"NEU": "neutro"}, Listener())
+        open_source(path, ClassNames(DEFAULT_CLASSES, {"N7": "neutro"}), Listener())
 
 
 def test_folders_are_mapped_too(tmp_path: Path) -> None:
@@ -85,8 +87,8 @@ def test_folders_are_mapped_too(tmp_path: Path) -> None:
         (tmp_path / name / "1.jpg").write_bytes(encode(draw_picture(len(name))))
     listener = Listener()
     rules = {"SEG": "neutrophil", "BAND": "neutrophil", "smudge": "ignore"}
-    source = open_source(tmp_path, rules, listener)
-    found = {entry.file.path: CLASS_NAMES[entry.label] for entry in source.entries}
+    source = open_source(tmp_path, ClassNames(DEFAULT_CLASSES, rules), listener)
+    found = {entry.file.path: DEFAULT_CLASSES.names[entry.label] for entry in source.entries}
     assert found == {"BAND/1.jpg": "neutrophil", "SEG/1.jpg": "neutrophil", "basophil/1.jpg": "basophil"}
     assert listener.warnings == ["left out, not named after a class: blast (1 images)"]
 
@@ -96,8 +98,8 @@ def test_a_folder_level_may_hold_laboratories(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(encode(draw_picture(len(path))))
     listener = Listener()
-    source = open_source(tmp_path, {"SEG": "neutrophil"}, listener)
-    found = {entry.file.path: (CLASS_NAMES[entry.label], entry.laboratory) for entry in source.entries}
+    source = open_source(tmp_path, ClassNames(DEFAULT_CLASSES, {"SEG": "neutrophil"}), listener)
+    found = {entry.file.path: (DEFAULT_CLASSES.names[entry.label], entry.laboratory) for entry in source.entries}
     assert found == {
         "Basel/SEG/1.jpg": ("neutrophil", "Basel"),
         "Basel/ig/x/2.jpg": ("ig", "Basel"),
@@ -107,7 +109,7 @@ def test_a_folder_level_may_hold_laboratories(tmp_path: Path) -> None:
         "left out, not named after a class: . (1 images), Żory (1 images), Żory/blast (1 images)"
     ]
     listener.warnings.clear()
-    open_source(tmp_path, {"SEG": "neutrophil", "blast": "ignore"}, listener)
+    open_source(tmp_path, ClassNames(DEFAULT_CLASSES, {"SEG": "neutrophil", "blast": "ignore"}), listener)
     assert listener.warnings == ["left out, not named after a class: . (1 images), Żory (1 images)"]
 
 
@@ -130,7 +132,7 @@ def test_a_wrong_manifest_is_explained(tmp_path: Path, text: str, said: str) -> 
     path = tmp_path / "cells.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as caught:
-        open_source(path, {}, Listener())
+        open_source(path, ClassNames(DEFAULT_CLASSES), Listener())
     assert said in str(caught.value)
     assert caught.value.hint
 
@@ -140,9 +142,9 @@ def test_other_things_are_no_source(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("path,label\né.jpg,ig\n".encode("latin-1"))
     for name, said in (("none", "There is no"), ("x.txt", "not a source of labelled"), ("latin.csv", "Can't read")):
         with pytest.raises(InputError, match=said):
-            open_source(tmp_path / name, {}, Listener())
+            open_source(tmp_path / name, ClassNames(DEFAULT_CLASSES), Listener())
     with pytest.raises(InputError, match="no folder that is named after a class"):
-        open_source(tmp_path, {}, Listener())
+        open_source(tmp_path, ClassNames(DEFAULT_CLASSES), Listener())
 
 
 def medmnist(path: Path, side: int = 28, changes: dict[str, object] | None = None) -> Path:
@@ -180,17 +182,17 @@ def test_a_medmnist_file_keeps_its_own_split(tmp_path: Path, side: int) -> None:
 )
 def test_a_wrong_medmnist_file_is_explained(tmp_path: Path, change: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        open_source(medmnist(tmp_path / "m.npz", changes=change), {}, Listener())
+        open_source(medmnist(tmp_path / "m.npz", changes=change), ClassNames(DEFAULT_CLASSES), Listener())
 
 
 def test_a_broken_medmnist_file_is_explained(tmp_path: Path) -> None:
     path = medmnist(tmp_path / "m.npz")
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="Can't read"):
-        open_source(path, {}, Listener())
+        open_source(path, ClassNames(DEFAULT_CLASSES), Listener())
     np.savez(path, images=np.zeros(3))
     with pytest.raises(InputError, match="train_images"):
-        open_source(path, {}, Listener())
+        open_source(path, ClassNames(DEFAULT_CLASSES), Listener())
 
 
 def test_manifests_as_spreadsheets_write_them(tmp_path: Path) -> None:
@@ -200,8 +202,8 @@ def test_manifests_as_spreadsheets_write_them(tmp_path: Path) -> None:
     text = 'note;path;label\r\n;a\\é 1.jpg;basophil\r\n"x; y";b.jpg;"ig "\r\n;;\r\n'
     for name, data in (("m.csv", text.encode("utf-8-sig")), ("t.csv", text.replace(";", "\t").encode())):
         (tmp_path / name).write_bytes(data)
-        source = open_source(tmp_path / name, {}, Listener())
-        assert [(entry.file.path, CLASS_NAMES[entry.label]) for entry in source.entries] == [
+        source = open_source(tmp_path / name, ClassNames(DEFAULT_CLASSES), Listener())
+        assert [(entry.file.path, DEFAULT_CLASSES.names[entry.label]) for entry in source.entries] == [
             ("a/é 1.jpg", "basophil"),
             ("b.jpg", "ig"),
         ]
@@ -209,13 +211,13 @@ def test_manifests_as_spreadsheets_write_them(tmp_path: Path) -> None:
     for line in (["path", "label"], ["a/é 1.jpg", "basophil"], [None, None], ["b.jpg", "ig"]):
         book.worksheets[0].append(line)
     book.save(tmp_path / "m.xlsx")
-    assert len(open_source(tmp_path / "m.xlsx", {}, Listener()).entries) == 2
+    assert len(open_source(tmp_path / "m.xlsx", ClassNames(DEFAULT_CLASSES), Listener()).entries) == 2
 
 
 def test_unknown_labels_are_answered_with_how_to_map_them(tmp_path: Path) -> None:
-    labels = ["NEU", "1_Segmented Neutrophil", "MMY", "Lymphocite", "S-7", "blast"]
+    labels = ["NEU", "1_Segmented Neutrophil", "MMY", "Lymphocite", "S-7", "blast", "my blast"]
     rows = [{"path": f"{i}.jpg", "label": label} for i, label in enumerate(labels)]
     with pytest.raises(InputError) as caught:
-        open_source(manifest(tmp_path, rows), {}, Listener())
-    told = "NEU=neutrophil, '1_Segmented Neutrophil=neutrophil', MMY=ig, Lymphocite=lymphocyte"
-    assert caught.value.hint.endswith(f"For these: {told}.")
+        open_source(manifest(tmp_path, rows), ClassNames(DEFAULT_CLASSES), Listener())
+    assert "'Lymphocite' (1 rows), 'S-7' (1 rows), 'blast' (1 rows), 'my blast' (1 rows)." in caught.value.message
+    assert caught.value.hint.endswith("For these: --map Lymphocite=lymphocyte --map blast=ignore.")

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.training.data.sources import FREE, TEST, TRAIN, VALIDATION
 from bloodcell_batch.training.data.split import stratified_folds, stratified_split
@@ -11,22 +12,22 @@ from bloodcell_batch.training.data.split import stratified_folds, stratified_spl
 def test_split_is_stratified_disjoint_and_reproducible() -> None:
     labels = np.repeat(np.arange(8), [100, 20, 50, 60, 30, 40, 200, 10])
     groups = np.arange(len(labels))
-    split = stratified_split(labels, groups, 0.1, 0.2, seed=3)
+    split = stratified_split(labels, DEFAULT_CLASSES, groups, 0.1, 0.2, seed=3)
     parts = [split.train, split.validation, split.test]
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
     for label, size in enumerate(np.bincount(labels)):
         assert (labels[split.validation] == label).sum() == max(1, round(size * 0.1))
         assert (labels[split.test] == label).sum() == pytest.approx(0.2 * size, abs=1)
-    again = stratified_split(labels, groups, 0.1, 0.2, seed=3)
+    again = stratified_split(labels, DEFAULT_CLASSES, groups, 0.1, 0.2, seed=3)
     assert np.array_equal(split.test, again.test)
-    assert not np.array_equal(split.test, stratified_split(labels, groups, 0.1, 0.2, seed=4).test)
+    assert not np.array_equal(split.test, stratified_split(labels, DEFAULT_CLASSES, groups, 0.1, 0.2, seed=4).test)
 
 
 def test_no_group_is_split() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(8), 60)
     groups = labels * 1000 + rng.integers(0, 20, len(labels))
-    split = stratified_split(labels, groups, 0.15, 0.15, seed=0)
+    split = stratified_split(labels, DEFAULT_CLASSES, groups, 0.15, 0.15, seed=0)
     sides = [set(groups[part].tolist()) for part in (split.train, split.validation, split.test)]
     assert not sides[0] & sides[1]
     assert not sides[0] & sides[2]
@@ -37,13 +38,13 @@ def test_no_group_is_split() -> None:
 def test_a_class_with_too_few_images_is_named() -> None:
     labels = np.repeat(np.arange(8), [20, 20, 20, 20, 20, 20, 20, 9])
     with pytest.raises(TrainingError, match="platelet has 9"):
-        stratified_split(labels, np.arange(len(labels)), 0.1, 0.1, seed=0)
+        stratified_split(labels, DEFAULT_CLASSES, np.arange(len(labels)), 0.1, 0.1, seed=0)
 
 
 def test_given_parts_stay_and_only_free_images_are_split() -> None:
     labels = np.repeat(np.arange(8), 100)
     parts = np.tile(np.repeat([TRAIN, VALIDATION, FREE], [60, 10, 30]), 8).astype(np.int8)
-    split = stratified_split(labels, np.arange(800), 0.1, 0.2, 0, parts)
+    split = stratified_split(labels, DEFAULT_CLASSES, np.arange(800), 0.1, 0.2, 0, parts)
     assert set(np.flatnonzero(parts == VALIDATION)) == set(split.validation)
     assert set(np.flatnonzero(parts == TRAIN)) <= set(split.train)
     # 70 of each class are wanted for training, so 10 of the 30 free ones go there and 20 to the test part.
@@ -54,19 +55,19 @@ def test_given_parts_stay_and_only_free_images_are_split() -> None:
 def test_images_that_are_all_known_leave_the_new_ones_to_the_test_part() -> None:
     labels = np.repeat(np.arange(8), 100)
     parts = np.tile(np.repeat([TRAIN, VALIDATION, FREE], [80, 10, 10]), 8).astype(np.int8)
-    split = stratified_split(labels, np.arange(800), 0.1, 0.1, 5, parts)
+    split = stratified_split(labels, DEFAULT_CLASSES, np.arange(800), 0.1, 0.1, 5, parts)
     assert set(np.flatnonzero(parts == FREE)) == set(split.test)
 
 
 def test_data_without_held_out_parts_get_them_from_training() -> None:
     labels = np.repeat(np.arange(8), 50)
     parts = np.full(400, TRAIN, dtype=np.int8)
-    split = stratified_split(labels, np.arange(400) // 2, 0.1, 0.2, 0, parts)
+    split = stratified_split(labels, DEFAULT_CLASSES, np.arange(400) // 2, 0.1, 0.2, 0, parts)
     assert np.bincount(labels[split.validation]).tolist() == [6] * 8  # whole pairs
     assert np.bincount(labels[split.test]).tolist() == [10] * 8
     given_test = parts.copy()
     given_test[::5] = TEST
-    kept = stratified_split(labels, np.arange(400), 0.1, 0.2, 0, given_test)
+    kept = stratified_split(labels, DEFAULT_CLASSES, np.arange(400), 0.1, 0.2, 0, given_test)
     assert set(np.flatnonzero(given_test == TEST)) == set(kept.test)
     assert len(kept.validation) == 40
 
@@ -80,9 +81,9 @@ def test_folds_cover_everything_once_and_keep_groups_together(seed: int, folds: 
     groups = np.cumsum((rng.random(len(labels)) > 0.3) | np.r_[True, labels[1:] != labels[:-1]])
     if any(len(np.unique(groups[labels == label])) < folds for label in range(8)):
         with pytest.raises(TrainingError, match="different images for"):
-            stratified_folds(labels, groups, folds, seed)
+            stratified_folds(labels, DEFAULT_CLASSES, groups, folds, seed)
         return
-    parts = stratified_folds(labels, groups, folds, seed)
+    parts = stratified_folds(labels, DEFAULT_CLASSES, groups, folds, seed)
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
     sides = [set(groups[part].tolist()) for part in parts]
     assert sum(len(side) for side in sides) == len(set(groups.tolist()))
@@ -98,7 +99,7 @@ def test_a_split_covers_everything_once_and_keeps_groups_together(seed: int, val
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(8), rng.integers(10, 50, 8))
     groups = np.cumsum((rng.random(len(labels)) > 0.2) | np.r_[True, labels[1:] != labels[:-1]])
-    split = stratified_split(labels, groups, validation, test, seed)
+    split = stratified_split(labels, DEFAULT_CLASSES, groups, validation, test, seed)
     parts = (split.train, split.validation, split.test)
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
     assert sum(len(set(groups[part].tolist())) for part in parts) == len(set(groups.tolist()))

@@ -5,6 +5,7 @@ import pytest
 from conftest import draw_picture
 from numpy.typing import NDArray
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile
@@ -57,7 +58,7 @@ def source(count: int) -> tuple[Source, dict[str, Pixels]]:
         f"{i}.png": np.full((40, 40, 3), 20 + 25 * (i % 8), dtype=np.uint8) for i in range(count)
     }
     entries = tuple(LabelledFile(ImageFile(path, "", 1, 1), i % 8) for i, path in enumerate(pictures))
-    return Source(entries, lambda file: (f"{int(file.path[:-4]):064x}", pictures[file.path])), pictures
+    return Source(entries, lambda file: (f"{int(file.path[:-4]):064x}", pictures[file.path]), DEFAULT_CLASSES), pictures
 
 
 def test_the_suite_counts_right_answers_per_corruption_and_severity() -> None:
@@ -85,7 +86,9 @@ def test_the_suite_counts_right_answers_per_corruption_and_severity() -> None:
     assert report.accuracy["darker"][4] == pytest.approx(expected)
     assert report.worst[2] == min(min(row) for row in report.accuracy.values())
     assert report.mean == pytest.approx(np.mean(list(report.accuracy.values())))
-    again = run_corruptions(Source(cells.entries[::-1], cells.read), INPUT, by_brightness, 0, NullObserver())
+    again = run_corruptions(
+        Source(cells.entries[::-1], cells.read, DEFAULT_CLASSES), INPUT, by_brightness, 0, NullObserver()
+    )
     assert again.accuracy == report.accuracy
 
 
@@ -94,5 +97,5 @@ def test_the_picked_images_are_spread_over_the_classes() -> None:
     paths = set(pictures)
     few = pick_images(cells, paths, 16)
     assert sorted(entry.label for entry in few.entries) == sorted([*range(8)] * 2)
-    assert pick_images(Source(cells.entries[::-1], cells.read), paths, 16).entries == few.entries
+    assert pick_images(Source(cells.entries[::-1], cells.read, DEFAULT_CLASSES), paths, 16).entries == few.entries
     assert len(pick_images(cells, {"0.png", "1.png"}, 16).entries) == 2

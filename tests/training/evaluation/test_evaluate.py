@@ -62,7 +62,7 @@ def test_the_report_holds_everything(cells: Path, tmp_path: Path) -> None:
 def test_one_argument_means_the_model_in_the_package(cells: Path) -> None:
     code, stdout, _ = run(cells, "--bootstrap", 0)
     assert code == 0
-    assert stdout.splitlines()[0].split() == ["images", "4"]
+    assert stdout.splitlines()[0].split() == ["images", "8"]
     assert "95 % intervals" not in stdout
     with_option = run(cells, "--model", DEFAULT_MODEL, "--bootstrap", 0)
     assert with_option[1] == stdout
@@ -82,7 +82,7 @@ def test_a_single_class_or_image_gives_figures(tmp_path: Path) -> None:
     [
         (["--map", "SEG=neutro"], 2, "unknown classes: neutro"),
         (["--map", "SEG"], 2, "is not OTHER=OURS"),
-        (["--part", "training"], 1, "None of the 4 images"),
+        (["--part", "training"], 1, "None of the 8 images"),
         (["--report", "/proc/none"], 1, "Can't write to /proc/none"),
         (["--out", "/proc/none.json"], 1, "Can't write /proc/none.json"),
         (["--corruption-images", "0"], 2, "--corruption-images"),

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.training.evaluation.metrics import Rules, as_text, measure
 
 RULES = Rules(review_threshold=0.6, outlier_threshold=5)
@@ -18,7 +18,7 @@ def probabilities(guesses: list[int], confidence: float) -> np.ndarray[tuple[int
 def test_figures_of_a_hand_worked_example() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1, 2, 2])
     guess = probabilities([0, 0, 0, 1, 1, 1, 2, 0], 0.9)
-    found = measure(guess, np.zeros(8, np.float32), labels, RULES)
+    found = measure(guess, np.zeros(8, np.float32), labels, DEFAULT_CLASSES, RULES)
     assert found.accuracy == 0.75
     assert found.balanced_accuracy == pytest.approx((0.75 + 1 + 0.5) / 3)
     assert found.per_class["basophil"].precision == 0.75
@@ -32,16 +32,16 @@ def test_figures_of_a_hand_worked_example() -> None:
 
 def test_review_counts_low_confidence_and_outliers() -> None:
     guess = np.concatenate([probabilities([0, 0], 0.5), probabilities([1, 0], 0.9)])
-    found = measure(guess, np.array([0, 0, 9, 0], np.float32), np.zeros(4, dtype=np.int64), RULES)
+    found = measure(guess, np.array([0, 0, 9, 0], np.float32), np.zeros(4, dtype=np.int64), DEFAULT_CLASSES, RULES)
     assert found.review_share == 0.75
     assert found.selective_accuracy == 1
 
 
 def test_a_class_without_images_stays_outside_the_averages() -> None:
-    found = measure(probabilities([3, 3], 0.9), np.zeros(2, np.float32), np.array([3, 3]), RULES)
+    found = measure(probabilities([3, 3], 0.9), np.zeros(2, np.float32), np.array([3, 3]), DEFAULT_CLASSES, RULES)
     assert found.balanced_accuracy == found.macro_f1 == 1
     assert np.isnan(found.per_class["platelet"].recall)
     text = as_text(found)
-    assert all(name in text for name in CLASS_NAMES)
+    assert all(name in text for name in DEFAULT_CLASSES.names)
     assert "nan" not in text
     assert json.loads(json.dumps(found.as_dict()))["images"] == 2

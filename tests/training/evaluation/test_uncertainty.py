@@ -3,6 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.training.evaluation.metrics import Rules, auroc, measure
 from bloodcell_batch.training.evaluation.uncertainty import bootstrap_intervals, reliability, risk_coverage
 
@@ -27,7 +28,7 @@ def test_auroc_is_the_rank_statistic_with_ties() -> None:
 
 def test_scores_against_their_definitions() -> None:
     shares, labels = guesses(500)
-    found = measure(shares, np.zeros(500, np.float32), labels, RULES)
+    found = measure(shares, np.zeros(500, np.float32), labels, DEFAULT_CLASSES, RULES)
     picked = shares[np.arange(500), labels]
     assert found.negative_log_likelihood == pytest.approx(-np.log(picked).mean(), rel=1e-5)
     brier = np.mean([sum((p - (i == label)) ** 2 for i, p in enumerate(row)) for row, label in zip(shares, labels)])  # noqa: B905 - equal by construction
@@ -43,7 +44,9 @@ def test_reliability_bins_add_up_to_the_calibration_error() -> None:
     bins = reliability(shares, labels)
     assert sum(row.images for row in bins) == 2000
     ece = sum(row.images * abs(row.confidence - row.accuracy) for row in bins) / 2000
-    assert ece == pytest.approx(measure(shares, np.zeros(2000, np.float32), labels, RULES).ece, abs=1e-6)
+    assert ece == pytest.approx(
+        measure(shares, np.zeros(2000, np.float32), labels, DEFAULT_CLASSES, RULES).ece, abs=1e-6
+    )
     assert all(row.low < row.confidence <= row.high + 1e-6 for row in bins)
 
 
@@ -66,7 +69,7 @@ def slow_bootstrap(
     rows = []
     for _ in range(replicates):
         drawn = np.concatenate([np.flatnonzero(groups == name) for name in rng.choice(names, len(names))])
-        found = measure(shares[drawn], np.zeros(len(drawn), np.float32), labels[drawn], RULES)
+        found = measure(shares[drawn], np.zeros(len(drawn), np.float32), labels[drawn], DEFAULT_CLASSES, RULES)
         rows.append([found.accuracy, found.balanced_accuracy, found.macro_f1, found.ece])
     limits: NDArray[np.float64] = np.percentile(np.array(rows), (2.5, 97.5), axis=0)
     return limits

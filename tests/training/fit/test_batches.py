@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from torch import nn
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.fit.batches import InMemory, checking_loader, sampling_weights, training_loader
@@ -20,7 +21,9 @@ def data() -> InMemory:
     index = np.arange(len(labels), dtype=np.int64)
     pixels = np.broadcast_to(index.astype(np.uint8)[:, None, None, None], (len(labels), 4, 4, 3)).copy()
     parts, sites = np.full(len(labels), -1, np.int8), np.full(len(labels), "")
-    images = LabelledImages(tuple(map(str, index)), pixels, labels, index.astype(np.uint64), index, parts, sites)
+    images = LabelledImages(
+        tuple(map(str, index)), pixels, labels, index.astype(np.uint64), index, parts, sites, DEFAULT_CLASSES
+    )
     return InMemory(images, index * 2, index)
 
 

@@ -8,7 +8,7 @@ from bloodcell_batch.training.fit.depthwise import Float32Convolution, keep_stri
 
 
 def test_only_strided_depthwise_convolutions_leave_bfloat16() -> None:
-    network = create_network("mobilenetv2_100")
+    network = create_network("mobilenetv2_100", 8)
     names = set(network.state_dict())
     keep_strided_depthwise_float32(network)
     kept = [module for module in network.modules() if isinstance(module, Float32Convolution)]

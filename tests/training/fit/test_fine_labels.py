@@ -1,16 +1,23 @@
 import numpy as np
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.fit.fine_labels import fine_labels
 
 
 def images(paths: list[str]) -> LabelledImages:
-    labels = np.array([CLASS_NAMES.index(path.split("/")[0]) for path in paths])
+    labels = np.array([DEFAULT_CLASSES.names.index(path.split("/")[0]) for path in paths])
     nothing = np.zeros(len(paths), dtype=np.int64)
     pixels = np.zeros((len(paths), 2, 2, 3), dtype=np.uint8)
     return LabelledImages(
-        tuple(paths), pixels, labels, nothing.astype(np.uint64), nothing, nothing.astype(np.int8), nothing.astype(str)
+        tuple(paths),
+        pixels,
+        labels,
+        nothing.astype(np.uint64),
+        nothing,
+        nothing.astype(np.int8),
+        nothing.astype(str),
+        DEFAULT_CLASSES,
     )
 
 

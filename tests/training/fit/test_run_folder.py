@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import OutputError, TrainingError
 from bloodcell_batch.training.data.labelled import LabelledImages
@@ -30,7 +31,7 @@ def images(
     digests: NDArray[np.uint64] = DIGESTS, labels: NDArray[np.int64] = LABELS, sites: NDArray[np.str_] = SITES
 ) -> LabelledImages:
     pixels, parts = np.zeros((3, 1, 1, 3), np.uint8), np.full(3, -1, np.int8)
-    return LabelledImages(("1", "2", "3"), pixels, labels, digests, np.arange(3), parts, sites)
+    return LabelledImages(("1", "2", "3"), pixels, labels, digests, np.arange(3), parts, sites, DEFAULT_CLASSES)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torchmetrics.functional.classification import multiclass_accuracy
 from typer.testing import CliRunner
 
-from bloodcell_batch.cell_classes import CLASS_NAMES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig
@@ -54,7 +54,7 @@ def test_training_learns_and_prints_the_figures_of_the_test_part(model: ModelFil
 def test_the_model_file_says_where_it_comes_from(model: ModelFile) -> None:
     training = model.header.training
     assert training["recipe"]["architecture"] == "test_efficientnet"
-    assert training["images"] == dict.fromkeys(CLASS_NAMES, 20)
+    assert training["images"] == dict.fromkeys(DEFAULT_CLASSES.names, 20)
     assert training["split"] == {"train": 128, "validation": 16, "test": 16}
     assert model.header.attribution == "drawn by a test"
     assert 0.4 <= model.header.review_threshold <= 0.999
@@ -91,7 +91,7 @@ def test_a_trained_model_classifies(trained: tuple[Path, str], toy_cells: Path, 
 
     settings = ClassifyConfig(model=trained[0], backend=backend, min_confidence=0.0, outlier_threshold=1e9)
     result = classify_slides(toy_cells, str(tmp_path / "r.csv"), settings)
-    assert {slide.slide_id for slide in result.slides} == set(CLASS_NAMES)
+    assert {slide.slide_id for slide in result.slides} == set(DEFAULT_CLASSES.names)
     assert sum(slide.classified for slide in result.slides) == 160
     right = sum(slide.shares[slide.slide_id].count for slide in result.slides if slide.slide_id in slide.shares)
     assert right >= 0.8 * 120

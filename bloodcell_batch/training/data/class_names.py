@@ -1,0 +1,92 @@
+"""From what data call cells to classes: a class's own name, the user's map, or a name that is known for it."""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList
+from bloodcell_batch.errors import InputError, UsageError
+from bloodcell_batch.labels.synonyms import KNOWN_CELLS, known_cell, nearest_names
+
+IGNORE = "ignore"
+"""In a class map: leave the images of this label out."""
+
+_ORDER = (*DEFAULT_CLASSES.names, *(cell.name for cell in KNOWN_CELLS if cell.name not in DEFAULT_CLASSES.names))
+_KNOWN = {cell.name: cell for cell in KNOWN_CELLS}
+
+
+@dataclass(frozen=True, slots=True)
+class ClassNames:
+    """How labels become classes.
+
+    Attributes:
+        classes: those that there are; None for those that the data turn out to have.
+        class_map: label of the data -> name of a class, or `IGNORE`; it goes before all other names.
+        found: filled by `name_of`: each label with another name than its class, and that class.
+    """
+
+    classes: ClassList | None = None
+    class_map: Mapping[str, str] = field(default_factory=dict)
+    found: dict[str, str] = field(default_factory=dict)
+
+    def check_map(self) -> None:
+        """Refuse a map to what is no class.
+
+        Raises:
+            UsageError: it names classes that are not there, or, where the data decide, that nobody knows.
+        """
+        allowed = self.classes.names if self.classes else tuple(_KNOWN)
+        wrong = sorted({name for name in self.class_map.values() if name not in {*allowed, IGNORE}})
+        if wrong:
+            hint = f"Classes are {', '.join(allowed)}, or {IGNORE}."
+            if self.classes is None:
+                hint += " Other classes are declared in the recipe, under [classes], with their roles."
+            raise UsageError(f"The class map names unknown classes: {', '.join(wrong)}.", hint=hint)
+
+    def name_of(self, label: str) -> str | None:
+        """The class that a label means, `IGNORE`, or None where it means none of them."""
+        label = label.strip()
+        name = self.class_map[label] if label in self.class_map else self._own(label)
+        if name is not None and name != label:
+            self.found[label] = name
+        return name
+
+    def _own(self, label: str) -> str | None:
+        spelled = label.casefold().replace(" ", "_").replace("-", "_")
+        known = known_cell(label)
+        if self.classes is None:
+            return known.name if known else None
+        candidates = (label, spelled, *((known.name, known.parent) if known else ()))
+        return next((name for name in candidates if name in self.classes.names), None)
+
+    def list_of(self, names: Iterable[str]) -> ClassList:
+        """The classes, where `names` are those that the data have.
+
+        Raises:
+            InputError: the data decide, and have fewer than two.
+        """
+        if self.classes is not None:
+            return self.classes
+        there = set(names)
+        if len(there) < 2:
+            only = f"only {there.pop()}" if there else "none"
+            hint = "A model tells at least two classes apart: label cells of another one, too."
+            raise InputError(f"The data have images of {only}.", hint=hint)
+        known = (_KNOWN[name] for name in _ORDER if name in there)
+        return ClassList(tuple(CellClass(cell.name, cell.role, cell.parent or "") for cell in known))
+
+    @property
+    def told(self) -> str:
+        """The classes for an error's hint."""
+        return ", ".join(self.classes.names if self.classes else _ORDER)
+
+    def suggested(self, labels: Iterable[str]) -> str:
+        """How to map labels that nearly name a class, as text to add to a hint; empty where none does."""
+        allowed = self.classes.names if self.classes else _ORDER
+        pairs = []
+        for label in labels:
+            # A cell that is known and no class of this model is not like another one.
+            near = IGNORE if known_cell(label) else next((name for name in nearest_names(label) if name in allowed), "")
+            if near:
+                pairs.append(f"--map {shlex.quote(f'{label}={near}')}")
+        return f" For these: {' '.join(pairs)}." if pairs else ""
