@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from bloodcell_batch.files.names import look
@@ -14,13 +14,15 @@ from bloodcell_batch.slides.rules import ROOT_SLIDE
 _LISTED = 4
 _LEAST_FILES, _MOST_PATIENTS = 5, 6  # more groups of names than that in a folder are cells of fields, or files by date
 _NUMBER = re.compile(r"\d+")
+_TWO_NUMBERS = re.compile(r"(.*\d\D+)\d+\D*", re.DOTALL)
+"""A name with two numbers or more; its group is what stands before the last."""
 
 
 def remarks(rule: Callable[[str], str], files: Sequence[ImageFile]) -> list[str]:
     """Slides that only look the same, folders of classes instead of slides, names of two patients in one folder, and
     what a manifest and the folder don't agree about; one sentence each, sorted."""
-    slides = {file.slide_id for file in files}
-    said = [*_alike(slides), *_class_folders(slides), *_mixed_names(files)]
+    slides = _prefixes(files)
+    said = [*_alike(slides), *_class_folders(slides), *_mixed_names(slides)]
     if ROOT_SLIDE in slides:
         said.append(
             f"images that lie beside the slide folders are counted as a slide of their own, named {ROOT_SLIDE!r}"
@@ -55,14 +57,24 @@ def _class_folders(slides: Iterable[str]) -> list[str]:
     return [remark]
 
 
-def _mixed_names(files: Iterable[ImageFile]) -> list[str]:
-    """Names such as P1_001 and P2_001 in one folder: two patients would make one differential."""
-    prefixes: dict[str, Counter[str]] = defaultdict(Counter)
+def _prefixes(files: Iterable[ImageFile]) -> dict[str, Counter[str]]:
+    """Of every slide, how many of its files' names begin alike before their last of several numbers. A slide with more
+    than `_MOST_PATIENTS` beginnings is counted no further: memory must not grow with the names of its files."""
+    found: dict[str, Counter[str]] = {}
     for file in files:
-        stem = PurePosixPath(file.path).stem
-        numbers = list(_NUMBER.finditer(stem))
-        if len(numbers) > 1:
-            prefixes[file.slide_id][stem[: numbers[-1].start()]] += 1
+        counts = found.setdefault(file.slide_id, Counter())
+        if len(counts) > _MOST_PATIENTS:
+            continue
+        name = file.path[file.path.rfind("/") + 1 :]
+        dot = name.rfind(".")
+        numbers = _TWO_NUMBERS.fullmatch(name, 0, dot if dot > 0 else len(name))
+        if numbers:
+            counts[numbers[1]] += 1
+    return found
+
+
+def _mixed_names(prefixes: Mapping[str, Counter[str]]) -> list[str]:
+    """Names such as P1_001 and P2_001 in one folder: two patients would make one differential."""
     said = []
     for slide, counts in prefixes.items():
         groups = sorted(prefix for prefix, count in counts.items() if count >= _LEAST_FILES)

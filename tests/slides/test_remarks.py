@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.records import ImageFile
+from bloodcell_batch.slides.file_list import FileList
 from bloodcell_batch.slides.manifest import ManifestRule
 from bloodcell_batch.slides.remarks import remarks
 from bloodcell_batch.slides.rules import by_parent
@@ -84,6 +86,21 @@ class TestMixedNames:
     def test_one_patient(self, pattern: str) -> None:
         files = self._named(*{pattern.format(kind, cell) for kind in (1, 2) for cell in range(20)})
         assert remarks(by_parent, files) == []
+
+    @pytest.mark.parametrize("name", ["P{0}_{1}.jp2", ".P{0}_{1}.jp2", "a.b/P{0} {1}.1"])
+    def test_a_number_in_the_suffix_is_not_of_the_name(self, name: str) -> None:
+        files = [ImageFile(name.format(patient, cell), "s", 1, 0) for patient in (1, 2) for cell in range(6)]
+        (found,) = remarks(by_parent, files)
+        assert "fall into 2 groups" in found
+
+    def test_the_memory_does_not_grow_with_the_names(self) -> None:
+        files = FileList(ImageFile(f"s/f{number}_c1.jpg", "s", 1, 0) for number in range(5_000))
+        tracemalloc.start()
+        try:
+            assert remarks(by_parent, files) == []
+            assert tracemalloc.get_traced_memory()[1] < 50_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_images_beside_the_slide_folders_are_told() -> None:
