@@ -1,13 +1,16 @@
-"""What a run tells while it runs. The console listens; without a listener nothing is shown."""
+"""What a run tells while it runs, to whom it may concern: a console, a log, or nobody."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bloodcell_batch.records import RunCounts, SlideDifferential
+
+_log = logging.getLogger("bloodcell_batch")
 
 
 class Observer(Protocol):
@@ -33,7 +36,7 @@ class Observer(Protocol):
 
 
 class NullObserver:
-    """Shows nothing: the default for library use."""
+    """Shows nothing."""
 
     def note(self, text: str, **fields: object) -> None:
         """Ignore."""
@@ -52,6 +55,14 @@ class NullObserver:
 
     def slides(self, slides: Sequence[SlideDifferential]) -> None:
         """Ignore."""
+
+
+class LoggedWarnings(NullObserver):
+    """Passes warnings to the logger `bloodcell_batch`, and nothing else to anybody: the default for library use."""
+
+    def warn(self, text: str, **fields: object) -> None:
+        """See `Observer.warn`."""
+        _log.warning("%s", text)
 
 
 class ForwardingObserver:

@@ -11,7 +11,7 @@ from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.model import file
 from bloodcell_batch.model.file import ModelFile
-from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.progress import LoggedWarnings, Observer
 from bloodcell_batch.training.evaluation import evaluate as evaluation
 from bloodcell_batch.training.evaluation.metrics import Metrics
 
@@ -56,7 +56,7 @@ def train(
         data: folder with one folder of images per class, a manifest, or a MedMNIST file.
         out: `NAME.safetensors`; an interrupted training at the same place is continued.
         config: the recipe; the defaults if not given.
-        observer: told of every epoch; nobody if not given.
+        observer: told of every epoch; if not given, warnings go to the logger `bloodcell_batch`.
 
     Returns:
         The model and its figures on the test part, which training never saw; None in the helping processes of a
@@ -69,7 +69,7 @@ def train(
 
     recipe = config or TrainConfig.model_validate({})
     training.check_model_path(Path(out), overwrite=False, resume=True)
-    return training.train(recipe, Path(data), Path(os.fspath(out)), observer)
+    return training.train(recipe, Path(data), Path(os.fspath(out)), observer or LoggedWarnings())
 
 
 def evaluate(
@@ -84,10 +84,10 @@ def evaluate(
         data: as for `train`.
         model: as `open_model` returns it; the model that ships with the package if not given.
         config: options; by default only images that the model's training never saw are used.
-        observer: told of progress; nobody if not given.
+        observer: told of progress; if not given, warnings go to the logger `bloodcell_batch`.
 
     Raises:
         BloodcellBatchError: there are no labelled images, or none that may be used.
     """
     settings = config or EvaluateConfig.model_validate({})
-    return evaluation.evaluate(model or file.open_model(), Path(data), settings, observer or NullObserver())
+    return evaluation.evaluate(model or file.open_model(), Path(data), settings, observer or LoggedWarnings())

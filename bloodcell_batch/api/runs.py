@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.merge import MergeConfig
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import LoggedWarnings, Observer
 from bloodcell_batch.results.finished import Results, load_results
 from bloodcell_batch.runs.merge import merge_shards
 from bloodcell_batch.runs.pipeline import RunResult, classify_slides
@@ -25,7 +25,7 @@ def classify(
         folder: folder with one folder of images per slide, or its URL.
         out: image table to write, `NAME.parquet`, `NAME.csv` or `NAME.xlsx`; it may be a URL.
         config: options; the defaults if not given.
-        observer: told what happens; nobody if not given.
+        observer: told what happens; if not given, warnings go to the logger `bloodcell_batch`.
 
     Returns:
         Counts of files by status, the differential of every slide, folders that could not be read, and the duration.
@@ -33,7 +33,7 @@ def classify(
     Raises:
         BloodcellBatchError: nothing was published; its `message` and `hint` say why and what to do.
     """
-    return classify_slides(os.fspath(folder), os.fspath(out), config, observer)
+    return classify_slides(os.fspath(folder), os.fspath(out), config, observer or LoggedWarnings())
 
 
 def merge(
@@ -45,12 +45,12 @@ def merge(
         tables: the image tables of all shards, in any order and format.
         out: as for `classify`.
         config: options; the defaults if not given.
-        observer: told what happens; nobody if not given.
+        observer: told what happens; if not given, warnings go to the logger `bloodcell_batch`.
 
     Raises:
         BloodcellBatchError: shards are missing or don't fit together; nothing was published.
     """
-    return merge_shards([Path(table) for table in tables], os.fspath(out), config, observer)
+    return merge_shards([Path(table) for table in tables], os.fspath(out), config, observer or LoggedWarnings())
 
 
 def read_results(table: AnyPath) -> Results:

@@ -1,4 +1,5 @@
 import inspect
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,25 @@ def test_results_are_read_as_tables(tmp_path: Path) -> None:
     assert results.slide_table.column("slide_id").to_pylist() == [slide.slide_id for slide in done.slides]
     assert results.slide_table.column("wbc_counted").to_pylist() == [slide.wbc_counted for slide in results.slides]
     assert results.record.config["dedup"] == "exact"
+
+
+def test_warnings_reach_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    slides = tmp_path / "slides"
+    shutil.copytree(EXAMPLES, slides)
+    picture = next(slides.rglob("*.jpg"))
+    (slides / picture.name).write_bytes(picture.read_bytes())
+    bb.classify(slides, tmp_path / "r.csv")
+    assert [(entry.name, entry.levelname) for entry in caplog.records] == [("bloodcell_batch", "WARNING")]
+    assert "images that lie beside the slide folders" in caplog.text
+    caplog.clear()
+    bb.classify(slides, tmp_path / "s.csv", None, bb.NullObserver())
+    assert not caplog.records
+    labelled = tmp_path / "labelled" / "neutrophil"
+    labelled.mkdir(parents=True)
+    (labelled / "1.jpg").write_bytes(picture.read_bytes())
+    (labelled / "broken.jpg").write_bytes(b"no image")
+    bb.evaluate(labelled.parent)
+    assert "left out neutrophil/broken.jpg" in caplog.text
 
 
 def test_a_backend_runs_a_model() -> None:
