@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any, TextIO, cast
 
 _STREAMS = 3  # stdin, stdout, stderr
@@ -34,10 +35,15 @@ class QuietWhenUnheard:
 
     def _fall_silent(self) -> None:
         self._silent = True
-        # What is still buffered would fail again, with exit code 120, when Python closes the stream.
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self._stream.fileno())
-        os.close(null)
+        # What is still buffered would fail again, with exit code 120, when Python closes the stream. One that is closed
+        # (a ValueError) or no file of the system (an OSError, or no fileno at all) has nothing left to say.
+        with suppress(OSError, ValueError, AttributeError):
+            number = self._stream.fileno()
+            null = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.dup2(null, number)
+            finally:
+                os.close(null)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
         return getattr(self._stream, name)

@@ -1,10 +1,13 @@
 """Nobody reads the streams: they are closed, full, without a reader, or their terminal is gone."""
 
+import io
 import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO, cast
 
 import pytest
 from conftest import draw_picture, encode
@@ -108,3 +111,33 @@ def test_a_stream_falls_silent_for_good(tmp_path: Path) -> None:
             quiet.flush()
         assert quiet.encoding == "utf-8"
     assert (tmp_path / "log").read_text(encoding="utf-8") == "heard\n"
+
+
+def _closed() -> TextIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+class _Full(io.StringIO):
+    """Without a descriptor, and without room."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+class _WithoutNumber:
+    """A stand-in for stderr, as notebooks and services have them."""
+
+    def write(self, _text: str) -> int:
+        raise ValueError("nobody listens")
+
+    flush = write
+
+
+@pytest.mark.parametrize("make", [_closed, _Full, _WithoutNumber])
+def test_a_stream_without_a_descriptor_falls_silent(make: Callable[[], object]) -> None:
+    quiet = QuietWhenUnheard(cast("TextIO", make()))
+    for _ in range(2):
+        assert quiet.write("lost") == 4
+        quiet.flush()
