@@ -32,6 +32,8 @@ def benchmark(
     if out is not None:
         check_folder(out, overwrite=settings.overwrite)
     found = measure(folder, settings, settings.model, call.observer())
-    write_text(as_text(found))
-    if out is not None:
-        write_report(found, out)
+    try:  # neither a full disk nor a closed stdout costs the figures in both places
+        if out is not None:
+            write_report(found, out)
+    finally:
+        write_text(as_text(found))

@@ -74,12 +74,14 @@ def _measure(
     from bloodcell_batch.training.evaluation.report import summary, write_json, write_report  # noqa: PLC0415
 
     found = run(open_model(model, settings.require_model_sha256), data, settings, observer)
-    write_text(summary(found))
     out, report = places
-    if out is not None:
-        write_json(found, out)
-    if report is not None:
-        write_report(found, report)
+    try:  # neither a full disk nor a closed stdout costs the figures in both places
+        if out is not None:
+            write_json(found, out)
+        if report is not None:
+            write_report(found, report)
+    finally:
+        write_text(summary(found))
 
 
 def _cross_validate(
@@ -96,9 +98,11 @@ def _cross_validate(
     else:
         config = recipe_of(open_model(*template).header)
     found = cross_validate(config, data, folds, observer)
-    write_text(found.as_text())
-    if out is not None:
-        write_content(found.as_dict(), out)
+    try:
+        if out is not None:
+            write_content(found.as_dict(), out)
+    finally:
+        write_text(found.as_text())
 
 
 def _folds(text: str) -> int | None:

@@ -1,6 +1,8 @@
 """`evaluate` from the command line, with the model in the package, on drawn cells."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,24 @@ def test_wrong_options_are_explained(cells: Path, arguments: list[str], code: in
     found, _, stderr = run(cells, *arguments)
     assert found == code
     assert said in " ".join(stderr.split())
+
+
+def test_a_full_stdout_costs_no_figures(cells: Path, tmp_path: Path) -> None:
+    out, folder = tmp_path / "f.json", tmp_path / "report"
+    command = [sys.executable, "-m", "bloodcell_batch", "evaluate", cells, "--out", out, "--report", folder]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*map(str, command)], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "Can't write to stdout" in done.stderr
+    assert json.loads(out.read_text(encoding="utf-8"))["metrics"]["images"] == 4
+    assert (folder / "evaluation.md").exists()
+
+
+def test_a_place_that_cannot_be_written_costs_no_figures(cells: Path) -> None:
+    code, stdout, stderr = run(cells, "--out", "/proc/none.json")
+    assert code == 1
+    assert "Can't write /proc/none.json" in stderr
+    assert stdout.startswith("images")
 
 
 def test_two_models_are_refused(cells: Path) -> None:
