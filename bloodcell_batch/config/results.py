@@ -1,9 +1,9 @@
 """Options of the commands that work on the results of `classify`, one frozen model per command."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bloodcell_batch.config.base import CommandConfig, Option, Panel
 from bloodcell_batch.config.fields import AuditedConfig, CsvDialectOption, ModelOption, OverwriteOption
@@ -63,10 +63,25 @@ class ReviewExportConfig(ResultsConfig):
     """Options of `review export`."""
 
     cells: Annotated[ReviewScope, Option()] = Field("flagged", description="Cells to show to a person")
+    sample: Annotated[int | None, Option("N")] = Field(
+        None, ge=1, description="Show N cells drawn at random from all, to measure the accuracy without bias"
+    )
+    seed: Annotated[int, Option("N")] = Field(
+        0, ge=0, le=2**31, description="Where the random numbers of --sample and of the order of --blind start"
+    )
+    blind: Annotated[bool, Option()] = Field(
+        False, description="Leave out what the program and earlier readers said, and show the cells in random order"
+    )
     images: ImagesOption = None
     thumbnail: Annotated[int | None, Option("PIXELS", panel=Panel.OUTPUT)] = Field(
         None, ge=32, le=512, description="Side of a picture in pixels; 256 in a page and 160 in a workbook if not given"
     )
+
+    @model_validator(mode="after")
+    def _one_choice_of_cells(self) -> Self:
+        if self.sample is not None and "cells" in self.model_fields_set:
+            raise ValueError("--cells and --sample exclude each other: a sample is drawn from all cells")
+        return self
 
 
 class ReviewImportConfig(ResultsConfig):

@@ -113,7 +113,11 @@ class AgreementEntry(Entry):
 
     cells: int = Field(description="Number of these cells")
     agreed: int = Field(description="Cells with the same class")
+    agreed_limits: list[float] | None = Field(
+        None, description="Exact 95 % limits of the share that agrees, 0 to 1: lower, upper"
+    )
     kappa: float | None = Field(description="Cohen's kappa, -1 to 1; null where chance alone would agree on everything")
+    kappa_limits: list[float] | None = Field(None, description="95 % limits of kappa: lower, upper")
     per_class: dict[str, ClassAgreementEntry] = Field(description="By class")
 
 
@@ -134,7 +138,10 @@ class ReviewEntry(Entry):
     program: str = Field(description="Version of the program that imported it")
     version: int = Field(description="Number of this review, from 1")
     results_id: str = Field("", description="Identity of the results that were reviewed")
-    scope: str = Field(description="Cells that were exported: flagged, unclassified or all")
+    scope: str = Field(
+        description="Cells that were exported: flagged, unclassified, all, or a random sample with its size and seed"
+    )
+    blind: bool = Field(False, description="Whether the reader was not shown what the program said")
     cells: int = Field(description="Cells that have a verified label in it")
     cells_left_open: int = Field(description="Exported cells without one")
     verified_by: list[str] = Field(description="Who verified, sorted")

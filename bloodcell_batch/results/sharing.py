@@ -19,7 +19,17 @@ _KEPT = (
     *("bloodcell_batch", "schema_version", "notice", "started", "finished", "thresholds", "denominator", "model"),
     *("backend", "counts", "versions"),
 )
-_KEPT_OF_A_REVIEW = {"imported", "program", "version", "scope", "cells", "cells_left_open", "verified_by", "agreement"}
+_KEPT_OF_A_REVIEW = {
+    "imported",
+    "program",
+    "version",
+    "scope",
+    "blind",
+    "cells",
+    "cells_left_open",
+    "verified_by",
+    "agreement",
+}
 
 
 def write_shared(table: Path, out: Path, config: PseudonymizeConfig) -> int:

@@ -1,6 +1,6 @@
 """The columns of a review file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 Record = Mapping[str, str]
 """One cell of a review file: a text for each of `COLUMNS`."""
@@ -8,9 +8,14 @@ Record = Mapping[str, str]
 ANSWERS = ("verified_label", "verified_by", "remark")
 """What a person fills in."""
 
-COLUMNS = (
-    *("results_id", "cells", "path", "slide_id", "preclassification", "suggestion", "confidence", "review_reason"),
-    *("sha256", *ANSWERS),
-)
+PREDICTED = ("preclassification", "suggestion", "confidence", "review_reason")
+"""What the program said; empty where the review is blind."""
+
+COLUMNS = ("results_id", "cells", "path", "slide_id", *PREDICTED, "sha256", *ANSWERS)
 UNCLASSIFIED = "unclassified"
 SHEET = "Review"
+
+
+def is_blind(records: Sequence[Record]) -> bool:
+    """Whether the reader was not shown what the program said."""
+    return not any(record.get(name) for record in records for name in PREDICTED)

@@ -5,15 +5,15 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bloodcell_batch.config.results import ReviewExportConfig, ReviewScope
+from bloodcell_batch.config.results import ReviewExportConfig
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import Status
-from bloodcell_batch.reports.review.columns import COLUMNS, SHEET, UNCLASSIFIED, Record
+from bloodcell_batch.reports.review.columns import ANSWERS, COLUMNS, PREDICTED, SHEET, UNCLASSIFIED, Record
 from bloodcell_batch.reports.review.labels import review_labels
 from bloodcell_batch.reports.review.page import review_page
+from bloodcell_batch.reports.review.selection import Selection, shuffled
 from bloodcell_batch.reports.review.workbook import write_review_workbook
 from bloodcell_batch.reports.thumbnails import (
     NoThumbnail,
@@ -27,6 +27,8 @@ from bloodcell_batch.results.finished import ResultRow, Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 
 _PICTURES = {".xlsx": ("png", 160), ".html": ("webp", 256)}
+
+_BLANK = dict.fromkeys((*PREDICTED, *ANSWERS), "")
 
 Records = Sequence[Record]
 Pictures = Mapping[str, Thumbnail | NoThumbnail]
@@ -44,11 +46,16 @@ def export_review(table: Path, out: Path, config: ReviewExportConfig, observer: 
         raise UsageError(f"--out {out} is not a review format.", hint=hint)
     check_new(out, overwrite=config.overwrite)
     results = load_results(table).pseudonymised(load_pseudonyms(config.pseudonymize, out))
-    rows = sorted(
-        cells_for_review(results, config.cells), key=lambda row: (row.slide_id, row.confidence or 0, row.path)
-    )
+    selection = Selection.of(config)
+    rows = selection.cells(results)
     if not rows:
         raise InputError(f"{table} has no cells for review.", hint="--cells all exports every cell.")
+    if config.blind:
+        rows = shuffled(rows, config.seed)
+    elif selection.sample:
+        observer.note("a reader who sees what the program said agrees more often: add --blind to measure the accuracy")
+    else:
+        rows.sort(key=lambda row: (row.slide_id, row.confidence or 0, row.path))
     pictures: Pictures = {}
     if out.suffix.lower() != ".csv":
         folder = images_folder(results, config.images, observer)
@@ -56,7 +63,8 @@ def export_review(table: Path, out: Path, config: ReviewExportConfig, observer: 
         pictures = make_thumbnails(rows, folder, config.thumbnail or side, kind)
         if folder is not None:
             warn_of_gaps(dict(pictures), observer)
-    records = [_record(row, results.results_id, config.cells) for row in rows]
+    common = {"results_id": results.results_id, "cells": str(selection)}
+    records = [common | (_BLANK if config.blind else _said(row)) | _identity(row) for row in rows]
     found = {
         record["path"]: pictures.get(row.file, NoThumbnail.MISSING) for record, row in zip(records, rows, strict=True)
     }
@@ -64,27 +72,17 @@ def export_review(table: Path, out: Path, config: ReviewExportConfig, observer: 
     return len(rows)
 
 
-def cells_for_review(results: Results, scope: ReviewScope) -> list[ResultRow]:
-    """The cells of a scope, by what the program said, whatever was verified since."""
-    chosen: dict[ReviewScope, Callable[[ResultRow], bool]] = {
-        "flagged": lambda row: row.review,
-        "unclassified": lambda row: row.status is Status.UNCLASSIFIED,
-        "all": lambda row: row.is_cell,
-    }
-    return [row for row in results.rows if row.is_cell and chosen[scope](row)]
+def _identity(row: ResultRow) -> dict[str, str]:
+    return {"path": row.path, "slide_id": row.slide_id, "sha256": row.digest}
 
 
-def _record(row: ResultRow, results_id: str, scope: ReviewScope) -> Record:
+def _said(row: ResultRow) -> dict[str, str]:
+    """What the program and earlier readers said."""
     return {
-        "results_id": results_id,
-        "cells": scope,
-        "path": row.path,
-        "slide_id": row.slide_id,
         "preclassification": row.label or UNCLASSIFIED,
         "suggestion": row.top_class,
         "confidence": "" if row.confidence is None else f"{row.confidence:.3f}",
         "review_reason": row.review_reason,
-        "sha256": row.digest,
         "verified_label": row.verified_label,
         "verified_by": row.verified_by,
         "remark": row.remark,

@@ -9,12 +9,13 @@ from bloodcell_batch import __version__
 from bloodcell_batch.config.results import ReviewImportConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.publishing import check_new
-from bloodcell_batch.reports.review.export import cells_for_review
+from bloodcell_batch.reports.review.agreement_text import class_lines, kappa_text, share_text
 from bloodcell_batch.reports.review.reading import FilledReview, Verification, read_review
+from bloodcell_batch.reports.review.selection import Selection
 from bloodcell_batch.results.file_names import result_files
 from bloodcell_batch.results.finished import ResultRow, Results, load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
-from bloodcell_batch.results.record_entries import AgreementEntry, ChangeEntry, ReviewEntry
+from bloodcell_batch.results.record_entries import AgreementEntry, ChangeEntry, ClassAgreementEntry, ReviewEntry
 from bloodcell_batch.results.rewrite import write_reviewed
 from bloodcell_batch.statistics.agreement import Agreement, agreement
 
@@ -25,6 +26,8 @@ _NAMED = 3
 class ImportedReview:
     """The outcome of an import: agreement over the cells that the program had classified, and the rest in numbers."""
 
+    selection: Selection
+    blind: bool
     agreement: Agreement
     verified: int
     changed: int
@@ -72,7 +75,7 @@ def import_review(table: Path, review: Path, out: Path, config: ReviewImportConf
 
 
 def _check_complete(results: Results, filled: FilledReview) -> None:
-    found, expected = filled.said, [row.path for row in cells_for_review(results, filled.scope)]
+    found, expected = filled.said, [row.path for row in filled.selection.cells(results)]
     hint = "Finish the review, or add --partial to import what is there; the rest keeps its preclassification."
     for what, paths in (
         ("have no verified_label", [path for path in expected if path in found and not found[path].label]),
@@ -98,11 +101,13 @@ def _outcome(results: Results, filled: FilledReview) -> ImportedReview:
     rows = [(row, verified[row.path]) for row in results.rows if row.path in verified]
     classified = [(row.label, said.label) for row, said in rows if row.label]
     return ImportedReview(
+        selection=filled.selection,
+        blind=filled.blind,
         agreement=agreement(classified),
         verified=len(rows),
         changed=sum(before != after for before, after in classified),
         resolved=len(rows) - len(classified),
-        open=len(cells_for_review(results, filled.scope)) - len(rows),
+        open=len(filled.selection.cells(results)) - len(rows),
         version=len(results.reviews) + 1,
     )
 
@@ -120,11 +125,12 @@ def _entry(
         program=__version__,
         version=outcome.version,
         results_id=results.results_id,
-        scope=filled.scope,
+        scope=str(filled.selection),
+        blind=filled.blind,
         cells=outcome.verified,
         cells_left_open=outcome.open,
         verified_by=sorted({said.by for said in filled.labelled.values()}),
-        agreement=AgreementEntry.model_validate(outcome.agreement.as_dict()),
+        agreement=_agreement_entry(outcome.agreement),
         changes=[
             ChangeEntry(
                 path=new.file,
@@ -142,6 +148,20 @@ def _entry(
     )
 
 
+def _agreement_entry(found: Agreement) -> AgreementEntry:
+    return AgreementEntry(
+        cells=found.cells,
+        agreed=found.agreed,
+        agreed_limits=list(found.limits) if found.limits else None,
+        kappa=found.kappa,
+        kappa_limits=list(found.kappa_limits) if found.kappa_limits else None,
+        per_class={
+            name: ClassAgreementEntry(preclassified=row.first, verified=row.second, both=row.both)
+            for name, row in found.per_class.items()
+        },
+    )
+
+
 def _digest(review: Path) -> str:
     try:
         return hashlib.sha256(review.read_bytes()).hexdigest()
@@ -152,13 +172,18 @@ def _digest(review: Path) -> str:
 def summary(found: ImportedReview, out: Path) -> str:
     """The outcome as text for the terminal."""
     figures = found.agreement
-    kappa = "-" if figures.kappa is None else f"{figures.kappa:.3f}"
+    cells = (
+        f"over a random sample of {found.selection.sample} cells, seed {found.selection.seed}"
+        if found.selection.sample
+        else "over the cells of this review, which are not a random sample"
+    )
     lines = [
         f"{out}: review {found.version}, {found.verified} cells verified, {found.open} still open",
         f"of {figures.cells} preclassified cells {figures.agreed} were confirmed and {found.changed} changed",
-        f"Cohen's kappa {kappa} (over the cells of this review, which are not a random sample)",
+        f"agreement {share_text(figures)}",
+        f"Cohen's kappa {kappa_text(figures)}",
+        f"({cells}{'; the reader did not see what the program said' if found.blind else ''})",
         f"{found.resolved} unclassified cells were given a name",
-        f"{'class':<14}{'program':>9}{'person':>9}{'both':>9}",
-        *(f"{name:<14}{row.preclassified:>9}{row.verified:>9}{row.both:>9}" for name, row in figures.per_class.items()),
+        *class_lines(figures, "program", "person"),
     ]
     return "\n".join(lines) + "\n"

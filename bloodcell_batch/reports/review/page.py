@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
-from bloodcell_batch.reports.review.columns import ANSWERS, COLUMNS, UNCLASSIFIED, Record
+from bloodcell_batch.reports.review.columns import ANSWERS, COLUMNS, UNCLASSIFIED, Record, is_blind
 from bloodcell_batch.reports.review.labels import review_labels
 from bloodcell_batch.reports.templates import render
 from bloodcell_batch.results.finished import Results
@@ -22,6 +22,7 @@ def review_page(records: Sequence[Record], images: Mapping[str, str], results: R
         images: data: URIs by path.
         results: what the cells are of.
     """
+    blind = is_blind(records)
     return render(
         "review.html.j2",
         data={
@@ -30,17 +31,19 @@ def review_page(records: Sequence[Record], images: Mapping[str, str], results: R
             "columns": COLUMNS,
             "labels": [asdict(label) for label in review_labels(results.classes)],
             "mark": EXCEL_MARK,
-            "cells": [_cell(record, images.get(record["path"], "")) for record in records],
+            "cells": [_cell(record, images.get(record["path"], ""), blind=blind) for record in records],
         },
+        blind=blind,
         results_id=results.results_id,
         model=results.record.model,
     )
 
 
-def _cell(record: Record, image: str) -> dict[str, Any]:
+def _cell(record: Record, image: str, *, blind: bool) -> dict[str, Any]:
     return {
         "image": image,
-        "facts": [[name, text] for name, text in _facts(record) if text],
+        # Names of files and slides may tell, too: people sort cells into folders.
+        "facts": [] if blind else _facts(record),
         "suggestion": record["suggestion"],
         "label": record["verified_label"],
         "by": record["verified_by"],

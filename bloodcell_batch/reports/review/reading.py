@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
 
-from bloodcell_batch.config.results import ReviewScope
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.reports.review.columns import COLUMNS, SHEET, Record
+from bloodcell_batch.reports.review.columns import COLUMNS, SHEET, Record, is_blind
+from bloodcell_batch.reports.review.selection import Selection
 from bloodcell_batch.results.finished import ResultRow, Results
 from bloodcell_batch.results.table_reading import read_records
 
@@ -25,11 +24,13 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class FilledReview:
-    """A review file: what it says of each cell, by path, and which cells were exported."""
+    """A review file: what it says of each cell, by path, which cells were exported, and whether the reader was not
+    shown what the program said."""
 
     file: Path
     said: Mapping[str, Verification]
-    scope: ReviewScope
+    selection: Selection
+    blind: bool
 
     @property
     def labelled(self) -> dict[str, Verification]:
@@ -59,7 +60,7 @@ def read_review(file: Path, results: Results, by: str = "") -> FilledReview:
         if record["path"] in said:
             raise InputError(f"{where}: {record['path']} is there twice.", hint="Delete one of the two rows.")
         said[record["path"]] = verification
-    return FilledReview(file, said, _scope(records[0]["cells"], file))
+    return FilledReview(file, said, _selection(records[0]["cells"], file), is_blind(records))
 
 
 class _Known:
@@ -109,9 +110,10 @@ def _verification(record: Record, known: tuple[str, ...], otherwise: str, where:
     return Verification(label, by, record.get("remark", "").strip())
 
 
-def _scope(text: str, file: Path) -> ReviewScope:
-    if text not in get_args(ReviewScope):
+def _selection(text: str, file: Path) -> Selection:
+    try:
+        return Selection.parsed(text)
+    except ValueError as error:
         raise InputError(
             f"{file}: {text!r} in the column cells was not written by `review export`.", hint="Restore it."
-        )
-    return cast("ReviewScope", text)
+        ) from error

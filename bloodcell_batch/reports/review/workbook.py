@@ -7,7 +7,7 @@ from pathlib import Path
 import xlsxwriter
 
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
-from bloodcell_batch.reports.review.columns import ANSWERS
+from bloodcell_batch.reports.review.columns import ANSWERS, PREDICTED, Record, is_blind
 from bloodcell_batch.reports.thumbnails import Thumbnail
 
 _WIDTHS = {
@@ -20,6 +20,7 @@ _WIDTHS = {
     "remark": 28,
 }
 _FOR_THE_IMPORT = ("results_id", "cells", "sha256")
+_HIDDEN_IF_BLIND = ("path", "slide_id", *PREDICTED)
 _POINTS_PER_PIXEL = 0.75
 _SHOWN = 96  # side of a picture in the sheet, in pixels
 
@@ -28,7 +29,7 @@ def write_review_workbook(
     path: Path,
     sheet: str,
     columns: Sequence[str],
-    records: Sequence[Mapping[str, str]],
+    records: Sequence[Record],
     pictures: Mapping[str, Thumbnail],
     labels: Sequence[str],
 ) -> None:
@@ -49,8 +50,9 @@ def write_review_workbook(
     page = book.add_worksheet(sheet)
     page.freeze_panes(1, 1)
     order = ["picture", *(name for name in columns if name not in _FOR_THE_IMPORT), *_FOR_THE_IMPORT]
+    hidden = (*_FOR_THE_IMPORT, *(_HIDDEN_IF_BLIND if is_blind(records) else ()))
     for position, name in enumerate(order):
-        page.set_column(position, position, _WIDTHS.get(name, 14), text, {"hidden": name in _FOR_THE_IMPORT})
+        page.set_column(position, position, _WIDTHS.get(name, 14), text, {"hidden": name in hidden})
         page.write_string(0, position, name, head)
     page.set_default_row((_SHOWN + 6) * _POINTS_PER_PIXEL)
     page.set_row(0, 18)

@@ -208,3 +208,18 @@ def test_what_an_earlier_reader_verified_stays_with_that_name(run: Run, tmp_path
     call("import", tmp_path / "v.parquet", file, "--out", tmp_path / "w.parquet")
     said = [row.verified_by for row in load_results(tmp_path / "w.parquet").rows if row.verified_by]
     assert sorted(said) == ["=First"] * 23 + ["Second"]
+
+
+def test_a_blind_page_neither_shows_nor_takes_a_suggestion(run: Run, tmp_path: Path, browser: Browser) -> None:
+    call("export", run.table, "--blind", "--out", tmp_path / "blind.html")
+    browser.open(tmp_path / "blind.html")
+    browser.press(Keys.ENTER)
+    assert [term.text for term in browser.all("#facts dt")] == ["Cell"]
+    assert (fact(browser, "Cell"), message(browser)) == ("1 of 24", "0 of 24 cells verified")
+    assert browser.all("#labels button.suggested, #labels button.chosen") == []
+    assert {item.text for item in browser.all("#queue li")} == {""}
+    browser.press("1" * 24)
+    assert len(browser.all("#queue button.done")) == len(browser.all("#queue button"))
+    file = downloaded(browser, "A")
+    call("import", run.table, file, "--out", tmp_path / "v.parquet")
+    assert [slide.shares["neutrophil"].count for slide in load_results(tmp_path / "v.parquet").slides] == [30] * 4

@@ -1,9 +1,8 @@
 import csv
 import dataclasses
 import hashlib
-import itertools
-import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from typer.testing import CliRunner
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.records import Prediction
+from bloodcell_batch.reports.review.columns import ANSWERS, PREDICTED
 from bloodcell_batch.results.finished import load_results
-from bloodcell_batch.statistics.agreement import agreement
+from bloodcell_batch.statistics.binomial import clopper_pearson
 
 
 def snapshot(folder: Path) -> dict[str, str]:
@@ -259,28 +259,113 @@ class TestBadReviews:
         call("import", run.table, path, "--out", tmp_path / "v.parquet")
 
 
-class TestAgreement:
-    def test_a_worked_example(self) -> None:
-        # Cohen's kappa by hand: observed 0.7, by chance 0.5 * 0.6 + 0.5 * 0.4 = 0.5, so 0.4
-        pairs = [("a", "a")] * 20 + [("a", "b")] * 5 + [("b", "a")] * 10 + [("b", "b")] * 15
-        found = agreement(pairs)
-        assert found.kappa == pytest.approx(0.4)
-        assert (found.cells, found.agreed) == (50, 35)
-        assert (found.per_class["a"].preclassified, found.per_class["a"].verified, found.per_class["a"].both) == (
-            25,
-            30,
-            20,
+def other_predictions(run: Run, out: Path) -> Path:
+    """The same cells, of which the program said something else."""
+    outcomes = tuple(
+        dataclasses.replace(
+            outcome,
+            label=outcome.label and DEFAULT_CLASSES.names[DEFAULT_CLASSES.names.index(outcome.label) - 1],
+            probabilities=outcome.probabilities[1:] + outcome.probabilities[:1],
         )
+        if isinstance(outcome, Prediction)
+        else outcome
+        for outcome in run.outcomes
+    )
+    return write_run(run.images, outcomes, out)
 
-    def test_equal_to_statsmodels(self) -> None:
-        rater = pytest.importorskip("statsmodels.stats.inter_rater")
-        rng = random.Random(3)
-        names = DEFAULT_CLASSES.names[:5]
-        pairs = [(a, a if rng.random() < 0.7 else rng.choice(names)) for a in rng.choices(names, k=300)]
-        table = [[pairs.count((a, b)) for b in names] for a in names]
-        assert agreement(pairs).kappa == pytest.approx(rater.cohens_kappa(table).kappa)
 
-    def test_undefined_where_everything_is_one_class(self) -> None:
-        assert agreement([("a", "a")] * 5).kappa is None
-        assert agreement([]).kappa is None
-        assert json.dumps(agreement(itertools.repeat(("a", "b"), 3)).as_dict())
+class TestBlind:
+    @pytest.mark.parametrize("cells", [("--cells", "all"), ("--sample", "60")])
+    def test_the_page_is_the_same_whatever_the_program_said(
+        self, run: Run, tmp_path: Path, cells: tuple[str, ...]
+    ) -> None:
+        pages = []
+        for table in (run.table, other_predictions(run, tmp_path / "other.parquet")):
+            call("export", table, *cells, "--blind", "--out", tmp_path / "blind.html", "--overwrite")
+            text = (tmp_path / "blind.html").read_text(encoding="utf-8")
+            text = re.sub(
+                r"(bloodcell-batch review RUN) \w+", r"\1", text.replace(load_results(table).results_id, "RUN")
+            )
+            pages.append(text)
+        assert pages[0] == pages[1]
+
+    def test_earlier_readers_are_hidden_too(self, run: Run, tmp_path: Path) -> None:
+        path, rows = filled(run, tmp_path, "all")
+        write(path, [row | {"remark": "odd"} for row in rows])
+        call("import", run.table, path, "--out", tmp_path / "v.parquet")
+        call("export", tmp_path / "v.parquet", "--cells", "all", "--blind", "--out", tmp_path / "blind.csv")
+        shown = read(tmp_path / "blind.csv")
+        assert len(shown) == len(rows)
+        for name in (*PREDICTED, *ANSWERS):
+            assert {row[name] for row in shown} == {""}, name
+        assert [row["path"] for row in shown] != [row["path"] for row in rows]
+
+    def test_a_blind_review_is_imported_like_the_other(self, run: Run, tmp_path: Path) -> None:
+        call("export", run.table, "--blind", "--out", tmp_path / "blind.csv")
+        rows = [row | {"verified_label": "ig", "verified_by": "A"} for row in read(tmp_path / "blind.csv")]
+        write(tmp_path / "blind.csv", rows)
+        said = call("import", run.table, tmp_path / "blind.csv", "--out", tmp_path / "v.parquet")
+        assert "the reader did not see what the program said" in said
+        (review,) = load_results(tmp_path / "v.parquet").reviews
+        assert (review.blind, review.scope, review.cells) == (True, "flagged", 24)
+        path, _ = filled(run, tmp_path)
+        assert "did not see" not in call("import", run.table, path, "--out", tmp_path / "w.parquet")
+        assert not load_results(tmp_path / "w.parquet").reviews[0].blind
+
+    def test_the_workbook_hides_names_as_well(self, run: Run, tmp_path: Path) -> None:
+        call("export", run.table, "--blind", "--out", tmp_path / "blind.xlsx")
+        page = openpyxl.load_workbook(tmp_path / "blind.xlsx")["Review"]
+        widths = [width for width in page.column_dimensions.values() if width.hidden]
+        hidden = {number for width in widths for number in range(width.min, width.max + 1)}
+        shown = {cell.value for cell in page[1] if cell.column not in hidden}
+        assert shown == {"picture", "verified_label", "verified_by", "remark"}
+
+
+class TestSample:
+    def test_a_sample_is_random_seeded_and_of_all_cells(self, run: Run, tmp_path: Path) -> None:
+        def drawn(*options: str) -> list[str]:
+            call("export", run.table, *options, "--out", tmp_path / "s.csv", "--overwrite")
+            rows = read(tmp_path / "s.csv")
+            assert len({row["path"] for row in rows}) == len(rows)
+            return [row["path"].removeprefix("'") for row in rows]
+
+        first = drawn("--sample", "80")
+        assert len(first) == 80
+        assert first == drawn("--sample", "80", "--seed", "0")
+        assert sorted(first) != sorted(drawn("--sample", "80", "--seed", "1"))
+        cells = [row for row in load_results(run.table).rows if row.is_cell]
+        assert set(first) < {row.path for row in cells}
+        # Every slide has a quarter of the cells; a hypergeometric count is outside 10-30 in one of 10,000 draws.
+        assert all(10 <= sum(path.startswith(slide) for path in first) <= 30 for slide in ("007/", "2E5/", "1-2/"))
+        assert set(drawn("--sample", str(len(cells)))) == {row.path for row in cells}
+        said = refused("export", run.table, "--sample", "201", "--out", tmp_path / "t.csv")
+        assert "has 200 cells: 201 can't be drawn" in said
+
+    def test_accuracy_with_its_limits(self, run: Run, tmp_path: Path) -> None:
+        call("export", run.table, "--sample", "50", "--seed", "3", "--out", tmp_path / "s.csv")
+        rows = read(tmp_path / "s.csv")
+        wrong = [row for row in rows if row["preclassification"] == "neutrophil"][:4]
+        for row in rows:
+            row |= {"verified_label": row["suggestion"], "verified_by": "A"}
+        for row in wrong:
+            row["verified_label"] = "not_a_cell"
+        write(tmp_path / "s.csv", rows)
+        known = sum(row["preclassification"] != "unclassified" for row in rows)
+        low, high = clopper_pearson(known - 4, known)
+        said = call("import", run.table, tmp_path / "s.csv", "--out", tmp_path / "v.parquet")
+        limits = f"(95 % limits {100 * low:.1f} to {100 * high:.1f})"
+        assert f"agreement {known - 4} of {known}, {100 * (known - 4) / known:.1f} % {limits}" in said
+        assert "over a random sample of 50 cells, seed 3" in said
+        (review,) = load_results(tmp_path / "v.parquet").reviews
+        assert review.scope == "sample 50 seed 3"
+        assert review.agreement.agreed_limits == [low, high]
+        write(tmp_path / "s.csv", rows[1:])
+        said = refused("import", run.table, tmp_path / "s.csv", "--out", tmp_path / "w.parquet")
+        assert "1 of 50 cells are missing" in said
+
+    def test_it_is_not_one_of_the_flagged_only(self, run: Run, tmp_path: Path) -> None:
+        result = CliRunner().invoke(
+            app, ["review", "export", str(run.table), "--out", "x.csv", "--sample", "5", "--cells", "flagged"]
+        )
+        assert result.exit_code == 2
+        assert "exclude each other" in result.output

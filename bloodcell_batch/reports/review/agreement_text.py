@@ -1,0 +1,34 @@
+"""Agreement in words, for the terminal."""
+
+from bloodcell_batch.statistics.agreement import Agreement
+
+
+def share_text(found: Agreement) -> str:
+    """`90 of 100, 90.0 % (95 % limits 82.4 to 95.1)`; only the counts without cells."""
+    counts = f"{found.agreed} of {found.cells}"
+    if found.limits is None:
+        return counts
+    low, high = found.limits
+    percent = 100 * found.agreed / found.cells
+    return f"{counts}, {percent:.1f} % (95 % limits {100 * low:.1f} to {100 * high:.1f})"
+
+
+def kappa_text(found: Agreement) -> str:
+    """`0.840 (95 % limits 0.700 to 0.910)`; a dash where it is undefined."""
+    if found.kappa is None or found.kappa_limits is None:
+        return "-"
+    low, high = found.kappa_limits
+    return f"{found.kappa:.3f} (95 % limits {low:.3f} to {high:.3f})"
+
+
+def class_lines(found: Agreement, first: str, second: str) -> list[str]:
+    """A table: the cells of each class that the first, the second and both called so."""
+    width = max([14, *(len(name) + 2 for name in found.per_class)])
+    columns = [max(9, len(name) + 2) for name in (first, second)]
+    return [
+        f"{'class':<{width}}{first:>{columns[0]}}{second:>{columns[1]}}{'both':>9}",
+        *(
+            f"{name:<{width}}{row.first:>{columns[0]}}{row.second:>{columns[1]}}{row.both:>9}"
+            for name, row in found.per_class.items()
+        ),
+    ]
