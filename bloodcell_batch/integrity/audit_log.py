@@ -39,6 +39,7 @@ _MAX_LINE = 10_000_000
 _MAX_ERROR = 2000
 _LOCK_SECONDS = 60.0
 _LOCK_INTERVAL_S = 0.01
+_BEGINNING = b'{"previous": "'
 _NOTED = ("input_sha256", "model_sha256", "backend")
 
 
@@ -117,8 +118,17 @@ def check_appendable(path: Path) -> None:
     with writing(f"the audit log {path}", "Nothing was run. Correct --audit-log, or its permissions."):
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
             raise OutputError(f"The audit log {path} is not a regular file.", hint="Give the name of a file.")
+        if path.exists() and not _begins_as_log(path):
+            hint = "Give the name of an audit log, or of a file that is not there yet."
+            raise OutputError(f"{path} is not an audit log: nothing is appended to it.", hint=hint)
         with _locked(path):
             pass
+
+
+def _begins_as_log(path: Path) -> bool:
+    """Whether the file begins as the lines of a log do, as far as it goes: it may be empty, or cut off."""
+    with path.open("rb") as log:
+        return _BEGINNING.startswith(log.read(len(_BEGINNING)))
 
 
 def append(path: Path, fields: Mapping[str, Any]) -> None:

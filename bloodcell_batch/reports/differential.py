@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bloodcell_batch.config.results import DifferentialConfig
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
-from bloodcell_batch.files.publishing import check_new, publish_files
+from bloodcell_batch.files.publishing import publish_files
 from bloodcell_batch.reports.slide_table import Additions, slide_table
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.formats import (
@@ -15,6 +15,7 @@ from bloodcell_batch.results.formats import (
     write_excel_csv,
     write_excel_csv_text,
 )
+from bloodcell_batch.results.irreplaceable import check_outputs
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 from bloodcell_batch.results.stdout import stdout_for_tables
 
@@ -28,7 +29,7 @@ def write_differential(table: Path, out: str, config: DifferentialConfig) -> Non
     suffix = output_suffix(out, config.csv_dialect)
     path = Path(out)
     outputs = [] if suffix == STDOUT else [path]
-    check_new(*outputs, overwrite=config.overwrite)
+    check_outputs(*outputs, overwrite=config.overwrite, about=table)
     names = load_pseudonyms(config.pseudonymize, *outputs)
     results = load_results(table).pseudonymised(names)
     additions = Additions(config.min_wbc, load_reference_ranges(config.reference_ranges, results.classes))

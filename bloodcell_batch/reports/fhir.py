@@ -13,9 +13,10 @@ from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY, ClassList
 from bloodcell_batch.config.results import FhirConfig
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY
-from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
+from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.records import SlideDifferential, Withheld
 from bloodcell_batch.results.finished import Results, load_results
+from bloodcell_batch.results.irreplaceable import check_outputs
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 
 _PANEL = "panel"
@@ -45,7 +46,7 @@ def write_fhir(table: Path, out: Path, config: FhirConfig) -> int:
     Raises:
         BloodcellBatchError: nothing was written; the text says what to do.
     """
-    check_new(out, overwrite=config.overwrite)
+    check_outputs(out, overwrite=config.overwrite, about=table)
     results = load_results(table).pseudonymised(load_pseudonyms(config.pseudonymize, out))
     bundle = fhir_bundle(results)
     publish_files({out: text_writer(json.dumps(bundle, indent=2, ensure_ascii=False, allow_nan=False) + "\n")})

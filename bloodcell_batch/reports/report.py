@@ -6,7 +6,8 @@ from pathlib import Path
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.config.results import ReportConfig
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
-from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
+from bloodcell_batch.errors import UsageError
+from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import SlideDifferential, Status
 from bloodcell_batch.reports.chart import Chart, chart_of
@@ -14,7 +15,10 @@ from bloodcell_batch.reports.slide_table import Additions, range_position, reach
 from bloodcell_batch.reports.templates import provenance, render
 from bloodcell_batch.reports.thumbnails import images_folder, make_thumbnails, uris, warn_of_gaps
 from bloodcell_batch.results.finished import ResultRow, load_results
+from bloodcell_batch.results.irreplaceable import check_outputs
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
+
+_PAGES = {".html", ".htm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,9 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
     Raises:
         BloodcellBatchError: nothing was written; the text says what to do.
     """
-    check_new(out, overwrite=config.overwrite)
+    if out.suffix.lower() not in _PAGES:
+        raise UsageError(f"--out {out} is not a page.", hint="Use NAME.html; a browser prints it as PDF.")
+    check_outputs(out, overwrite=config.overwrite, about=table)
     names = load_pseudonyms(config.pseudonymize, out)
     results = load_results(table).pseudonymised(names)
     additions = Additions(config.min_wbc, load_reference_ranges(config.reference_ranges, results.classes))

@@ -131,7 +131,7 @@ def read_table(path: Path, schema: pa.Schema, optional: Iterable[pa.Field] = (),
     Args:
         path: `.parquet`, `.csv` (plain or Excel's dialect) or `.xlsx`.
         schema: the columns it must have.
-        optional: columns that it may have besides, taken where all of them are there.
+        optional: columns that it may have besides.
         sheet: name of the sheets, continued with a number, that hold the table in a workbook.
 
     Raises:

@@ -1,6 +1,7 @@
 """Output at a URL: written and journalled in a local folder, then uploaded, the image table last."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,9 @@ from bloodcell_batch.errors import OutputError, UsageError
 from bloodcell_batch.files.remote import RemoteFolder
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.files.writing import locked, writing
-from bloodcell_batch.results.file_names import result_files, shard_file_of
-from bloodcell_batch.results.formats import output_suffix
+from bloodcell_batch.results.file_names import result_files, run_record_of, shard_file_of
+from bloodcell_batch.results.formats import OUTPUT_FORMATS, output_suffix
+from bloodcell_batch.results.run_record import MAX_RECORD_BYTES, RunRecord
 
 
 @contextmanager
@@ -25,8 +27,8 @@ def local_output(out: str, *, overwrite: bool) -> Iterator[str]:
     Raises:
         UsageError: unknown suffix, or a kind of URL that can't be used here.
         LockedError: another run on this machine is writing the same output.
-        OutputError: the results exist already and `overwrite` is off, or they can't be written; once they are
-            complete, they stay in the local folder until they are uploaded.
+        OutputError: the results exist already and `overwrite` is off, a person has reviewed them, or they can't be
+            written; once they are complete, they stay in the local folder until they are uploaded.
     """
     if not is_url(out):
         yield out
@@ -40,6 +42,10 @@ def local_output(out: str, *, overwrite: bool) -> Iterator[str]:
     if there and not overwrite:
         hint = "Choose another name, or add --overwrite to replace it."
         raise OutputError(f"{url}/{there[0]} exists already.", hint=hint)
+    record = run_record_of(Path(name)).name
+    if record in there:
+        _check_unreviewed(target, record)
+        _check_record_is_free(target, name, record)
     folder = platformdirs.user_cache_path("bloodcell-batch") / "output" / hashlib.sha256(out.encode()).hexdigest()[:16]
     hint = "The results are written there before they are uploaded; XDG_CACHE_HOME names another place."
     with writing(f"to {folder}", hint):
@@ -52,6 +58,29 @@ def local_output(out: str, *, overwrite: bool) -> Iterator[str]:
             if (folder / made).exists():
                 target.upload(folder / made)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_unreviewed(target: RemoteFolder, record: str) -> None:
+    """As `irreplaceable.check_unreviewed`, by what the run record there says."""
+    hint = "Choose another --out, or move the results there away."
+    try:
+        reviews = RunRecord.from_document(json.loads(target.read(record, MAX_RECORD_BYTES))).reviews
+    except OSError as error:
+        raise OutputError(f"Can't read {target.url}/{record}: {error}.", hint=hint) from error
+    except ValueError:
+        return  # no record of ours
+    if reviews:
+        message = f"{target.url}/{record} is of results that a person reviewed: they are never replaced."
+        raise OutputError(message, hint=hint)
+
+
+def _check_record_is_free(target: RemoteFolder, name: str, record: str) -> None:
+    """As `irreplaceable.check_results`, by the names there."""
+    formats = (str(Path(name).with_suffix(suffix)) for suffix in OUTPUT_FORMATS)
+    others = target.existing(*(other for other in formats if other != name))
+    if others:
+        message = f"{target.url}/{record} may be the run record of {others[0]}, which would be left without one."
+        raise OutputError(message, hint=f"Choose another name for --out, or move {others[0]} away.")
 
 
 def _names(name: str) -> tuple[str, ...]:

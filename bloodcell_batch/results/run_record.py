@@ -31,7 +31,9 @@ from bloodcell_batch.results.record_entries import (
     ThroughputEntry,
 )
 
-_MAX_BYTES = 1_000_000_000  # a hundred bytes for each of ten million failed or ignored files
+MAX_RECORD_BYTES = 1_000_000_000
+"""A hundred bytes for each of ten million failed or ignored files."""
+
 _KEEP_TOGETHER = "The run record is written beside the table by `classify`; keep the files together."
 
 
@@ -176,8 +178,8 @@ def read_record(table: Path, hint: str = _KEEP_TOGETHER) -> RunRecord:
     """
     path = run_record_of(table)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"The run record {path} has more than {_MAX_BYTES:,} bytes.", hint=hint)
+        if path.stat().st_size > MAX_RECORD_BYTES:
+            raise InputError(f"The run record {path} has more than {MAX_RECORD_BYTES:,} bytes.", hint=hint)
         return RunRecord.from_document(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"Can't read the run record {path}: {error.strerror}.", hint=hint) from error

@@ -39,6 +39,19 @@ def read_records(path: Path, sheet: str = "") -> list[dict[str, str]]:
 UNREADABLE = (OSError, ValueError, csv.Error, pa.ArrowException)
 
 
+def filled_rows(path: Path, columns: tuple[str, ...]) -> int:
+    """How many rows have a value in one of these columns, as far as they are there; of a workbook, on all sheets.
+
+    Raises:
+        ValueError, OSError, csv.Error, pa.ArrowException: it is in none of our formats, or can't be read.
+    """
+    if path.suffix.lower() == ".parquet":
+        found = (column.to_pylist() for column in read_parquet(path, [*columns]).columns)
+        return sum(map(any, zip(*found, strict=True)))
+    rows = _workbook_rows(path, None) if path.suffix.lower() == ".xlsx" else _csv_rows(path)
+    return sum(any(row.get(column) for column in columns) for row in rows)
+
+
 def parquet_table(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
     """One of our tables from Parquet; see `formats.read_table` for what the readers take and give."""
     table = read_parquet(path)
@@ -46,8 +59,10 @@ def parquet_table(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...],
     return table.select(target.names).cast(target)
 
 
-def read_parquet(path: Path) -> pa.Table:
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     """A Parquet file as a table, unless it says that it has more rows than it has room for or its texts are not UTF-8.
+
+    Only those of `columns` that it has, or all if None.
 
     Raises:
         ValueError, OSError: it can't be read.
@@ -59,7 +74,7 @@ def read_parquet(path: Path) -> pa.Table:
         if rows > _LEAST_ROWS + _ROWS_A_BYTE * path.stat().st_size:
             raise ValueError(f"it claims {rows:,} rows, too many for {path.stat().st_size:,} bytes")
         with library_reads():
-            table = file.read()
+            table = file.read(columns)
             table.validate(full=True)  # texts that are not UTF-8 would fail only where they are looked at
     return table
 
@@ -83,7 +98,7 @@ def _target(names: Iterable[str], schema: pa.Schema, optional: tuple[pa.Field, .
     missing = [name for name in schema.names if name not in found]
     if missing:
         raise ValueError(f"it has no column {missing[0]!r}" + (f" and {len(missing) - 1} others" * (len(missing) > 1)))
-    more = optional if optional and all(field.name in found for field in optional) else ()
+    more = [field for field in optional if field.name in found]
     return pa.schema([*schema, *more], metadata=schema.metadata)
 
 
@@ -102,16 +117,19 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
             yield {name: restored(value) for name, value in row.items()} if marked else row
 
 
-def _workbook_rows(path: Path, sheet: str) -> Iterator[dict[str, Any]]:
+def _workbook_rows(path: Path, sheet: str | None) -> Iterator[dict[str, Any]]:
+    """Rows of the sheets whose names begin with `sheet`, of the first one if that is empty, of all if it is None."""
     check_workbook(path)
     # Opened here: openpyxl leaves a file open that it can't read.
     with path.open("rb") as handle:
         with library_reads():
             book = openpyxl.load_workbook(handle, read_only=True, data_only=True)
-        wanted = [name for name in book.sheetnames if name == sheet or name.startswith(f"{sheet} ")] if sheet else []
-        if sheet and not wanted:
+        names = [page.title for page in book.worksheets] if sheet is None else book.sheetnames[:1]
+        if sheet:
+            names = [name for name in book.sheetnames if name == sheet or name.startswith(f"{sheet} ")]
+        if not names:
             raise ValueError(f"the workbook has no sheet {sheet!r}")
-        for name in wanted or book.sheetnames[:1]:
+        for name in names:
             with library_reads():
                 cells = book[name].iter_rows(max_row=_MAX_ROWS, max_col=_MAX_COLUMNS, values_only=True)
             rows = read_one_by_one(cells)

@@ -20,6 +20,7 @@ from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Status
 from bloodcell_batch.results.file_names import OutputPaths, output_paths, shard_file_of, slide_table_of
 from bloodcell_batch.results.formats import check_is_table, read_table
+from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.journal import open_journal
 from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.shard_file import completed, read_shard_file
@@ -32,7 +33,7 @@ from bloodcell_batch.slides.order import table_order
 from bloodcell_batch.slides.shards import Shard
 from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.tally import SlideTally
-from bloodcell_batch.stages.write import check_writable, publish_run
+from bloodcell_batch.stages.write import publish_run
 
 _TOGETHER = "Keep the files of a shard together and unchanged, as `classify --shard` wrote them."
 _AGAIN = "Classify all shards again, with the same program, model, options and images."
@@ -86,7 +87,7 @@ def merge_shards(
     """
     config, observer = config or MergeConfig(), observer or NullObserver()
     paths = output_paths(out, config.csv_dialect)
-    check_writable(paths, overwrite=config.overwrite)
+    check_results(paths, overwrite=config.overwrite)
     _check_apart(paths, tables)
     shards = _in_order([_read(path) for path in _image_tables(tables)])
     _check_alike(shards, observer)

@@ -15,6 +15,7 @@ from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ScanResult
 from bloodcell_batch.results.file_names import OutputPaths, output_paths
+from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.journal import Journal, begun_publishing, open_journal
 from bloodcell_batch.runs.local import Classifier, LocalClassifier, open_on_backend, roll_up_of, thresholds_of
 from bloodcell_batch.runs.run_facts import input_digest, run_key
@@ -23,7 +24,6 @@ from bloodcell_batch.slides.rules import slide_rule
 from bloodcell_batch.slides.shards import parse_shard, share_of
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier
 from bloodcell_batch.stages.scan import left_out, scan
-from bloodcell_batch.stages.write import check_writable
 
 
 class Stopwatch:
@@ -94,7 +94,7 @@ def plan(root: Path | str, out: str, config: ClassifyConfig, observer: Observer)
     if paths.images is None:
         _check_stdout_will_do(config)
     half_published = begun_publishing(paths.journal)
-    check_writable(paths, overwrite=_replaces(config) or half_published)
+    check_results(paths, overwrite=_replaces(config) or half_published)
     model = open_model(config.model, config.require_model_sha256)
     with open_journal(paths.journal, out, roll_up_of(config, model).reported) as journal:
         found = _find(root, config, observer)
@@ -179,7 +179,7 @@ def _resume(settled: Plan, observer: Observer) -> None:
         observer.warn(f"an interrupted run left rows that can't be used: {dropped}")
     if dropped or not journal.resumed:
         # If that run had begun to publish, what is there now is not this run's to replace.
-        check_writable(settled.paths, overwrite=_replaces(settled.config))
+        check_results(settled.paths, overwrite=_replaces(settled.config))
     if journal.resumed:
         observer.note(f"going on after {journal.resumed:,} files of an interrupted run", resumed=journal.resumed)
 

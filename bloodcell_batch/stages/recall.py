@@ -16,7 +16,7 @@ from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, LoadedI
 from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.results.stored_rows import as_known, outcomes_of
-from bloodcell_batch.results.tables import VERIFIED_FIELDS, image_schema
+from bloodcell_batch.results.tables import image_schema
 
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
 Loader = Callable[[ImageFile], LoadedImage | Rejection]
@@ -70,7 +70,7 @@ def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer
 
     Raises:
         UsageError: the results go to stdout.
-        InputError: there is something that is not a result of ours, or it was reviewed or changed since.
+        InputError: there is something that is not a result of ours, or it was changed since.
     """
     if images is None:
         raise UsageError("--update needs a file.", hint="Give --out the name of an earlier result.")
@@ -92,10 +92,7 @@ def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer
         observer.warn(f"everything is classified again: {changed[0]} was {was} and now is {now}")
         return None
     classes = record.model.class_list
-    table = read_table(images, image_schema(classes), VERIFIED_FIELDS)
-    if VERIFIED_FIELDS[0].name in table.schema.names:
-        raise InputError(f"{images} has been reviewed: an update would lose the review.", hint="Choose another --out.")
-    return EarlierRows(table, classes)
+    return EarlierRows(read_table(images, image_schema(classes)), classes)
 
 
 def unless_unchanged(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import pyarrow as pa
 
 from bloodcell_batch.files.names import printable
-from bloodcell_batch.files.publishing import check_new, sync
+from bloodcell_batch.files.publishing import sync
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.results_id import ResultsId
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential
@@ -16,20 +16,12 @@ from bloodcell_batch.results.formats import (
     write_excel_csv,
     write_excel_csv_text,
 )
+from bloodcell_batch.results.irreplaceable import check_unreviewed
 from bloodcell_batch.results.journal import WRITING_HINT, Journal
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.stdout import stdout_for_tables
 from bloodcell_batch.results.tables import mark_for_review, slide_batch
 from bloodcell_batch.results.workbook import write_results_workbook
-
-
-def check_writable(paths: OutputPaths, *, overwrite: bool) -> None:
-    """Fail before the work begins, not after hours.
-
-    Raises:
-        OutputError: the folder is missing or not writable, or results exist and `overwrite` is off.
-    """
-    check_new(*paths.all(), overwrite=overwrite)
 
 
 def publish_run(
@@ -46,7 +38,8 @@ def publish_run(
     digests here, too.
 
     Raises:
-        OutputError: they can't be written; the journal has every row.
+        OutputError: they can't be written, or what they would replace was reviewed meanwhile; the journal has every
+            row.
     """
     journal.flush()
     partners = {printable(m.path): m.other_path for m in matches}
@@ -72,6 +65,7 @@ def publish_run(
         record.write_text(written.with_digests(str(identity), tables).as_json(), encoding="utf-8")
         for path in fresh:
             sync(path)
+        check_unreviewed(*paths.all())
         with journal.publishing():
             for path, final in zip(fresh, paths.all(), strict=True):
                 path.replace(final)

@@ -196,6 +196,34 @@ def test_two_runs_do_not_write_one_url() -> None:
             pass
 
 
+REVIEW = {
+    "imported": "2026-01-02T03:04:05+00:00",
+    "program": "0",
+    "version": 1,
+    "scope": "all",
+    "cells": 7,
+    "cells_left_open": 0,
+    "verified_by": ["A"],
+    "agreement": {"cells": 0, "agreed": 0, "kappa": None, "per_class": {}},
+}
+
+
+def test_reviewed_results_at_a_url_stay(memory: Memory) -> None:
+    out = "memory://bucket/out/r.csv"
+    with quick_backend():
+        classify_slides("memory://bucket/slides", out, QUICK)
+        again = QUICK.model_copy(update={"overwrite": True})
+        classify_slides("memory://bucket/slides", out, again)
+        with pytest.raises(OutputError, match=r"may be the run record of r\.csv"):
+            classify_slides("memory://bucket/slides", "memory://bucket/out/r.parquet", again)
+        record = json.loads(memory.cat_file("/bucket/out/r.run.json"))
+        reviewed = json.dumps(record | {"reviews": [REVIEW]}).encode()
+        memory.pipe_file("/bucket/out/r.run.json", reviewed)
+        with pytest.raises(OutputError, match=r"r\.run\.json is of results that a person reviewed"):
+            classify_slides("memory://bucket/slides", out, again)
+    assert memory.cat_file("/bucket/out/r.run.json") == reviewed
+
+
 def test_a_local_output_is_left_alone() -> None:
     with local_output("somewhere/r.csv", overwrite=False) as local:
         assert local == "somewhere/r.csv"

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import ExitCode, OutputError
 from bloodcell_batch.integrity import audit_log
-from bloodcell_batch.integrity.audit_log import FIRST, append, check_chain
+from bloodcell_batch.integrity.audit_log import FIRST, append, check_appendable, check_chain
 from bloodcell_batch.integrity.digests import file_sha256, listing_digest
 
 FAST = ("--workers", "0", "--backend", "pytorch", "--precision", "fp32")
@@ -180,6 +180,20 @@ class TestWriting:
             assert result.exit_code == ExitCode.ERROR
             assert f"audit log {log}" in result.stderr
         assert not (tmp_path / "r.csv").exists()
+
+    @pytest.mark.parametrize("content", [b"PAR1", b'{\n  "bloodcell_batch": "1"\n}\n', b"path,slide_id\n", b"\n"])
+    def test_another_file_is_no_log(self, tmp_path: Path, content: bytes) -> None:
+        other = tmp_path / "r.csv"
+        other.write_bytes(content)
+        with pytest.raises(OutputError, match="is not an audit log"):
+            check_appendable(other)
+        assert other.read_bytes() == content
+        assert list(tmp_path.iterdir()) == [other]
+
+    @pytest.mark.parametrize("content", [b"", b'{"prev', b'{"previous": "00'])
+    def test_an_empty_log_and_one_that_was_cut_off_are_taken(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "log").write_bytes(content)
+        check_appendable(tmp_path / "log")
 
     def test_a_torn_line_stays_visible_and_harms_no_other(self, tmp_path: Path) -> None:
         log = tmp_path / "log"

@@ -86,6 +86,13 @@ class TestPage:
         assert "No leukocyte was counted" in text
         assert "<svg" not in text
 
+    @pytest.mark.parametrize("name", ["r.pdf", "r.csv", "r"])
+    def test_a_report_is_a_page(self, run: Run, tmp_path: Path, name: str) -> None:
+        result = CliRunner().invoke(app, ["report", str(run.table), "--out", str(tmp_path / name)])
+        assert result.exit_code == 2
+        assert "a browser prints it as PDF" in " ".join(result.stderr.split())
+        assert not list(tmp_path.iterdir())
+
     def test_existing_pages_stay(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "r.html").write_text("mine", encoding="utf-8")
         result = CliRunner().invoke(app, ["report", str(run.table), "--out", str(tmp_path / "r.html")])

@@ -56,7 +56,7 @@ def odd_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "slides" / "007" / "1-2.jpg").write_bytes(b"")
     out = folder / "results.xlsx"
     classify_slides(folder / "slides", str(out), ClassifyConfig(backend="pytorch"))
-    classify_slides(folder / "slides", str(folder / "results.csv"), ClassifyConfig(backend="pytorch", overwrite=True))
+    classify_slides(folder / "slides", str(folder / "plain.csv"), ClassifyConfig(backend="pytorch"))
     return out
 
 
@@ -134,7 +134,7 @@ class TestResults:
             check=True, capture_output=True, timeout=PATIENCE_S, env=os.environ | {"HOME": str(tmp_path)},
         )  # fmt: skip
         slides: set[str] = set()
-        pairs = (("results-Cells.csv", "results.csv"), ("results-Slides.csv", "results.slides.csv"))
+        pairs = (("results-Cells.csv", "plain.csv"), ("results-Slides.csv", "plain.slides.csv"))
         for converted, ours in pairs:
             with (tmp_path / converted).open(newline="", encoding="utf-8") as handle:
                 there = list(csv.DictReader(handle))

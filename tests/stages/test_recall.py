@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from default_tables import IMAGE_SCHEMA, REVIEWED_SCHEMA
+from default_tables import IMAGE_SCHEMA
 from finished_run import Run
 from small_record import small_record
 
@@ -15,7 +15,6 @@ from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, KnownImage, Prediction, Reason, Rejection, Status
 from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.formats import read_table
-from bloodcell_batch.results.tables import VERIFIED_FIELDS
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier, recall, unless_unchanged
 
 
@@ -145,18 +144,6 @@ class TestLoadEarlier:
         run_record_of(table).write_text("[" * 100_000, encoding="utf-8")
         with pytest.raises(InputError, match="can't be updated"):
             load_earlier(table, KEY, NullObserver())
-
-    def test_a_review_is_not_lost(self, run: Run, tmp_path: Path) -> None:
-        import pyarrow as pa  # noqa: PLC0415 - of this case only
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
-        table = read_table(run.table, IMAGE_SCHEMA)
-        nothing = [pa.nulls(len(table), pa.string())] * len(VERIFIED_FIELDS)
-        reviewed = pa.Table.from_arrays([*table.columns, *nothing], schema=REVIEWED_SCHEMA)
-        pq.write_table(reviewed, tmp_path / "r.parquet")
-        self._record(tmp_path / "r.parquet", {**RECORD, "key": KEY})
-        with pytest.raises(InputError, match="reviewed"):
-            load_earlier(tmp_path / "r.parquet", KEY, NullObserver())
 
     def test_stdout_has_no_earlier_result(self) -> None:
         with pytest.raises(UsageError, match="needs a file"):

@@ -35,9 +35,10 @@ from bloodcell_batch.records import (
 from bloodcell_batch.results import journal as journals
 from bloodcell_batch.results.file_names import OutputPaths, output_paths
 from bloodcell_batch.results.formats import ONE_FILE, OUTPUT_FORMATS
+from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.journal import Journal, open_journal
 from bloodcell_batch.results.run_record import RunRecord, read_record
-from bloodcell_batch.stages.write import check_writable, publish_run
+from bloodcell_batch.stages.write import publish_run
 
 FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.5, 30.25, 99.0), bytes(16))
 
@@ -112,24 +113,24 @@ class TestCheckWritable:
         (tmp_path / existing).touch()
         paths = output_paths(str(tmp_path / "r.csv"))
         with pytest.raises(OutputError, match="exists already") as caught:
-            check_writable(paths, overwrite=False)
+            check_results(paths, overwrite=False)
         assert "--overwrite" in caught.value.hint
-        check_writable(paths, overwrite=True)
+        check_results(paths, overwrite=True)
 
     @pytest.mark.parametrize("overwrite", [False, True])
     def test_a_folder_is_never_replaced(self, tmp_path: Path, *, overwrite: bool) -> None:
         (tmp_path / "r.csv").mkdir()
         with pytest.raises(OutputError, match="is a folder"):
-            check_writable(output_paths(str(tmp_path / "r.csv")), overwrite=overwrite)
+            check_results(output_paths(str(tmp_path / "r.csv")), overwrite=overwrite)
 
     def test_a_missing_folder(self, tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="There is no folder"):
-            check_writable(output_paths(str(tmp_path / "none" / "r.csv")), overwrite=False)
+            check_results(output_paths(str(tmp_path / "none" / "r.csv")), overwrite=False)
 
     def test_a_file_as_folder(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(OutputError, match="There is no folder"):
-            check_writable(output_paths(str(tmp_path / "file" / "r.csv")), overwrite=False)
+            check_results(output_paths(str(tmp_path / "file" / "r.csv")), overwrite=False)
 
     def test_a_folder_without_write_permission(self, tmp_path: Path) -> None:
         folder = tmp_path / "locked"
@@ -137,10 +138,10 @@ class TestCheckWritable:
         if os.access(folder, os.W_OK):
             pytest.skip("this user may write everywhere")
         with pytest.raises(OutputError, match="can't be written"):
-            check_writable(output_paths(str(folder / "r.csv")), overwrite=False)
+            check_results(output_paths(str(folder / "r.csv")), overwrite=False)
 
     def test_stdout_is_always_writable(self) -> None:
-        check_writable(output_paths("-"), overwrite=False)
+        check_results(output_paths("-"), overwrite=False)
 
 
 class TestPublish:

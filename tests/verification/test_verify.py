@@ -24,9 +24,9 @@ from bloodcell_batch.integrity.digests import file_sha256
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.reports.review.importing import import_review
+from bloodcell_batch.reports.sharing import write_shared
 from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import read_record
-from bloodcell_batch.results.sharing import write_shared
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.verification.verify import Verification, verify_run
 

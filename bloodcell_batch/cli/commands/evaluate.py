@@ -53,7 +53,9 @@ def evaluate(
     settings = call.settings
     chosen, data = _model_and_data(paths, settings.model)
     call.line.begin(settings, writes=[path for path in (out, report and report / "evaluation.json") if path])
+    from bloodcell_batch.results.irreplaceable import check_unreviewed  # noqa: PLC0415 - keeps --help fast
 
+    check_unreviewed(*[out] if out else [])
     observer = call.observer()
     if folds is None:
         _measure(chosen, data, settings, (out, report), observer)

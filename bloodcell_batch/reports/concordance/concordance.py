@@ -13,7 +13,7 @@ from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.config.results import ConcordanceConfig
 from bloodcell_batch.differential.reference_ranges import ReferenceRanges, load_reference_ranges
 from bloodcell_batch.errors import InputError, UsageError
-from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
+from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import SlideDifferential, Withheld
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
@@ -21,6 +21,7 @@ from bloodcell_batch.reports.concordance.pairs import ClassComparison, Pair
 from bloodcell_batch.reports.concordance.plots import comparison_plot
 from bloodcell_batch.reports.templates import provenance, render
 from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.results.irreplaceable import check_outputs
 from bloodcell_batch.results.pseudonyms import Pseudonyms, load_pseudonyms
 from bloodcell_batch.statistics.agreement import cohens_kappa
 from bloodcell_batch.statistics.method_comparison import (
@@ -86,7 +87,7 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
     if out.suffix.lower() != ".html":
         raise UsageError(f"--out {out} is not a page.", hint="Use NAME.html; NAME.json is written beside it.")
     figures = out.with_suffix(".json")
-    check_new(figures, out, overwrite=config.overwrite)
+    check_outputs(figures, out, overwrite=config.overwrite, about=table)
     names = load_pseudonyms(config.pseudonymize, out)
     results = load_results(table).pseudonymised(names)
     ranges = load_reference_ranges(config.reference_ranges, results.classes)

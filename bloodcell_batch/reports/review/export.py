@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bloodcell_batch.config.results import ReviewExportConfig
 from bloodcell_batch.errors import InputError, UsageError
-from bloodcell_batch.files.publishing import check_new, publish_files, text_writer
+from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.reports.review.columns import ANSWERS, COLUMNS, PREDICTED, SHEET, UNCLASSIFIED, Record
@@ -24,6 +24,7 @@ from bloodcell_batch.reports.thumbnails import (
     warn_of_gaps,
 )
 from bloodcell_batch.results.finished import ResultRow, Results, load_results
+from bloodcell_batch.results.irreplaceable import check_outputs
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 
 _PICTURES = {".xlsx": ("png", 160), ".html": ("webp", 256)}
@@ -44,7 +45,7 @@ def export_review(table: Path, out: Path, config: ReviewExportConfig, observer: 
     if write is None:
         hint = f"Use {' or '.join(f'NAME{suffix}' for suffix in REVIEW_FORMATS)}."
         raise UsageError(f"--out {out} is not a review format.", hint=hint)
-    check_new(out, overwrite=config.overwrite)
+    check_outputs(out, overwrite=config.overwrite, about=table)
     results = load_results(table).pseudonymised(load_pseudonyms(config.pseudonymize, out))
     selection = Selection.of(config)
     rows = selection.cells(results)

@@ -8,12 +8,12 @@ from pathlib import Path
 from bloodcell_batch import __version__
 from bloodcell_batch.config.results import ReviewImportConfig
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.files.publishing import check_new
 from bloodcell_batch.reports.review.agreement_text import class_lines, kappa_text, share_text
 from bloodcell_batch.reports.review.reading import FilledReview, Verification, read_review
 from bloodcell_batch.reports.review.selection import Selection
-from bloodcell_batch.results.file_names import result_files
+from bloodcell_batch.results.file_names import output_paths
 from bloodcell_batch.results.finished import ResultRow, Results, load_results
+from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 from bloodcell_batch.results.record_entries import AgreementEntry, ChangeEntry, ClassAgreementEntry, ReviewEntry
 from bloodcell_batch.results.rewrite import write_reviewed
@@ -52,9 +52,7 @@ def import_review(table: Path, review: Path, out: Path, config: ReviewImportConf
         InputError: the review doesn't fit the results, or is unfinished; the text names the first line at fault.
         OutputError: the new results exist already or can't be written.
     """
-    check_new(*result_files(out), overwrite=config.overwrite)
-    if out.resolve() == table.resolve():
-        raise InputError(f"{out} is the table that is reviewed.", hint="Choose another --out: the original is kept.")
+    check_results(output_paths(str(out)), overwrite=config.overwrite, about=table)
     original = load_results(table)
     results = original.pseudonymised(load_pseudonyms(config.pseudonymize))
     digest = _digest(review)

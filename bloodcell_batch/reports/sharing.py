@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 from pydantic import JsonValue
 
 from bloodcell_batch.config.results import PseudonymizeConfig
-from bloodcell_batch.files.publishing import check_new
-from bloodcell_batch.results.file_names import result_files
+from bloodcell_batch.results.file_names import output_paths
 from bloodcell_batch.results.finished import Results, load_results
+from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 from bloodcell_batch.results.rewrite import write_results
 from bloodcell_batch.results.run_record import RunRecord
@@ -40,7 +40,7 @@ def write_shared(table: Path, out: Path, config: PseudonymizeConfig) -> int:
     Raises:
         BloodcellBatchError: nothing was written; the text says what to do.
     """
-    check_new(*result_files(out), overwrite=config.overwrite)
+    check_results(output_paths(str(out)), overwrite=config.overwrite, about=table)
     names = load_pseudonyms(config.key, out)
     results = load_results(table)
     hidden = results.pseudonymised(names)
