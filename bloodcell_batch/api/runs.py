@@ -12,10 +12,11 @@ from bloodcell_batch.runs.merge import merge_shards
 from bloodcell_batch.runs.pipeline import RunResult, classify_slides
 
 AnyPath = str | os.PathLike[str]
+Outputs = AnyPath | Sequence[AnyPath]
 
 
 def classify(
-    folder: AnyPath, out: AnyPath, config: ClassifyConfig | None = None, observer: Observer | None = None
+    folder: AnyPath, out: Outputs, config: ClassifyConfig | None = None, observer: Observer | None = None
 ) -> RunResult:
     """Classify every image under `folder` and publish the tables and the run record at `out`, as `classify` does.
 
@@ -23,7 +24,8 @@ def classify(
 
     Args:
         folder: folder with one folder of images per slide, or its URL.
-        out: image table to write, `NAME.parquet`, `NAME.csv` or `NAME.xlsx`; it may be a URL.
+        out: image table to write, `NAME.parquet`, `NAME.csv` or `NAME.xlsx`, or several of these for several formats;
+            it may be a URL.
         config: options; the defaults if not given.
         observer: told what happens; if not given, warnings go to the logger `bloodcell_batch`.
 
@@ -33,11 +35,11 @@ def classify(
     Raises:
         BloodcellBatchError: nothing was published; its `message` and `hint` say why and what to do.
     """
-    return classify_slides(os.fspath(folder), os.fspath(out), config, observer or LoggedWarnings())
+    return classify_slides(os.fspath(folder), _names(out), config, observer or LoggedWarnings())
 
 
 def merge(
-    tables: Sequence[AnyPath], out: AnyPath, config: MergeConfig | None = None, observer: Observer | None = None
+    tables: Sequence[AnyPath], out: Outputs, config: MergeConfig | None = None, observer: Observer | None = None
 ) -> RunResult:
     """Publish at `out` the tables that an undivided run would have published, byte for byte.
 
@@ -50,7 +52,11 @@ def merge(
     Raises:
         BloodcellBatchError: shards are missing or don't fit together; nothing was published.
     """
-    return merge_shards([Path(table) for table in tables], os.fspath(out), config, observer or LoggedWarnings())
+    return merge_shards([Path(table) for table in tables], _names(out), config, observer or LoggedWarnings())
+
+
+def _names(out: Outputs) -> tuple[str, ...]:
+    return (os.fspath(out),) if isinstance(out, str | os.PathLike) else tuple(os.fspath(one) for one in out)
 
 
 def read_results(table: AnyPath) -> Results:

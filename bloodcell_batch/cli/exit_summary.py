@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 _LISTED = 10
 
 
-def conclude(result: RunResult, out: str, observer: Observer, allow_failed: int, *, as_json: bool) -> None:
-    """Tell what a run found; more failed files than allowed, or an unreadable folder, end in exit code 3."""
+def conclude(result: RunResult, outs: Sequence[str], observer: Observer, allow_failed: int, *, as_json: bool) -> None:
+    """Tell what a run found and wrote to `outs`; more failed files than allowed, or an unreadable folder, end in exit
+    code 3."""
     from bloodcell_batch.cli.console import describe_counts  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415
 
+    out = outs[0]
     counts, slides = result.counts, len(result.slides)
     observer.slides(result.slides)
     _tell_alerts(result.slides, observer)
@@ -32,12 +34,14 @@ def conclude(result: RunResult, out: str, observer: Observer, allow_failed: int,
     total = f"{counts.found:,} files in {slides} slides: {describe_counts(counts)}"
     observer.note(f"{total}, {counts.ignored:,} ignored; {result.seconds:.1f} s", out=out)
     if out != STDOUT:
-        observer.note(f"written to {out} and beside it; next: bloodcell-batch report {out} --out report.html")
+        written = f"{' and '.join(outs)} and beside {'it' if len(outs) == 1 else 'them'}"
+        observer.note(f"written to {written}; next: bloodcell-batch report {out} --out report.html")
     failed = counts.by_status[Status.FAILED] > allow_failed or bool(result.unreadable_folders)
     code = ExitCode.COMPLETE_WITH_FAILED_FILES if failed else ExitCode.COMPLETE
     if as_json:
         summary: dict[str, object] = {"out": out, "exit_code": int(code), "slides": slides, "found": counts.found}
         summary |= {status.value: counts.by_status[status] for status in Status}
+        summary |= {"further_outs": list(outs[1:])} if outs[1:] else {}
         summary |= {"ignored": counts.ignored, "unreadable_folders": len(result.unreadable_folders)}
         write_text(json.dumps(summary | {"seconds": round(result.seconds, 3)}))
     raise typer.Exit(code)

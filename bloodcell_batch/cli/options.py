@@ -56,10 +56,10 @@ ResultsTable = Annotated[
     ),
 ]
 TableOut = Annotated[
-    str,
+    list[str],
     typer.Option(
         help=f"Result table, {format_names()}; NAME.slides.* and NAME.run.json are written beside it "
-        "(a workbook holds all of it). It may be a URL. Use - for CSV on stdout.",
+        "(a workbook holds all of it). Once for each format. It may be a URL. Use - for CSV on stdout.",
         metavar="FILE",
     ),
 ]

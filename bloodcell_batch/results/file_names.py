@@ -1,5 +1,7 @@
 """The files of one set of results: all of their names follow from the one that `--out` gives to the image table."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +31,34 @@ def journal_folder_of(table: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class OutputPaths:
-    """Where a run publishes; all None for stdout, `slides` None where one file holds both tables."""
+class TableFiles:
+    """The tables of a run in one format; `slides` is None where one file holds both."""
 
-    images: Path | None
+    images: Path
     slides: Path | None
+
+    @property
+    def suffix(self) -> str:
+        """The format, a key of `OUTPUT_FORMATS`."""
+        return self.images.suffix.lower()
+
+    def by_name(self) -> dict[str, Path]:
+        """The files by what each table is called in the run record."""
+        return {"images": self.images} | ({} if self.slides is None else {"slides": self.slides})
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPaths:
+    """Where a run publishes: its tables in every format that was asked for, none for stdout, and its run record."""
+
+    tables: tuple[TableFiles, ...]
     run: Path | None
-    suffix: str
     csv_dialect: CsvDialect = "plain"
+
+    @property
+    def images(self) -> Path | None:
+        """The image table in the first format; None for stdout."""
+        return self.tables[0].images if self.tables else None
 
     @property
     def journal(self) -> Path | None:
@@ -45,20 +67,38 @@ class OutputPaths:
 
     def all(self) -> tuple[Path, ...]:
         """The paths in publishing order: the table that people look for comes last."""
-        return tuple(path for path in (self.slides, self.run, self.images) if path is not None)
+        slides = (files.slides for files in self.tables)
+        found = (*slides, self.run, *(files.images for files in reversed(self.tables)))
+        return tuple(path for path in found if path is not None)
 
 
-def output_paths(out: str, csv_dialect: CsvDialect = "plain") -> OutputPaths:
-    """The files that belong to `--out`.
+def output_paths(out: str | Sequence[str], csv_dialect: CsvDialect = "plain") -> OutputPaths:
+    """The files that belong to `--out`, which may be given several times: once for each format.
 
     Raises:
-        UsageError: unknown suffix, or a CSV dialect for another format.
+        UsageError: unknown suffix, a CSV dialect without CSV, several names or one format twice, or stdout and files.
     """
-    suffix = output_suffix(out, csv_dialect)
-    if suffix == STDOUT:
-        return OutputPaths(None, None, None, suffix, csv_dialect)
-    table = Path(out)
-    return OutputPaths(table, slide_table_of(table), run_record_of(table), suffix, csv_dialect)
+    outs = as_outputs(out)
+    suffixes = [output_suffix(one) for one in outs]
+    if csv_dialect != "plain" and not {".csv", STDOUT} & set(suffixes):
+        output_suffix(outs[0], csv_dialect)
+    if suffixes == [STDOUT]:
+        return OutputPaths((), None, csv_dialect)
+    first, *others = tables = [Path(one) for one in outs]
+    for other in others:
+        if STDOUT in suffixes or other.with_suffix("") != first.with_suffix(""):
+            hint = "Give all of them one name in one folder, such as results.parquet and results.xlsx."
+            raise UsageError(f"--out {first} and --out {other} can't be formats of one run.", hint=hint)
+    twice = [suffix for suffix, count in Counter(suffixes).items() if count > 1]
+    if twice:
+        raise UsageError(f"Two of --out end in {twice[0]}.", hint="Give each format once.")
+    files = tuple(TableFiles(table, slide_table_of(table)) for table in tables)
+    return OutputPaths(files, run_record_of(first), csv_dialect)
+
+
+def as_outputs(out: str | Sequence[str]) -> tuple[str, ...]:
+    """One name or several as several."""
+    return (out,) if isinstance(out, str) else tuple(out)
 
 
 def result_files(table: Path) -> tuple[Path, ...]:

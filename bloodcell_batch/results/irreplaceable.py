@@ -26,6 +26,16 @@ def check_results(paths: OutputPaths, *, overwrite: bool, about: Path | None = N
     check_outputs(*paths.all(), overwrite=overwrite, about=about)
 
 
+def check_kept(paths: OutputPaths) -> None:
+    """Fail before a set of results takes its place, however it may: what must stay may have come after the run began.
+
+    Raises:
+        OutputError: a person's review, or the run record of another table, would be replaced.
+    """
+    _check_record_is_free(paths)
+    check_unreviewed(*paths.all())
+
+
 def check_outputs(*outs: Path, overwrite: bool, about: Path | None = None) -> None:
     """Fail before the work begins if files can't be written, or would replace what must stay.
 
@@ -102,7 +112,7 @@ def _check_record_is_free(paths: OutputPaths) -> None:
     for other in _tables_of(paths.run):
         if other.exists() and other not in paths.all() and _belongs(other):
             message = f"{paths.run} is the run record of {other}, which would be left without one."
-            hint = f"Choose another name for --out, or move {other} away with the files beside it."
+            hint = f"Choose another name, write both formats with a second --out {other}, or move {other} away."
             raise OutputError(message, hint=hint)
 
 

@@ -88,6 +88,9 @@ class RunRecord(Entry):
     tables_sha256: dict[str, str] | None = Field(
         None, description="SHA-256, in hex, of the published tables: images, slides"
     )
+    further_tables_sha256: dict[str, dict[str, str]] = Field(
+        {}, description="The same for every further format that the tables were written in, by its suffix"
+    )
     reviews: list[ReviewEntry] = Field([], description="Reviews that were imported, oldest first")
     record_sha256: str | None = Field(
         None, description="SHA-256, in hex, of this record without this entry: of JSON with sorted keys, without spaces"
@@ -125,7 +128,9 @@ class RunRecord(Entry):
         """What `record_sha256` is if nothing was changed."""
         return _digest({name: value for name, value in self.document().items() if name != "record_sha256"})
 
-    def with_digests(self, results_id: str, tables: Mapping[str, Path]) -> Self:
+    def with_digests(
+        self, results_id: str, tables: Mapping[str, Path], further: Mapping[str, Mapping[str, Path]] | None = None
+    ) -> Self:
         """The same record with the digests of `tables` and of itself, in place of earlier ones.
 
         They show changes made by accident, or by somebody who can't compute them. Who can is found by the audit log,
@@ -134,16 +139,24 @@ class RunRecord(Entry):
         Args:
             results_id: of the image table.
             tables: what each table is called in the record, and the file that holds it.
+            further: the same for every further format, by its suffix.
         """
-        digests: dict[str, JsonValue] = {name: file_sha256(path) for name, path in tables.items()}
-        document = {**self.document(), "results_id": results_id, "tables_sha256": digests}
+        more = {suffix: _digests(files) for suffix, files in (further or {}).items()}
+        document = {**self.document(), "results_id": results_id, "tables_sha256": _digests(tables)}
+        document.pop("further_tables_sha256", None)
+        if more:
+            document["further_tables_sha256"] = {**more}
         document.pop("record_sha256", None)
         document["record_sha256"] = _digest(document)
         # Not parsed again: there may be a million failed or ignored files.
         names = ("results_id", "tables_sha256", "record_sha256")
-        fresh = self.model_copy(update={name: document[name] for name in names})
+        fresh = self.model_copy(update={"further_tables_sha256": more, **{name: document[name] for name in names}})
         fresh._document = document  # noqa: SLF001 - its own
         return fresh
+
+    def digests_of(self, images: Path) -> dict[str, str]:
+        """The digests of the tables in the format of this image table, by what the tables are called."""
+        return self.further_tables_sha256.get(images.suffix.lower()) or self.tables_sha256 or {}
 
     def change_since_written(self, images: Path) -> str:
         """What was changed after the record and its image table were written, in words.
@@ -152,7 +165,7 @@ class RunRecord(Entry):
         """
         if self.record_sha256 is not None and self.record_sha256 != self.content_sha256():
             return f"The run record of {images} was changed after it was written"
-        of_table = (self.tables_sha256 or {}).get("images")
+        of_table = self.digests_of(images).get("images")
         if of_table is not None and of_table != file_sha256(images):
             return f"{images} was changed after it was written: it has another SHA-256 than its run record says"
         return ""
@@ -164,6 +177,10 @@ class RunRecord(Entry):
             if said is not None and said != rows:
                 return f"has {rows} rows with the status {status.value}, its run record says {said}"
         return ""
+
+
+def _digests(files: Mapping[str, Path]) -> dict[str, JsonValue]:
+    return {name: file_sha256(path) for name, path in files.items()}
 
 
 def _digest(document: Mapping[str, JsonValue]) -> str:

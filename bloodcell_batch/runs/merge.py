@@ -18,7 +18,7 @@ from bloodcell_batch.errors import ConservationError, InputError, OutputError
 from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Status
-from bloodcell_batch.results.file_names import OutputPaths, output_paths, shard_file_of, slide_table_of
+from bloodcell_batch.results.file_names import OutputPaths, as_outputs, output_paths, shard_file_of, slide_table_of
 from bloodcell_batch.results.formats import check_is_table, read_table
 from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.journal import open_journal
@@ -67,7 +67,7 @@ class ShardResults:
 
 def merge_shards(
     tables: Sequence[Path],
-    out: str,
+    out: str | Sequence[str],
     config: MergeConfig | None = None,
     observer: Observer | None = None,
     command: Sequence[str] = (),
@@ -100,7 +100,7 @@ def merge_shards(
     tally = SlideTally(counted["found"], counted["ignored"], classes, options.max_unclassified)
     files = FileList()
     merged = heapq.merge(*(shard.outcomes() for shard in shards), key=lambda outcome: table_order(outcome.file))
-    with open_journal(paths.journal, out, classes) as journal:
+    with open_journal(paths.journal, as_outputs(out)[0], classes) as journal:
         total = sum(shard.images.num_rows for shard in shards)
         failures = record_outcomes(
             across(tally(_noted(merged, files))), journal, tally.counts, observer, "merging", total

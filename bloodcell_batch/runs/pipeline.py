@@ -22,7 +22,7 @@ from bloodcell_batch.records import (
     SlideDifferential,
     Status,
 )
-from bloodcell_batch.results.file_names import shard_file_of
+from bloodcell_batch.results.file_names import as_outputs, shard_file_of
 from bloodcell_batch.results.journal import Journal
 from bloodcell_batch.results.remote_output import local_output
 from bloodcell_batch.results.run_record import RunRecord
@@ -47,7 +47,7 @@ class RunResult:
 
 def classify_slides(
     root: Path | str,
-    out: str,
+    out: str | Sequence[str],
     config: ClassifyConfig | None = None,
     observer: Observer | None = None,
     command: Sequence[str] = (),
@@ -58,7 +58,8 @@ def classify_slides(
 
     Args:
         root: folder with the slide folders, or its URL.
-        out: path or URL ending in a suffix of `OUTPUT_FORMATS`, or "-" for CSV on stdout.
+        out: path or URL ending in a suffix of `OUTPUT_FORMATS`, several for several formats (of one name in one
+            folder), or "-" for CSV on stdout.
         config: options; the defaults if not given.
         observer: told what happens.
         command: the command line, for the run record.
@@ -67,10 +68,11 @@ def classify_slides(
         BloodcellBatchError: nothing was published; the text says what to do.
     """
     config, observer = config or ClassifyConfig(), observer or NullObserver()
-    if config.update and is_url(out):
+    outs = as_outputs(out)
+    if config.update and is_url(outs[0]):
         raise UsageError("--update can't update results at a URL.", hint="Update a local file, then copy it there.")
     with (
-        local_output(out, overwrite=config.overwrite) as local,
+        local_output(outs, overwrite=config.overwrite) as local,
         plan(root, local, config, observer) as settled,
     ):
         return carry_out(settled, observer, command)

@@ -1,7 +1,7 @@
 """What is settled before the first image of a run is read."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from bloodcell_batch.images.file_formats import suffixes_read
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ScanResult
-from bloodcell_batch.results.file_names import OutputPaths, output_paths
+from bloodcell_batch.results.file_names import OutputPaths, as_outputs, output_paths
 from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.journal import Journal, begun_publishing, open_journal
 from bloodcell_batch.runs.local import Classifier, LocalClassifier, open_on_backend, roll_up_of, thresholds_of
@@ -77,12 +77,12 @@ class Plan:
 
 
 @contextmanager
-def plan(root: Path | str, out: str, config: ClassifyConfig, observer: Observer) -> Iterator[Plan]:
+def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, observer: Observer) -> Iterator[Plan]:
     """Settle everything about a run; while the context lasts, no other run can write these outputs.
 
     Args:
         root: folder with the slide folders, or its URL.
-        out: local path of the image table, or "-" for CSV on stdout.
+        out: local path of the image table, or several for several formats, or "-" for CSV on stdout.
         config: options.
         observer: told what was found and chosen.
 
@@ -96,7 +96,7 @@ def plan(root: Path | str, out: str, config: ClassifyConfig, observer: Observer)
     half_published = begun_publishing(paths.journal)
     check_results(paths, overwrite=_replaces(config) or half_published)
     model = open_model(config.model, config.require_model_sha256)
-    with open_journal(paths.journal, out, roll_up_of(config, model).reported) as journal:
+    with open_journal(paths.journal, as_outputs(out)[0], roll_up_of(config, model).reported) as journal:
         found = _find(root, config, observer)
         stopwatch.lap("scan")
         input_sha256 = input_digest(found)

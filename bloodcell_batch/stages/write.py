@@ -1,9 +1,11 @@
 """Write: publish the rows of the journal, the differentials and the run record, all at once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
+from bloodcell_batch.config.fields import CsvDialect
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.publishing import sync
 from bloodcell_batch.files.writing import writing
@@ -16,7 +18,7 @@ from bloodcell_batch.results.formats import (
     write_excel_csv,
     write_excel_csv_text,
 )
-from bloodcell_batch.results.irreplaceable import check_unreviewed
+from bloodcell_batch.results.irreplaceable import check_kept
 from bloodcell_batch.results.journal import WRITING_HINT, Journal
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.stdout import stdout_for_tables
@@ -44,32 +46,52 @@ def publish_run(
     journal.flush()
     partners = {printable(m.path): m.other_path for m in matches}
     partners |= {printable(m.other_path): m.path for m in matches}
-    batches = (mark_for_review(batch, partners) for batch in journal.batches())
-    if paths.images is None:
-        _publish_to_stdout(batches, journal.schema, paths)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        return (mark_for_review(batch, partners) for batch in journal.batches())
+
+    if paths.images is None or paths.run is None:
+        _publish_to_stdout(batches(), journal.schema, paths)
         return
     identity = ResultsId(model_sha256)
-    rows = identity.passing(batches)
-    write = write_excel_csv if paths.csv_dialect == "excel" else OUTPUT_FORMATS[paths.suffix].write
     slide_rows = slide_batch(slides, journal.classes)
     with writing(paths.images, WRITING_HINT):
-        fresh = [journal.folder / f"final-{path.name}" for path in paths.all()]
-        *slide_table, record, image_table = fresh
-        written = run_record()
-        if slide_table:
-            write(slide_table[0], slide_rows.schema, iter([slide_rows]))
-            write(image_table, journal.schema, rows)
-        else:
-            write_results_workbook(image_table, slide_rows, journal.schema, rows, written.document())
-        tables = dict(zip(("images", "slides"), [image_table, *slide_table], strict=False))
-        record.write_text(written.with_digests(str(identity), tables).as_json(), encoding="utf-8")
-        for path in fresh:
+        fresh = {path: journal.folder / f"final-{path.name}" for path in paths.all()}
+        record = run_record()
+        made: dict[str, dict[str, Path]] = {}
+        for files in paths.tables:
+            rows = batches() if made else identity.passing(batches())
+            made[files.suffix] = {name: fresh[path] for name, path in files.by_name().items()}
+            _write_tables(made[files.suffix], slide_rows, journal.schema, rows, record, paths.csv_dialect)
+        first, *further = made.items()
+        digested = record.with_digests(str(identity), first[1], dict(further))
+        fresh[paths.run].write_text(digested.as_json(), encoding="utf-8")
+        for path in fresh.values():
             sync(path)
-        check_unreviewed(*paths.all())
+        check_kept(paths)
         with journal.publishing():
-            for path, final in zip(fresh, paths.all(), strict=True):
+            for final, path in fresh.items():
                 path.replace(final)
             sync(paths.images.parent)
+
+
+def _write_tables(
+    places: Mapping[str, Path],
+    slide_rows: pa.RecordBatch,
+    schema: pa.Schema,
+    rows: Iterable[pa.RecordBatch],
+    record: RunRecord,
+    csv_dialect: CsvDialect,
+) -> None:
+    """The tables of a run in one format; `places` are the files to write, by the names of the tables."""
+    images = places["images"]
+    if "slides" not in places:
+        write_results_workbook(images, slide_rows, schema, rows, record.document())
+        return
+    suffix = images.suffix.lower()
+    write = write_excel_csv if suffix == ".csv" and csv_dialect == "excel" else OUTPUT_FORMATS[suffix].write
+    write(places["slides"], slide_rows.schema, iter([slide_rows]))
+    write(images, schema, rows)
 
 
 def _publish_to_stdout(batches: Iterable[pa.RecordBatch], schema: pa.Schema, paths: OutputPaths) -> None:

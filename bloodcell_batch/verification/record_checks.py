@@ -28,7 +28,7 @@ def check_digests(table: Path, record: RunRecord, findings: Findings) -> None:
     slides = slide_table_of(table)
     if slides is not None:
         files["slides"] = slides
-    digests = record.tables_sha256 or {}
+    digests = record.digests_of(table)
     for name, path in files.items():
         if name not in digests:
             findings.add(_PLACE, f"tables_sha256 has no digest of the table {path.name}")

@@ -28,7 +28,7 @@ def _result(slides: int = 1, failed: int = 0) -> RunResult:
 
 def _said(observer: Observer, result: RunResult, capsys: pytest.CaptureFixture[str], out: str = "r.csv") -> str:
     with pytest.raises(typer.Exit):
-        conclude(result, out, observer, 0, as_json=False)
+        conclude(result, [out], observer, 0, as_json=False)
     return capsys.readouterr().err
 
 
@@ -63,5 +63,5 @@ def test_stdout_is_no_file_to_report_on(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(("failed", "allowed", "code"), [(0, 0, 0), (1, 0, 3), (1, 1, 0), (2, 1, 3)])
 def test_exit_codes(failed: int, allowed: int, code: int) -> None:
     with pytest.raises(typer.Exit) as caught:
-        conclude(_result(failed=failed), "r.csv", QuietObserver(), allowed, as_json=False)
+        conclude(_result(failed=failed), ["r.csv"], QuietObserver(), allowed, as_json=False)
     assert caught.value.exit_code == ExitCode(code)

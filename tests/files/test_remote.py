@@ -189,10 +189,10 @@ def _no_space(*_: object, **__: object) -> None:
 
 @pytest.mark.usefixtures("memory")
 def test_two_runs_do_not_write_one_url() -> None:
-    with local_output("memory://bucket/out/r.csv", overwrite=False):
-        with pytest.raises(LockedError), local_output("memory://bucket/out/r.csv", overwrite=False):
+    with local_output(["memory://bucket/out/r.csv"], overwrite=False):
+        with pytest.raises(LockedError), local_output(["memory://bucket/out/r.csv"], overwrite=False):
             pass
-        with local_output("memory://bucket/out/other.csv", overwrite=False):
+        with local_output(["memory://bucket/out/other.csv"], overwrite=False):
             pass
 
 
@@ -206,6 +206,16 @@ REVIEW = {
     "verified_by": ["A"],
     "agreement": {"cells": 0, "agreed": 0, "kappa": None, "per_class": {}},
 }
+
+
+def test_several_formats_at_one_url(memory: Memory) -> None:
+    outs = ["memory://bucket/out/r.csv", "memory://bucket/out/r.parquet"]
+    with quick_backend():
+        classify_slides("memory://bucket/slides", outs, QUICK)
+        with pytest.raises(UsageError, match="can't be formats of one run"):
+            classify_slides("memory://bucket/slides", [outs[0], "elsewhere/r.parquet"], QUICK)
+    names = {name.rpartition("/")[2] for name in memory.find("/bucket/out")}
+    assert names == {"r.csv", "r.slides.csv", "r.parquet", "r.slides.parquet", "r.run.json"}
 
 
 def test_reviewed_results_at_a_url_stay(memory: Memory) -> None:
@@ -225,13 +235,13 @@ def test_reviewed_results_at_a_url_stay(memory: Memory) -> None:
 
 
 def test_a_local_output_is_left_alone() -> None:
-    with local_output("somewhere/r.csv", overwrite=False) as local:
-        assert local == "somewhere/r.csv"
+    with local_output(["somewhere/r.csv"], overwrite=False) as local:
+        assert local == ("somewhere/r.csv",)
 
 
 @pytest.mark.parametrize("out", ["memory://bucket/r.txt", "memory://bucket/"])
 def test_a_url_that_names_no_table(out: str) -> None:
-    with pytest.raises(UsageError), local_output(out, overwrite=False):
+    with pytest.raises(UsageError), local_output([out], overwrite=False):
         pass
 
 

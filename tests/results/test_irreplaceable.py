@@ -225,7 +225,7 @@ def test_a_run_record_is_not_taken_from_its_table(folder: Path, images: Path, *,
     before = snapshot(folder / "plain.parquet")
     with pytest.raises(OutputError, match=r"plain\.run\.json is the run record of .*plain\.parquet") as caught:
         classify_slides(images, str(folder / "plain.csv"), QUICK.model_copy(update={"overwrite": overwrite}))
-    assert "another name" in caught.value.hint
+    assert "a second --out" in caught.value.hint
     assert snapshot(folder / "plain.parquet") == before
 
 

@@ -51,7 +51,7 @@ def classify(
     run is writing this output; 130 and 143 interrupted. For Research Use Only.
     """
     settings = call.settings
-    if json_summary and out == STDOUT:
+    if json_summary and STDOUT in out:
         raise UsageError("--json-summary and --out - both need stdout.", hint="Give --out the name of a file.")
     from bloodcell_batch.integrity.audit_log import AuditObserver  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.results.file_names import output_paths  # noqa: PLC0415
@@ -62,7 +62,7 @@ def classify(
     conclude(result, out, observer, settings.allow_failed, as_json=json_summary)
 
 
-def _run(folder: str, out: str, settings: ClassifyConfig, observer: Observer) -> RunResult:
+def _run(folder: str, out: list[str], settings: ClassifyConfig, observer: Observer) -> RunResult:
     from bloodcell_batch.results.tables import import_arrow_without_pandas  # noqa: PLC0415
     from bloodcell_batch.runs.pipeline import classify_slides  # noqa: PLC0415 - keeps --help fast
 

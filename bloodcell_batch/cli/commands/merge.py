@@ -20,10 +20,10 @@ def merge(
         typer.Argument(help="Image tables of all shards, with the files beside them.", metavar="SHARD_RESULTS"),
     ],
     out: Annotated[
-        str,
+        list[str],
         typer.Option(
             help=f"Result table, {format_names()}; the other files are written beside it, as by classify. "
-            "Use - for CSV on stdout.",
+            "Once for each format. Use - for CSV on stdout.",
             metavar="FILE",
         ),
     ],
