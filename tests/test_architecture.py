@@ -200,7 +200,7 @@ def test_help_leaves_heavy_libraries_alone() -> None:
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli.app import app\n"
         "for command in ('', 'classify', 'merge', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'benchmark', "
         "'model-card', 'export-trt', 'export-onnx', 'export-openvino', 'differential', 'report', 'review', "
-        "'review export', 'review import', 'concordance', 'export-fhir', 'pseudonymize', 'verify'):\n"
+        "'review export', 'review import', 'review agree', 'concordance', 'export-fhir', 'pseudonymize', 'verify'):\n"
         "    result = CliRunner().invoke(app, [*command.split(), '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"
         "heavy = {'torch', 'torchvision', 'timm', 'pandas', 'lightning', 'openvino', 'pyarrow', 'scipy', 'numpy'}\n"

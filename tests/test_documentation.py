@@ -73,7 +73,12 @@ def test_every_command_and_its_options_exist(page: Path) -> None:
 @each_page
 def test_every_option_that_is_named_exists(page: Path) -> None:
     commands = re.findall(r"^│ ([a-z-]+) ", help_of(), re.MULTILINE)
-    known = " ".join([help_of(), *(help_of(*words.split()) for words in (*commands, "review export", "review import"))])
+    known = " ".join(
+        [
+            help_of(),
+            *(help_of(*words.split()) for words in (*commands, "review export", "review import", "review agree")),
+        ]
+    )
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text(encoding="utf-8")))
     assert {flag for flag in named - NOT_OURS if flag not in known} == set()
 

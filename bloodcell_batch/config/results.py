@@ -59,7 +59,16 @@ class ReportConfig(CountsConfig):
     )
 
 
-class ReviewExportConfig(ResultsConfig):
+class ReviewFileConfig(ResultsConfig):
+    """Options of the commands that write a file for a person to fill in."""
+
+    images: ImagesOption = None
+    thumbnail: Annotated[int | None, Option("PIXELS", panel=Panel.OUTPUT)] = Field(
+        None, ge=32, le=512, description="Side of a picture in pixels; 256 in a page and 160 in a workbook if not given"
+    )
+
+
+class ReviewExportConfig(ReviewFileConfig):
     """Options of `review export`."""
 
     cells: Annotated[ReviewScope, Option()] = Field("flagged", description="Cells to show to a person")
@@ -72,16 +81,16 @@ class ReviewExportConfig(ResultsConfig):
     blind: Annotated[bool, Option()] = Field(
         False, description="Leave out what the program and earlier readers said, and show the cells in random order"
     )
-    images: ImagesOption = None
-    thumbnail: Annotated[int | None, Option("PIXELS", panel=Panel.OUTPUT)] = Field(
-        None, ge=32, le=512, description="Side of a picture in pixels; 256 in a page and 160 in a workbook if not given"
-    )
 
     @model_validator(mode="after")
     def _one_choice_of_cells(self) -> Self:
         if self.sample is not None and "cells" in self.model_fields_set:
             raise ValueError("--cells and --sample exclude each other: a sample is drawn from all cells")
         return self
+
+
+class ReviewAgreeConfig(ReviewFileConfig):
+    """Options of `review agree`."""
 
 
 class ReviewImportConfig(ResultsConfig):

@@ -121,6 +121,19 @@ class AgreementEntry(Entry):
     per_class: dict[str, ClassAgreementEntry] = Field(description="By class")
 
 
+class ReadersEntry(Entry):
+    """Agreement of two people, before what they disagreed on was settled."""
+
+    readers: list[str] = Field(min_length=2, max_length=2, description="Who they are")
+    cells: int = Field(description="Cells that both named")
+    agreed: int = Field(description="Cells with the same label")
+    agreed_limits: list[float] | None = Field(
+        description="Exact 95 % limits of the share that agrees, 0 to 1: lower, upper"
+    )
+    kappa: float | None = Field(description="Cohen's kappa, -1 to 1; null where chance alone would agree on everything")
+    kappa_limits: list[float] | None = Field(description="95 % limits of kappa: lower, upper")
+
+
 class ChangeEntry(Entry):
     """A cell whose label a review changed."""
 
@@ -146,6 +159,9 @@ class ReviewEntry(Entry):
     cells_left_open: int = Field(description="Exported cells without one")
     verified_by: list[str] = Field(description="Who verified, sorted")
     agreement: AgreementEntry = Field(description="Agreement with the program")
+    between_readers: ReadersEntry | None = Field(
+        None, description="Agreement of two people, where this settles what they disagreed on"
+    )
     changes: list[ChangeEntry] = Field([], description="Cells whose label it changed")
     file: str = Field("", description="Name of the review file")
     file_sha256: str = Field("", description="SHA-256 of the review file, in hex")

@@ -18,6 +18,7 @@ from bloodcell_batch.config.results import (
     FhirConfig,
     PseudonymizeConfig,
     ReportConfig,
+    ReviewAgreeConfig,
     ReviewExportConfig,
     ReviewImportConfig,
     VerifyConfig,
@@ -26,7 +27,8 @@ from bloodcell_batch.config.results import (
 CONFIGURATIONS: tuple[type[CommandConfig], ...] = (
     *(BenchmarkConfig, ClassifyConfig, CompareConfig, ConcordanceConfig, DifferentialConfig, DoctorConfig),
     *(EvaluateConfig, ExportConfig, ExportOpenVinoConfig, ExportTrtConfig, FhirConfig, MergeConfig),
-    *(PseudonymizeConfig, ReportConfig, ReviewExportConfig, ReviewImportConfig, TuneConfig, VerifyConfig),
+    *(PseudonymizeConfig, ReportConfig, ReviewAgreeConfig, ReviewExportConfig, ReviewImportConfig),
+    *(TuneConfig, VerifyConfig),
 )
 """All but the recipes, of which `train` gives some keys as options and the others by --set."""
 

@@ -1,4 +1,4 @@
-"""`review export` and `review import`: a person verifies, and the differentials follow."""
+"""`review export`, `review import`, `review agree`: people verify, and the differentials follow."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.options import ResultsTable
-from bloodcell_batch.config.results import ReviewExportConfig, ReviewImportConfig
+from bloodcell_batch.config.results import ReviewAgreeConfig, ReviewExportConfig, ReviewImportConfig
 
 review = typer.Typer(no_args_is_help=True, help="Let a person verify cells, and count again with their labels.")
 
@@ -58,6 +58,36 @@ def review_import(
     target = out or _next_name(results)
     call.line.begin(settings, reads=[results, filled], writes=result_files(target))
     write_text(summary(import_review(results, filled, target, settings), target))
+
+
+@review.command("agree")
+@configured(ReviewAgreeConfig)
+def review_agree(
+    call: Call[ReviewAgreeConfig],
+    results: ResultsTable,
+    first: Annotated[Path, typer.Argument(help="What one person filled in: .csv or .xlsx.", metavar="FIRST")],
+    second: Annotated[Path, typer.Argument(help="What another filled in, of the same cells.", metavar="SECOND")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="List of the cells on which they disagree, to settle and import.",
+            metavar="FILE.html|.xlsx|.csv",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Compare what two people said of the same cells: agreement and Cohen's kappa with limits, per class, and of each
+    with the program.
+
+    --out writes the disagreements to be settled. The file has the other cells too, filled in: importing it imports all.
+    """
+    settings = call.settings
+    call.line.begin(settings, reads=[results, first, second], writes=[out] if out else [])
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.reports.review.readers import agreement_summary, compare_readers  # noqa: PLC0415
+
+    found = compare_readers(results, (first, second), out, settings, call.observer())
+    write_text(agreement_summary(found, out))
 
 
 def _next_name(results: Path) -> Path:

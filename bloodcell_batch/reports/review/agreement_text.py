@@ -22,13 +22,12 @@ def kappa_text(found: Agreement) -> str:
 
 
 def class_lines(found: Agreement, first: str, second: str) -> list[str]:
-    """A table: the cells of each class that the first, the second and both called so."""
+    """A table: the cells of each class that the first, the second and both called so, and the share of what either
+    said of the class on which both agree, twice `both` of `first` and `second`."""
     width = max([14, *(len(name) + 2 for name in found.per_class)])
-    columns = [max(9, len(name) + 2) for name in (first, second)]
-    return [
-        f"{'class':<{width}}{first:>{columns[0]}}{second:>{columns[1]}}{'both':>9}",
-        *(
-            f"{name:<{width}}{row.first:>{columns[0]}}{row.second:>{columns[1]}}{row.both:>9}"
-            for name, row in found.per_class.items()
-        ),
-    ]
+    one, other = (max(9, len(name) + 2) for name in (first, second))
+    lines = [f"{'class':<{width}}{first:>{one}}{second:>{other}}{'both':>7}{'agreement':>12}"]
+    for name, row in found.per_class.items():
+        share = 200 * row.both / (row.first + row.second)
+        lines.append(f"{name:<{width}}{row.first:>{one}}{row.second:>{other}}{row.both:>7}{share:>10.1f} %")
+    return lines

@@ -15,7 +15,13 @@ from bloodcell_batch.results.file_names import output_paths
 from bloodcell_batch.results.finished import ResultRow, Results, load_results
 from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
-from bloodcell_batch.results.record_entries import AgreementEntry, ChangeEntry, ClassAgreementEntry, ReviewEntry
+from bloodcell_batch.results.record_entries import (
+    AgreementEntry,
+    ChangeEntry,
+    ClassAgreementEntry,
+    ReadersEntry,
+    ReviewEntry,
+)
 from bloodcell_batch.results.rewrite import write_reviewed
 from bloodcell_batch.statistics.agreement import Agreement, agreement
 
@@ -118,7 +124,9 @@ def _entry(
     file: ReviewedFile,
 ) -> ReviewEntry:
     """What the run record says about this review."""
+    between = {"between_readers": _readers_entry(filled.readers, filled.readings)} if filled.readers else {}
     return ReviewEntry(
+        **between,
         imported=datetime.now(UTC).isoformat(timespec="seconds"),
         program=__version__,
         version=outcome.version,
@@ -157,6 +165,18 @@ def _agreement_entry(found: Agreement) -> AgreementEntry:
             name: ClassAgreementEntry(preclassified=row.first, verified=row.second, both=row.both)
             for name, row in found.per_class.items()
         },
+    )
+
+
+def _readers_entry(names: tuple[str, str], readings: tuple[tuple[str, str], ...]) -> ReadersEntry:
+    found = agreement(readings)
+    return ReadersEntry(
+        readers=list(names),
+        cells=found.cells,
+        agreed=found.agreed,
+        agreed_limits=list(found.limits) if found.limits else None,
+        kappa=found.kappa,
+        kappa_limits=list(found.kappa_limits) if found.kappa_limits else None,
     )
 
 

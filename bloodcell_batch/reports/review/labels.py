@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from bloodcell_batch.cell_classes import NOT_A_CELL, OTHER, ClassList, Role
 
 _FIXED_KEYS = {OTHER: "9", NOT_A_CELL: "0"}
-_KEYS = "12345678qwertyasdfghjklxcvb"  # the page has other uses for the rest
+_KEYS = "12345678qwertyiopasdfghjklxcvb"  # the page has other uses for the rest
 _LEUKOCYTES, _OTHER_CELLS, _OF_NO_CLASS = "Leukocytes", "Other cells", "Of no class"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.reports.review.columns import COLUMNS, SHEET, Record, is_blind
+from bloodcell_batch.reports.review.columns import COLUMNS, SHEET, Record, has_readers, is_blind
 from bloodcell_batch.reports.review.selection import Selection
 from bloodcell_batch.results.finished import ResultRow, Results
 from bloodcell_batch.results.table_reading import read_records
@@ -24,13 +24,15 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class FilledReview:
-    """A review file: what it says of each cell, by path, which cells were exported, and whether the reader was not
-    shown what the program said."""
+    """A review file: what it says of each cell, by path, which cells were exported, whether the reader was not
+    shown what the program said, and where it settles what two others said, their names and their labels."""
 
     file: Path
     said: Mapping[str, Verification]
     selection: Selection
     blind: bool
+    readers: tuple[str, str] | None = None
+    readings: tuple[tuple[str, str], ...] = ()
 
     @property
     def labelled(self) -> dict[str, Verification]:
@@ -60,7 +62,12 @@ def read_review(file: Path, results: Results, by: str = "") -> FilledReview:
         if record["path"] in said:
             raise InputError(f"{where}: {record['path']} is there twice.", hint="Delete one of the two rows.")
         said[record["path"]] = verification
-    return FilledReview(file, said, _selection(records[0]["cells"], file), is_blind(records))
+    selection = _selection(records[0]["cells"], file)
+    if not has_readers(records):
+        return FilledReview(file, said, selection, is_blind(records))
+    names = (records[0]["reader_1"], records[0]["reader_2"])
+    readings = tuple((record["label_1"], record["label_2"]) for record in records)
+    return FilledReview(file, said, selection, is_blind(records), names, readings)
 
 
 class _Known:
