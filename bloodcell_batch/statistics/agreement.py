@@ -63,7 +63,7 @@ def _kappa_limits(table: Counter[tuple[str, str]], limits: Limits) -> Limits | N
     if by_chance == 1:
         return None
     low, high = ((share - by_chance) / (1 - by_chance) for share in limits)
-    return low, high
+    return max(low, -1.0), high  # kappa itself is never lower
 
 
 def _margins(table: Counter[tuple[str, str]]) -> tuple[Counter[str], Counter[str]]:

@@ -32,6 +32,12 @@ class TestAgreement:
         table = [[pairs.count((a, b)) for b in names] for a in names]
         assert agreement(pairs).kappa == pytest.approx(rater.cohens_kappa(table).kappa)
 
+    def test_the_lower_limit_is_one_that_kappa_can_have(self) -> None:
+        found = agreement([("a", "a")] * 15 + [("a", "b")])
+        assert found.kappa == 0
+        assert found.kappa_limits is not None
+        assert found.kappa_limits[0] == -1
+
     def test_undefined_where_everything_is_one_class(self) -> None:
         assert agreement([("a", "a")] * 5).kappa is None
         assert agreement([]).kappa is None
