@@ -20,6 +20,7 @@ from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.runs.run_facts import versions
+from bloodcell_batch.wording import counted
 
 JSON_NAME, PLOT_NAME = "benchmark.json", "benchmark.png"
 _BLUE, _RED, _GREY, _GREEN = "#2f6fab", "#a61b1b", "#8796a5", "#2d7d46"
@@ -55,7 +56,7 @@ def write_report(found: Benchmark, folder: Path) -> None:
 def as_text(found: Benchmark) -> str:
     """The figures for the terminal."""
     run, plain = found.run, found.plain
-    files = f"{found.files:,} files ({printable(found.source)}), {found.mean_bytes / 1000:.1f} kB on average"
+    files = f"{counted(found.files, 'file')} ({printable(found.source)}), {found.mean_bytes / 1000:.1f} kB on average"
     lines = [
         f"{files}; {found.cpus} CPUs ({processor()})",
         "",
@@ -70,13 +71,15 @@ def as_text(found: Benchmark) -> str:
             where = f"batches of {speed.batch:>5}: {speed.description}"
             lines.append(f"  {speed.name:<13} {speed.images_per_second:>9,.0f}   {where}")
     laps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in run.laps.items() if name != "total")
+    files = counted(run.images, "file")
     lines += [
         "together, images/s",
-        f"  {'classify':<10} {run.images_per_second:>9,.0f}   {run.images:,} files in {run.seconds:.2f} s: {laps}",
+        f"  {'classify':<10} {run.images_per_second:>9,.0f}   {files} in {run.seconds:.2f} s: {laps}",
         f"  {'ceiling':<10} {found.ceiling:>9,.0f}   what the parts allow on {found.cpus} CPUs with {found.used.name}",
     ]
     if plain:
-        text = f"{plain.images:,} files: duplicates {plain.hash_seconds:.2f} s, DataLoader and eager float32 PyTorch"
+        files = counted(plain.images, "file")
+        text = f"{files}: duplicates {plain.hash_seconds:.2f} s, DataLoader and eager float32 PyTorch"
         lines.append(f"  {'plain':<10} {plain.images_per_second:>9,.0f}   {text} {plain.classify_seconds:.2f} s")
     if found.growth:
         lines += [
@@ -151,7 +154,7 @@ def plot(found: Benchmark) -> Figure:
     _runs(figure.add_subplot(grid[0, 0]), found)
     _backends(figure.add_subplot(grid[0, 1]), found)
     _costs(figure.add_subplot(grid[1, :]), found)
-    figure.suptitle(f"{found.files:,} files, {found.cpus} CPUs ({processor()})", fontweight="bold")
+    figure.suptitle(f"{counted(found.files, 'file')}, {counted(found.cpus, 'CPU')} ({processor()})", fontweight="bold")
     return figure
 
 

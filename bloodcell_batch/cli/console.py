@@ -29,6 +29,7 @@ from bloodcell_batch.errors import BloodcellBatchError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import RunCounts, SlideDifferential, Status
+from bloodcell_batch.wording import counted
 
 PLAIN_INTERVAL_S = 10.0
 _MAX_SLIDES_SHOWN = 40
@@ -106,10 +107,10 @@ class PlainObserver(QuietObserver):
         """See `Observer.slides`."""
         for slide in slides[:_MAX_SLIDES_SHOWN]:
             shares = ", ".join(f"{name} {told}" for name, share in slide.shares.items() if (told := share_text(share)))
-            text = f"slide {slide.slide_id}: {slide.wbc_counted} leukocytes ({slide.adequacy})"
+            text = f"slide {slide.slide_id}: {counted(slide.wbc_counted, 'leukocyte')} ({slide.adequacy})"
             self.note(f"{text}; {shares}" if shares else text)
         if len(slides) > _MAX_SLIDES_SHOWN:
-            self.note(f"and {len(slides) - _MAX_SLIDES_SHOWN} more slides in the slide table")
+            self.note(f"and {counted(len(slides) - _MAX_SLIDES_SHOWN, 'more slide')} in the slide table")
 
     def _line(self) -> str:
         seconds = max(time.monotonic() - self._began, 1e-9)
@@ -163,8 +164,8 @@ class JsonObserver(NullObserver):
                 for name, share in slide.shares.items()
                 for field in ("percent", "percent_low", "percent_high")
             }
-            counted: dict[str, object] = {"wbc_counted": slide.wbc_counted, "withheld": slide.withheld}
-            self.note("slide", slide_id=slide.slide_id, **counted, **percents)
+            known: dict[str, object] = {"wbc_counted": slide.wbc_counted, "withheld": slide.withheld}
+            self.note("slide", slide_id=slide.slide_id, **known, **percents)
 
 
 class LiveObserver(NullObserver):
@@ -221,7 +222,7 @@ class LiveObserver(NullObserver):
         """See `Observer.slides`."""
         self._console.print(slide_table(slides[:_MAX_SLIDES_SHOWN]))
         if len(slides) > _MAX_SLIDES_SHOWN:
-            self.note(f"and {len(slides) - _MAX_SLIDES_SHOWN} more slides in the slide table")
+            self.note(f"and {counted(len(slides) - _MAX_SLIDES_SHOWN, 'more slide')} in the slide table")
         self._console.print(f"Preclassification. {RESEARCH_USE_ONLY}", style="dim italic")
 
     def _update(self, done: int, counts: RunCounts | None) -> None:
@@ -244,7 +245,7 @@ def describe_counts(counts: RunCounts) -> str:
     parts = [
         f"{counts.by_status[Status.CLASSIFIED]:,} classified",
         f"{counts.by_status[Status.UNCLASSIFIED]:,} unclassified",
-        f"{counts.duplicates:,} duplicates",
+        counted(counts.duplicates, "duplicate"),
         f"{counts.by_status[Status.FAILED]:,} failed",
     ]
     return ", ".join(parts)

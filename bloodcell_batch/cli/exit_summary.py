@@ -12,6 +12,7 @@ import typer
 from bloodcell_batch.errors import ExitCode
 from bloodcell_batch.records import Rejection, SlideDifferential, Status
 from bloodcell_batch.results.formats import STDOUT
+from bloodcell_batch.wording import counted
 
 if TYPE_CHECKING:
     from bloodcell_batch.progress import Observer
@@ -31,7 +32,7 @@ def conclude(result: RunResult, outs: Sequence[str], observer: Observer, allow_f
     observer.slides(result.slides)
     _tell_alerts(result.slides, observer)
     _tell_failures(result.failures, observer)
-    total = f"{counts.found:,} files in {slides} slides: {describe_counts(counts)}"
+    total = f"{counted(counts.found, 'file')} in {counted(slides, 'slide')}: {describe_counts(counts)}"
     observer.note(f"{total}, {counts.ignored:,} ignored; {result.seconds:.1f} s", out=out)
     if out != STDOUT:
         written = f"{' and '.join(outs)} and beside {'it' if len(outs) == 1 else 'them'}"
@@ -57,7 +58,9 @@ def _tell_alerts(slides: Sequence[SlideDifferential], observer: Observer) -> Non
         for slide_id, alert in found[:_LISTED]:
             observer.warn(f"slide {slide_id}: {alert}", slide_id=slide_id)
         if len(found) > _LISTED:
-            observer.warn(f"{kind} in {len(found) - _LISTED:,} more slides: see the column alerts of the slide table")
+            observer.warn(
+                f"{kind} in {counted(len(found) - _LISTED, 'more slide')}: see the column alerts of the slide table"
+            )
 
 
 def _tell_failures(failures: Sequence[Rejection], observer: Observer) -> None:
@@ -66,4 +69,4 @@ def _tell_failures(failures: Sequence[Rejection], observer: Observer) -> None:
         why = f"{failure.reason.value}: {failure.detail}" if failure.reason else failure.detail
         observer.warn(f"failed: {failure.file.path} ({why})", path=failure.file.path)
     if len(failures) > _LISTED:
-        observer.warn(f"{len(failures) - _LISTED:,} more files failed: see failures in the run record")
+        observer.warn(f"{counted(len(failures) - _LISTED, 'more file')} failed: see failures in the run record")

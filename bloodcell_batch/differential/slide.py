@@ -15,6 +15,7 @@ from bloodcell_batch.differential.arithmetic import (
     too_many_unclassified,
 )
 from bloodcell_batch.records import ClassShare, CrossSlideMatch, SlideDifferential, Status, Withheld
+from bloodcell_batch.wording import counted
 
 WITHHELD_ADEQUACY = "withheld"
 """Adequacy of a slide with too many unclassified cells: however many were counted, they support no percentage."""
@@ -73,8 +74,9 @@ def _withheld(wbc: int, unclassified: int, max_unclassified: float) -> Withheld 
 
 def _what_to_do(wbc: int, unclassified: int, max_unclassified: float) -> str:
     enough = cells_to_review(wbc, unclassified, max_unclassified)
-    cells = f"{unclassified} of {wbc + unclassified} cells that could be leukocytes have no class"
-    return f"too_many_unclassified: review {enough} unclassified cells, or adapt the model: {cells}"
+    possible = counted(wbc + unclassified, "cell that could be a leukocyte", "cells that could be leukocytes")
+    cells = f"{unclassified:,} of {possible} {'has' if unclassified == 1 else 'have'} no class"
+    return f"too_many_unclassified: review {counted(enough, 'unclassified cell')}, or adapt the model: {cells}"
 
 
 def _without_percent(share: ClassShare) -> ClassShare:
@@ -94,6 +96,6 @@ def duplicate_alerts(matches: Sequence[CrossSlideMatch]) -> dict[str, list[str]]
         pictures = len({here for _, here, _ in found})
         named = ", ".join(others[:_SLIDES_NAMED]) + (" and others" if len(others) > _SLIDES_NAMED else "")
         _, here, there = found[0]
-        noun, verb = ("picture", "is") if pictures == 1 else ("pictures", "are")
-        alerts[slide] = [f"cross_slide_duplicate: {pictures} {noun} {verb} also in {named} (first: {here} = {there})"]
+        told = counted(pictures, "picture is", "pictures are")
+        alerts[slide] = [f"cross_slide_duplicate: {told} also in {named} (first: {here} = {there})"]
     return alerts

@@ -21,6 +21,7 @@ from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled import short_digest
 from bloodcell_batch.training.data.sources import open_source
+from bloodcell_batch.wording import counted
 
 LEAST_COMPARED = 500
 """Fewer images can't show a loss of a tenth of a percent."""
@@ -65,7 +66,7 @@ def load_cells(model: ModelFile, folder: Path, config: ExportOpenVinoConfig, obs
         fresh = [entry for entry in fresh if entry.file.path not in used]
     compared = _decoded(model, root, evenly(fresh, config.max_images), observer)
     if len(compared.images) < LEAST_COMPARED:
-        text = f"{len(compared.images):,} images under {folder} can be compared; int8 needs {LEAST_COMPARED}"
+        text = f"{counted(len(compared.images), 'image')} under {folder} can be compared; int8 needs {LEAST_COMPARED}"
         hint = f"Besides {config.calibration_images} for calibration, only images that the model was not trained on "
         raise InputError(f"Only {text}.", hint=hint + "count; --max-images limits them, too.")
     return _decoded(model, root, calibration, observer), compared

@@ -13,6 +13,7 @@ from bloodcell_batch.errors import BackendError
 from bloodcell_batch.export.parity_images import Sample
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.model.network import load_inference_module
+from bloodcell_batch.wording import counted
 
 _BATCH = 32
 _LEAST_AGREEMENT = 0.9995
@@ -30,7 +31,7 @@ class Parity:
 
     def as_text(self) -> str:
         """One line."""
-        agree = f"same class on {self.top1_agreement:.2%} of {self.images:,} images ({self.source})"
+        agree = f"same class on {self.top1_agreement:.2%} of {counted(self.images, 'image')} ({self.source})"
         return f"against PyTorch float32: {agree}, probabilities differ by at most {self.max_difference:.2g}"
 
     def as_dict(self) -> dict[str, object]:

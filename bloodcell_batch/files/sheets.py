@@ -18,6 +18,7 @@ from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.archives import check_workbook
 from bloodcell_batch.files.library_errors import library_reads, read_one_by_one
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, restored
+from bloodcell_batch.wording import counted
 
 _DELIMITERS = ",;\t"
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -158,5 +159,5 @@ def listed_lines(lines: Iterable[int]) -> str:
     """Line numbers for a message: "line 4" or "lines 4, 7, 9 and 12 others"."""
     found = list(lines)
     named = ", ".join(str(line) for line in found[:_LISTED])
-    more = f" and {len(found) - _LISTED} others" if len(found) > _LISTED else ""
+    more = f" and {counted(len(found) - _LISTED, 'other')}" if len(found) > _LISTED else ""
     return f"{'line' if len(found) == 1 else 'lines'} {named}{more}"

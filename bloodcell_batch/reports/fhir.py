@@ -18,6 +18,7 @@ from bloodcell_batch.records import SlideDifferential, Withheld
 from bloodcell_batch.results.finished import Results, load_results
 from bloodcell_batch.results.irreplaceable import check_outputs
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
+from bloodcell_batch.wording import counted
 
 _PANEL = "panel"
 LOINC: dict[str, tuple[str, str]] = {
@@ -136,6 +137,7 @@ def _code(what: str, classes: ClassList) -> tuple[str, dict[str, Any]]:
 
 def _counted(slide: SlideDifferential) -> str:
     return (
-        f"{slide.wbc_counted} leukocytes counted ({slide.adequacy}); {slide.unclassified} cells unclassified, "
-        f"{slide.duplicates} duplicates and {slide.failed} failed files left out"
+        f"{counted(slide.wbc_counted, 'leukocyte')} counted ({slide.adequacy}); "
+        f"{counted(slide.unclassified, 'cell')} unclassified, "
+        f"{counted(slide.duplicates, 'duplicate')} and {counted(slide.failed, 'failed file')} left out"
     )

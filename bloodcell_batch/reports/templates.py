@@ -7,6 +7,7 @@ import jinja2
 from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.results.finished import Results
+from bloodcell_batch.wording import counted
 
 
 def render(template: str, **values: object) -> str:
@@ -40,7 +41,7 @@ def provenance(results: Results) -> list[tuple[str, str]]:
         ("Versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
     ]
     reviews = [
-        ("Review", f"{review.imported}: {review.cells} cells by {', '.join(review.verified_by)}")
+        ("Review", f"{review.imported}: {counted(review.cells, 'cell')} by {', '.join(review.verified_by)}")
         for review in results.reviews
     ]
     return [*facts, *reviews]

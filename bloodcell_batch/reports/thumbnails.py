@@ -19,6 +19,7 @@ from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.results.finished import ResultRow, Results
+from bloodcell_batch.wording import counted
 
 _QUALITY = 72
 _AT_A_TIME = 512
@@ -84,7 +85,7 @@ def warn_of_gaps(thumbnails: dict[str, Thumbnail | NoThumbnail], observer: Obser
     for why in NoThumbnail:
         count = sum(found is why for found in thumbnails.values())
         if count and why is not NoThumbnail.UNDECODABLE:
-            observer.warn(f"{count} thumbnails are left out: {why.value}", count=count)
+            observer.warn(f"{counted(count, 'thumbnail is', 'thumbnails are')} left out: {why.value}", count=count)
 
 
 def _make(root: Path, row: ResultRow, side: int, kind: str) -> Thumbnail | NoThumbnail:

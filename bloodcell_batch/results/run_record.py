@@ -30,6 +30,7 @@ from bloodcell_batch.results.record_entries import (
     ShardEntry,
     ThroughputEntry,
 )
+from bloodcell_batch.wording import counted
 
 MAX_RECORD_BYTES = 1_000_000_000
 """A hundred bytes for each of ten million failed or ignored files."""
@@ -175,7 +176,7 @@ class RunRecord(Entry):
         for status in Status:
             said, rows = self.counts.get(status.value), found.get(status, 0)
             if said is not None and said != rows:
-                return f"has {rows} rows with the status {status.value}, its run record says {said}"
+                return f"has {counted(rows, 'row')} with the status {status.value}, its run record says {said}"
         return ""
 
 

@@ -14,6 +14,7 @@ from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.archives import check_workbook
 from bloodcell_batch.files.library_errors import library_reads, read_one_by_one
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, restored
+from bloodcell_batch.wording import counted
 
 _LEAST_ROWS, _ROWS_A_BYTE = 100_000, 4  # a repeated value costs next to nothing: a few bytes can claim any number
 _MAX_ROWS, _MAX_COLUMNS = 1_048_576, 16_384  # of a sheet; a row may claim to stand anywhere
@@ -72,7 +73,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
             file = pq.ParquetFile(handle)
         rows = file.metadata.num_rows
         if rows > _LEAST_ROWS + _ROWS_A_BYTE * path.stat().st_size:
-            raise ValueError(f"it claims {rows:,} rows, too many for {path.stat().st_size:,} bytes")
+            raise ValueError(f"it claims {counted(rows, 'row')}, too many for {path.stat().st_size:,} bytes")
         with library_reads():
             table = file.read(columns)
             table.validate(full=True)  # texts that are not UTF-8 would fail only where they are looked at
@@ -97,7 +98,8 @@ def _target(names: Iterable[str], schema: pa.Schema, optional: tuple[pa.Field, .
     found = set(names)
     missing = [name for name in schema.names if name not in found]
     if missing:
-        raise ValueError(f"it has no column {missing[0]!r}" + (f" and {len(missing) - 1} others" * (len(missing) > 1)))
+        others = f" and {counted(len(missing) - 1, 'other')}" if len(missing) > 1 else ""
+        raise ValueError(f"it has no column {missing[0]!r}{others}")
     more = [field for field in optional if field.name in found]
     return pa.schema([*schema, *more], metadata=schema.metadata)
 

@@ -197,7 +197,7 @@ def _in_order(shards: Sequence[ShardResults]) -> list[ShardResults]:
     if missing:
         named = ", ".join(missing[:_NAMED]) + (" and others" if len(missing) > _NAMED else "")
         hint = "Run `classify --shard` for each of them, then merge all."
-        raise InputError(f"{len(missing)} of {count} shards are missing: {named}.", hint=hint)
+        raise InputError(f"Missing {len(missing)} of {count} shards: {named}.", hint=hint)
     return [by_index[index] for index in range(count)]
 
 

@@ -32,6 +32,7 @@ from bloodcell_batch.runs.run_facts import RunFacts, record_of
 from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.tally import SlideTally
 from bloodcell_batch.stages.write import publish_run
+from bloodcell_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,11 @@ def carry_out(settled: Plan, observer: Observer, command: Sequence[str] = ()) ->
     shard_rows = ShardRows()
     with closing(settled.classifier.classify(found.files, journal, settled.earlier)) as classified:
         outcomes = classified if config.shard is None else shard_rows(classified)
-        counted = across(tally(outcomes))
-        failures = record_outcomes(counted, journal, tally.counts, observer, "classifying", len(found.files))
+        tallied = across(tally(outcomes))
+        failures = record_outcomes(tallied, journal, tally.counts, observer, "classifying", len(found.files))
     if settled.earlier is not None:
         kept = settled.earlier.kept
-        observer.note(f"{kept:,} files have not changed since the earlier result", kept=kept)
+        observer.note(f"{counted(kept, 'file has', 'files have')} not changed since the earlier result", kept=kept)
     stopwatch.lap("classify")
     matches = across.matches(found.files)
     slides = tally.differentials(matches)

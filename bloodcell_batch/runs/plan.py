@@ -24,6 +24,7 @@ from bloodcell_batch.slides.rules import slide_rule
 from bloodcell_batch.slides.shards import parse_shard, share_of
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier
 from bloodcell_batch.stages.scan import left_out, scan
+from bloodcell_batch.wording import counted
 
 
 class Stopwatch:
@@ -181,13 +182,15 @@ def _resume(settled: Plan, observer: Observer) -> None:
         # If that run had begun to publish, what is there now is not this run's to replace.
         check_results(settled.paths, overwrite=_replaces(settled.config))
     if journal.resumed:
-        observer.note(f"going on after {journal.resumed:,} files of an interrupted run", resumed=journal.resumed)
+        observer.note(
+            f"going on after {counted(journal.resumed, 'file')} of an interrupted run", resumed=journal.resumed
+        )
 
 
 def _check_found(found: ScanResult, observer: Observer) -> None:
     for folder in found.unreadable_folders:
         observer.warn(f"the folder {folder} can't be read; its images are missing from the results", folder=folder)
     if not found.files:
-        seen = f"{len(found.ignored)} files, none of them an image by its name" if found.ignored else "no files"
+        seen = f"{counted(len(found.ignored), 'file')}, and no image by name" if found.ignored else "no files"
         hint = f"Give a folder with images ({', '.join(suffixes_read())}), one folder per slide."
         raise InputError(f"No images under {found.root}: {seen}.", hint=hint)

@@ -7,6 +7,7 @@ from pathlib import Path
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.names import look
 from bloodcell_batch.files.sheets import listed_lines, read_sheet
+from bloodcell_batch.wording import counted
 
 
 class ManifestRule:
@@ -51,8 +52,10 @@ class ManifestRule:
             said.append(f"the manifest {self._manifest} names images again in {listed_lines(self._repeated)}")
         if left:
             first = next(iter(left))
+            them = "it" if len(left) == 1 else "them"
+            images = counted(len(left), "image that was", "images that were")
             said.append(
-                f"the manifest {self._manifest} names {len(left):,} images that were not found, the first "
-                f"{first!r} ({listed_lines(sorted(left.values()))}); they are missing from the results"
+                f"the manifest {self._manifest} names {images} not found, the first "
+                f"{first!r} ({listed_lines(sorted(left.values()))}); the results lack {them}"
             )
         return said

@@ -14,6 +14,7 @@ from bloodcell_batch.records import IgnoredFile, ImageFile, ScanResult
 from bloodcell_batch.slides.file_list import FileList
 from bloodcell_batch.slides.order import table_order
 from bloodcell_batch.slides.rules import ROOT_SLIDE, SlideRule, by_parent
+from bloodcell_batch.wording import counted
 
 
 def scan(root: Path | str, rule: SlideRule = by_parent, *, include_hidden: bool = False) -> ScanResult:
@@ -58,7 +59,7 @@ def left_out(ignored: Iterable[IgnoredFile]) -> Iterator[str]:
     images = [file.path for file in ignored if file.why.endswith("folder") and suffix_of(file.path) in IMAGE_SUFFIXES]
     if images:
         where = f"in system and thumbnail folders, such as {images[0]}"
-        yield f"{len(images):,} image files {where}, are left out; --include-hidden takes them in"
+        yield f"left out: {counted(len(images), 'image file')} {where}; --include-hidden takes such images in"
 
 
 def _scan_url(url: str, rule: SlideRule, *, include_hidden: bool) -> ScanResult:

@@ -6,6 +6,7 @@ from bloodcell_batch.integrity.audit_log import check_chain
 from bloodcell_batch.integrity.digests import file_sha256
 from bloodcell_batch.results.file_names import run_record_of, slide_table_of
 from bloodcell_batch.verification.findings import Findings
+from bloodcell_batch.wording import counted
 
 
 def check_audit_log(log: Path, table: Path | None, findings: Findings) -> str:
@@ -22,4 +23,4 @@ def check_audit_log(log: Path, table: Path | None, findings: Findings) -> str:
         digests = {file_sha256(path) for path in files if path is not None and path.is_file()}
         if not any(digests <= published for published in chain.published):
             findings.add(str(log), f"no run in it published {table} as it is now")
-    return f"the audit log: {chain.lines:,} lines, the last one with the SHA-256 {chain.head}"
+    return f"the audit log: {counted(chain.lines, 'line')}, the last one with the SHA-256 {chain.head}"

@@ -14,6 +14,7 @@ from bloodcell_batch.results.file_names import slide_table_of
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.table_checks import Seen
+from bloodcell_batch.wording import counted
 
 _PLACE = "run record"
 
@@ -51,11 +52,11 @@ def check_record(record: RunRecord, seen: Seen, findings: Findings) -> None:
     counts = record.counts
     for status in Status:
         if counts.get(status.value) != seen.by_status[status]:
-            rows = f"the table has {seen.by_status[status]} rows with it"
+            rows = f"the table has {counted(seen.by_status[status], 'row')} with it"
             findings.add(_PLACE, f"counts: {status.value} is {counts.get(status.value)}, {rows}")
     total = seen.rows + counts.get("ignored", 0)
     if counts.get("found") != total or counts.get("ignored", -1) < 0:
-        parts = f"{seen.rows} rows and {counts.get('ignored')} ignored files"
+        parts = f"{counted(seen.rows, 'row')} and {counted(counts.get('ignored', 0), 'ignored file')}"
         findings.add(_PLACE, f"counts: found is {counts.get('found')}, but there are {parts}")
     if record.pseudonymised:
         return

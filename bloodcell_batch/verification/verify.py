@@ -20,6 +20,7 @@ from bloodcell_batch.verification.record_checks import check_digests, check_iden
 from bloodcell_batch.verification.row_checks import Rules
 from bloodcell_batch.verification.slide_checks import check_slides
 from bloodcell_batch.verification.table_checks import check_table
+from bloodcell_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verific
     seen = check_table(images, _rules(images, record), record, findings)
     slides = check_slides(table, seen, record, findings)
     check_record(record, seen, findings)
-    checked = [f"{seen.rows:,} rows", f"{slides:,} slides", "the run record", "the digests of the tables"]
+    checked = [counted(seen.rows, "row"), counted(slides, "slide"), "the run record", "the digests of the tables"]
     skipped = []
     unchecked_model = check_model(record, config.model, findings)
     if unchecked_model:

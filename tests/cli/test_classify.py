@@ -141,7 +141,7 @@ def test_every_option_of_the_configuration_has_a_flag() -> None:
 BAD = [
     pytest.param(["{tmp}/nowhere", "--out", "{tmp}/r.csv"], "There is no folder", 1, id="no such folder"),
     pytest.param(["{tmp}/empty", "--out", "{tmp}/r.csv"], "No images under", 1, id="empty folder"),
-    pytest.param(["{tmp}/texts", "--out", "{tmp}/r.csv"], "1 files, none of them an image", 1, id="no images"),
+    pytest.param(["{tmp}/texts", "--out", "{tmp}/r.csv"], "1 file, and no image by name", 1, id="no images"),
     pytest.param(["{tmp}/texts/notes.txt", "--out", "{tmp}/r.csv"], "is a file, not a folder", 1, id="a file"),
     pytest.param(["{slides}", "--out", "{tmp}/there.csv"], "exists already", 1, id="existing output"),
     pytest.param(["{slides}", "--out", "{tmp}/no/r.csv"], "There is no folder", 1, id="no output folder"),

@@ -37,7 +37,8 @@ def test_alerts_and_failures_are_warnings_even_if_quiet(
     kind: type[Observer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = " ".join(_said(kind(), _result(failed=2), capsys).split())
-    assert "warning: slide s0: too_many_unclassified: review 1 unclassified cells" in said
+    assert "warning: slide s0: too_many_unclassified: review 1 unclassified cell, or adapt the model" in said
+    assert "1 of 1 cell that could be a leukocyte has no class" in said
     assert "warning: failed: s0/0.jpg (truncated: premature end)" in said
     assert "failed: s0/1.jpg" in said
     assert ("next: bloodcell-batch report r.csv" in said) == (kind is not QuietObserver)

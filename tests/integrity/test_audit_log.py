@@ -280,7 +280,7 @@ class TestChain:
         call("classify", slides, "--out", out, "--audit-log", log, *FAST)
         result = call("verify", out, "--audit-log", log)
         assert result.exit_code == 0, result.output
-        assert f"the audit log: 1 lines, the last one with the SHA-256 {check_chain(log).head}" in result.stdout
+        assert f"the audit log: 1 line, the last one with the SHA-256 {check_chain(log).head}" in result.stdout
         record = tmp_path / "r.run.json"
         record.write_text(record.read_text(encoding="utf-8") + "\n", encoding="utf-8")
         assert call("verify", out).exit_code == 0

@@ -173,7 +173,7 @@ def test_the_files_beside_the_tables_may_be_named_too(plain: Path, shards: list[
 
 class TestRefusals:
     def test_a_missing_shard(self, shards: list[Path], tmp_path: Path) -> None:
-        assert "1 of 3 shards are missing: 1/3" in refusal([shards[0], shards[2]], tmp_path / "m.parquet").message
+        assert "Missing 1 of 3 shards: 1/3" in refusal([shards[0], shards[2]], tmp_path / "m.parquet").message
 
     def test_a_shard_twice(self, shards: list[Path], tmp_path: Path) -> None:
         assert "both shard 0/3" in refusal([*shards, shards[0]], tmp_path / "m.parquet").message

@@ -48,7 +48,7 @@ class TestRemarks:
         options = ["--slide-by", "manifest", "--slide-manifest", "m.csv", "--quiet"]
         done = CliRunner().invoke(app, ["classify", ".", "--out", "r.csv", *options])
         assert done.exit_code == 0
-        assert "warning: the manifest m.csv names 1 images that were not found, the first 's/lost.jpg'" in done.stderr
+        assert "warning: the manifest m.csv names 1 image that was not found, the first 's/lost.jpg'" in done.stderr
 
 
 class TestClassFolders:

@@ -23,6 +23,7 @@ from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import DEFAULT_MODEL, ModelFile
 from bloodcell_batch.statistics.binomial import clopper_pearson
+from bloodcell_batch.wording import counted
 
 HOW_TO_MAKE = "bloodcell-batch export-openvino --precision int8 --images FOLDER makes one"
 _AGAIN = "Make it again on this machine: export-openvino --precision int8 --images FOLDER --overwrite."
@@ -89,7 +90,7 @@ class Int8Check(_Document):
             found = f"accuracy {self.int8.right / self.images:.2%}, float32 {self.float32.right / self.images:.2%}"
         else:
             found = f"same class as float32 on {self.same_class / self.images:.2%}"
-        return f"{found}, on {self.images:,} images"
+        return f"{found}, on {counted(self.images, 'image')}"
 
     def as_lines(self) -> list[str]:
         """Everything that was found, for the screen."""

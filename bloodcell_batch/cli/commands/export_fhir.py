@@ -8,6 +8,7 @@ import typer
 from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import FhirConfig
+from bloodcell_batch.wording import counted
 
 
 @configured(FhirConfig)
@@ -25,4 +26,4 @@ def export_fhir(
     from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.reports.fhir import write_fhir  # noqa: PLC0415
 
-    write_text(f"{out}: {write_fhir(results, out, settings)} observations")
+    write_text(f"{out}: {counted(write_fhir(results, out, settings), 'observation')}")

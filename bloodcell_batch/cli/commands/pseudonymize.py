@@ -8,6 +8,7 @@ import typer
 from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import PseudonymizeConfig
+from bloodcell_batch.wording import counted
 
 
 @configured(PseudonymizeConfig, config_file="")
@@ -27,4 +28,4 @@ def pseudonymize(
     from bloodcell_batch.results.file_names import result_files  # noqa: PLC0415
 
     call.line.begin(settings, reads=[results], writes=result_files(out))
-    write_text(f"{out}: {write_shared(results, out, settings)} rows")
+    write_text(f"{out}: {counted(write_shared(results, out, settings), 'row')}")

@@ -9,6 +9,7 @@ import typer
 from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import ReviewAgreeConfig, ReviewExportConfig, ReviewImportConfig
+from bloodcell_batch.wording import counted
 
 review = typer.Typer(no_args_is_help=True, help="Let a person verify cells, and count again with their labels.")
 
@@ -30,7 +31,9 @@ def review_export(
 
     observer = call.observer()
     count = export_review(results, out, settings, observer)
-    observer.note(f"{out}: {count} cells for review, {out.stat().st_size / 1e6:.1f} MB", out=str(out), cells=count)
+    observer.note(
+        f"{out}: {counted(count, 'cell')} for review, {out.stat().st_size / 1e6:.1f} MB", out=str(out), cells=count
+    )
 
 
 @review.command("import")

@@ -11,6 +11,7 @@ from bloodcell_batch.config.comparison import TuneConfig
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import UsageError
+from bloodcell_batch.wording import counted
 
 
 @configured(
@@ -43,5 +44,5 @@ def tune(
         raise UsageError(f"{error.name} is not installed.", hint=hint) from error
 
     found = run(config, data, out, settings, call.observer())
-    lines = [f"best of {found.trials} trials ({found.pruned} pruned): {found.score:.2%}"]
+    lines = [f"best of {counted(found.trials, 'trial')} ({found.pruned} pruned): {found.score:.2%}"]
     write_text("\n".join([*lines, *map(str, found.files)]))

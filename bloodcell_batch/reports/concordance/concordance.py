@@ -29,6 +29,7 @@ from bloodcell_batch.statistics.method_comparison import (
     passing_bablok,
     pearson,
 )
+from bloodcell_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,14 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
     found = compare(results.slides, counts, ranges)
     partial = [count.slide_id for count in counts if count.is_partial]
     for slides, why in (
-        (partial, "add up to less than 100 %: were other leukocytes counted too, or are these no percentages?"),
-        (found.only_theirs, "are not in the results"),
-        (found.without_leukocytes, "have no leukocytes in the results"),
-        (found.withheld, "have too many unclassified cells to be compared: review them first"),
+        (partial, "with less than 100 % in all (were other leukocytes counted, too, or are these no percentages?)"),
+        (found.only_theirs, "not in the results"),
+        (found.without_leukocytes, "without leukocytes in the results"),
+        (found.withheld, "with too many unclassified cells to be compared (review them first)"),
     ):
         if slides:
-            observer.warn(f"{len(slides)} slides of {manual} {why}: {', '.join(slides[:5])}", slides=list(slides))
+            of_file = f"{counted(len(slides), 'slide')} of {manual}"
+            observer.warn(f"{of_file} {why}: {', '.join(slides[:5])}", slides=list(slides))
     content = {
         "notice": RESEARCH_USE_ONLY,
         "results_id": results.results_id,

@@ -24,6 +24,7 @@ from bloodcell_batch.results.record_entries import (
 )
 from bloodcell_batch.results.rewrite import write_reviewed
 from bloodcell_batch.statistics.agreement import Agreement, agreement
+from bloodcell_batch.wording import counted
 
 _NAMED = 3
 
@@ -81,13 +82,14 @@ def import_review(table: Path, review: Path, out: Path, config: ReviewImportConf
 def _check_complete(results: Results, filled: FilledReview) -> None:
     found, expected = filled.said, [row.path for row in filled.selection.cells(results)]
     hint = "Finish the review, or add --partial to import what is there; the rest keeps its preclassification."
-    for what, paths in (
-        ("have no verified_label", [path for path in expected if path in found and not found[path].label]),
-        ("are missing", [path for path in expected if path not in found]),
+    for has, have, what, paths in (
+        ("has", "have", "no verified_label", [path for path in expected if path in found and not found[path].label]),
+        ("is", "are", "missing", [path for path in expected if path not in found]),
     ):
         if paths:
             some = ", ".join(paths[:_NAMED]) + (", ..." if len(paths) > _NAMED else "")
-            raise InputError(f"{filled.file}: {len(paths)} of {len(expected)} cells {what}: {some}.", hint=hint)
+            cells = f"{len(paths):,} of {counted(len(expected), 'cell')}"
+            raise InputError(f"{filled.file}: {cells} {have if len(paths) > 1 else has} {what}: {some}.", hint=hint)
 
 
 def _after(row: ResultRow, shown: ResultRow, verification: Verification | None) -> ResultRow:
@@ -191,17 +193,17 @@ def summary(found: ImportedReview, out: Path) -> str:
     """The outcome as text for the terminal."""
     figures = found.agreement
     cells = (
-        f"over a random sample of {found.selection.sample} cells, seed {found.selection.seed}"
+        f"over a random sample of {counted(found.selection.sample, 'cell')}, seed {found.selection.seed}"
         if found.selection.sample
         else "over the cells of this review, which are not a random sample"
     )
     lines = [
-        f"{out}: review {found.version}, {found.verified} cells verified, {found.open} still open",
-        f"of {figures.cells} preclassified cells {figures.agreed} were confirmed and {found.changed} changed",
+        f"{out}: review {found.version}, {counted(found.verified, 'cell')} verified, {found.open:,} still open",
+        f"of {counted(figures.cells, 'preclassified cell')} {figures.agreed:,} confirmed and {found.changed:,} changed",
         f"agreement {share_text(figures)}",
         f"Cohen's kappa {kappa_text(figures)}",
         f"({cells}{'; the reader did not see what the program said' if found.blind else ''})",
-        f"{found.resolved} unclassified cells were given a name",
+        f"{counted(found.resolved, 'unclassified cell was', 'unclassified cells were')} given a name",
         *class_lines(figures, "program", "person"),
     ]
     return "\n".join(lines) + "\n"

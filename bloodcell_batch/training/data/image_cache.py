@@ -20,6 +20,7 @@ from bloodcell_batch.files.writing import writing
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile, Reason, Rejection, Status
+from bloodcell_batch.wording import counted
 
 _VERSION = 1
 
@@ -56,7 +57,7 @@ def cached_images(
     key = _key(files, preprocessing)
     pixels, facts = folder / f"{key}.npy", folder / f"{key}.json"
     if facts.exists():
-        observer.note(f"{len(files)} decoded images found in {folder}")
+        observer.note(f"{counted(len(files), 'decoded image')} found in {folder}")
         return _read(pixels, facts, {file.path: file for file in files})
     partial = folder / f".{key}.partial.npy"
     shape = (len(files), preprocessing.input_size, preprocessing.input_size, 3)

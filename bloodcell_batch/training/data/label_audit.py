@@ -12,6 +12,7 @@ from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import Rejection
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.sources import FREE
+from bloodcell_batch.wording import counted
 
 _LISTED = 10
 
@@ -52,7 +53,8 @@ def audit(
     images, conflicting = _resolve_conflicts(images, action, observer)
     images, moved = _join_parts(images)
     if moved:
-        observer.warn(f"{len(moved)} copies of training images moved out of the held-out parts: {_listed(moved)}")
+        copies = counted(len(moved), "copy", "copies")
+        observer.warn(f"{copies} of training images moved out of the held-out parts: {_listed(moved)}")
     counts = np.bincount(images.labels, minlength=len(images.classes)).tolist()
     found = Audit(
         classes=dict(zip(images.classes.names, counts, strict=True)),
@@ -78,7 +80,7 @@ def _resolve_conflicts(
         return images, ()
     if action == "error":
         hint = 'Correct the labels, or set conflicts = "drop" in the recipe to leave these images out.'
-        message = f"{len(names)} images are copies of each other under different labels: {_listed(names)}."
+        message = f"{len(names):,} images are copies of each other under different labels: {_listed(names)}."
         raise TrainingError(message, hint=hint)
     observer.warn(f"left out {len(names)} images that are copies under different labels: {_listed(names)}")
     return images.take(np.flatnonzero(~conflicting)), names

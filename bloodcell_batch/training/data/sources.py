@@ -30,6 +30,7 @@ from bloodcell_batch.results.table_reading import read_parquet
 from bloodcell_batch.stages.decode import Reader, make_reader
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.training.data.class_names import IGNORE, ClassNames
+from bloodcell_batch.wording import counted
 
 FREE, TRAIN, VALIDATION, TEST = -1, 0, 1, 2
 """Part that the data assign an image to; FREE images are split by us."""
@@ -104,7 +105,7 @@ def _open_folder(root: Path, names: ClassNames, observer: Observer) -> Source:
     ignored = {label for label, name in names.class_map.items() if name == IGNORE}
     foreign = sorted(name for name in set(folders) - set(classes) if posixpath.basename(name) not in ignored)
     if foreign:
-        listed = ", ".join(f"{name} ({folders[name]} images)" for name in foreign[:_LISTED])
+        listed = ", ".join(f"{name} ({counted(folders[name], 'image')})" for name in foreign[:_LISTED])
         observer.warn(f"left out, not named after a class: {listed}")
     empty = sorted(name for name in classes if not folders[name])
     if empty:
@@ -165,7 +166,7 @@ def _open_manifest(path: Path, names: ClassNames, observer: Observer) -> Source:
         file = _manifest_file(path, image, row.line)
         entries.append(_Named(file, name, _PARTS[part], laboratory))
     if unknown:
-        listed = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_LISTED))
+        listed = ", ".join(f"{name!r} ({counted(count, 'row')})" for name, count in unknown.most_common(_LISTED))
         hint = f"Classes are {names.told}; --map OTHER=OURS takes other names.{names.suggested(unknown)}"
         raise InputError(f"{path} has labels that are not classes: {listed}.", hint=hint)
     if not entries:
@@ -249,7 +250,7 @@ def _check_medmnist(path: Path, part: str, images: NDArray[np.generic], labels: 
     if not numbers or not found <= set(range(len(DEFAULT_CLASSES))):
         raise InputError(f"{path}: {part}_labels don't fit the images or the eight classes.", hint=hint)
     if part == "train" and len(found) < len(DEFAULT_CLASSES):
-        told = f"{path} has {len(found)} classes, not the eight of BloodMNIST"
+        told = f"{path} has {counted(len(found), 'class', 'classes')}, not the eight of BloodMNIST"
         raise InputError(f"{told}: it may show something else than blood cells.", hint=hint)
 
 

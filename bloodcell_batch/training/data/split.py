@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.training.data.sources import FREE, TEST, TRAIN, VALIDATION
+from bloodcell_batch.wording import counted
 
 _MIN_PER_CLASS = 10
 
@@ -84,7 +85,9 @@ def stratified_folds(
         if len(found) < folds:
             hint = "Use fewer folds or more images."
             name = classes.names[int(label)]
-            raise TrainingError(f"The class {name} has {len(found)} different images for {folds} folds.", hint=hint)
+            raise TrainingError(
+                f"The class {name} has {counted(len(found), 'different image')} for {folds} folds.", hint=hint
+            )
         filled = np.zeros(folds, dtype=np.int64)
         by_group: dict[int, list[int]] = defaultdict(list)
         for member in members:

@@ -17,6 +17,7 @@ from bloodcell_batch.training.data.label_audit import Audit, audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.data.sources import FREE, TRAIN, VALIDATION
 from bloodcell_batch.training.data.split import Split, stratified_split
+from bloodcell_batch.wording import counted
 
 CACHE_FACTOR = 2
 """Training images are kept at this multiple of the input size, so that magnified cells stay sharp."""
@@ -149,5 +150,5 @@ def _respecting(seen: Seen, images: LabelledImages, observer: Observer) -> Label
         parts[known & (parts == FREE)] = code
     taken = int((parts != images.parts).sum())
     if taken:
-        observer.note(f"{taken} images are known to the initial weights and stay in the parts that they had")
+        observer.note(f"known to the initial weights: {counted(taken, 'image')}, kept in the same parts")
     return replace(images, parts=parts)

@@ -30,6 +30,7 @@ from bloodcell_batch.training.evaluation.uncertainty import (
     reliability,
     risk_coverage,
 )
+from bloodcell_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,9 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
     left_out = len(images) - len(wanted)
     if not len(wanted):
         hint = "Use --part all to include images that the model was trained on."
-        raise InputError(f"None of the {len(images)} images in {data} belongs to the part {config.part!r}.", hint=hint)
+        raise InputError(f"No image of {len(images):,} in {data} belongs to the part {config.part!r}.", hint=hint)
     if left_out:
-        observer.note(f"{left_out} images are outside the part {config.part!r} and were left out")
+        observer.note(f"left out {counted(left_out, 'image')} outside the part {config.part!r}")
     choice = open_backend(
         model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan, views=config.views)
     )

@@ -15,6 +15,7 @@ from bloodcell_batch.training.evaluation.corruptions import SEVERITIES
 from bloodcell_batch.training.evaluation.evaluate import Report
 from bloodcell_batch.training.evaluation.metrics import as_text
 from bloodcell_batch.training.evaluation.uncertainty import COVERAGES
+from bloodcell_batch.wording import counted
 
 _HINT = "Choose another place for --out or --report."
 _NAMED = {
@@ -61,9 +62,10 @@ def summary(report: Report) -> str:
     suite = report.corruptions
     if suite is not None:
         name, severity, value = suite.worst
+        images = counted(suite.images, "image")
         lines += [
             "",
-            f"corrupted images ({suite.images} images, uncorrupted {suite.clean:.2%}): mean accuracy {suite.mean:.2%}",
+            f"corrupted images ({images}, uncorrupted {suite.clean:.2%}): mean accuracy {suite.mean:.2%}",
             f"{'severity':<16}" + "".join(f"{severity:>8}" for severity in SEVERITIES),
             *(f"{name:<16}" + "".join(f"{value:>8.1%}" for value in row) for name, row in suite.accuracy.items()),
             f"worst: {name}, severity {severity}, {value:.2%}",
@@ -82,8 +84,8 @@ def as_markdown(report: Report) -> str:
         f"- Model SHA-256: `{report.model_sha256}`",
         f"- Backend: {report.backend}",
         (
-            f"- Data: `{report.data}`, {figures.images:,} images, part `{report.part}` "
-            f"({report.images_left_out:,} images outside of it were left out)"
+            f"- Data: `{report.data}`, {counted(figures.images, 'image')}, part `{report.part}` "
+            f"({counted(report.images_left_out, 'image')} outside of it left out)"
         ),
         f"- Files that could not be read: {len(report.failed)}",
         "",
@@ -135,7 +137,8 @@ def as_markdown(report: Report) -> str:
 
 def _corruption_lines(suite: CorruptionReport) -> list[str]:
     name, severity, value = suite.worst
-    size = f"{suite.images} images, each under {len(suite.accuracy)} corruptions at {len(SEVERITIES)} severities"
+    images = counted(suite.images, "image")
+    size = f"{images}, each under {len(suite.accuracy)} corruptions at {len(SEVERITIES)} severities"
     means = f"mean accuracy {suite.mean:.2%} (uncorrupted {suite.clean:.2%})"
     lines = [
         "",
@@ -170,7 +173,7 @@ def _confusion(report: Report) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"{report.metrics.images:,} images, accuracy {report.metrics.accuracy:.2%}")
+    axes.set_title(f"{counted(report.metrics.images, 'image')}, accuracy {report.metrics.accuracy:.2%}")
     return figure
 
 

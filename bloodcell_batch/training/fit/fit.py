@@ -26,6 +26,7 @@ from bloodcell_batch.training.fit.fine_labels import fine_labels
 from bloodcell_batch.training.fit.initial_weights import load_teachers, read_weights, weights_names
 from bloodcell_batch.training.fit.lightning_module import Batch, CellClassifier, NormalisedNetwork
 from bloodcell_batch.training.fit.run_folder import CHECKPOINT, CONTRASTIVE_CHECKPOINT, RunFolder
+from bloodcell_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,8 @@ def fit(
     )
     if config.init_weights:
         replaced = classifier.load_initial_weights(read_weights(config.init_weights))
-        observer.note(
-            f"started from {weights_names(config.init_weights)}; {len(replaced)} tensors start afresh: {replaced[:4]}"
-        )
+        afresh = counted(len(replaced), "tensor starts", "tensors start")
+        observer.note(f"started from {weights_names(config.init_weights)}; {afresh} afresh: {replaced[:4]}")
     if config.contrastive_epochs and not (folder and folder.checkpoint.exists()):
         _pretrain_contrastively(session, preprocessing, data, classifier)
     if config.epochs == 0:

@@ -36,6 +36,7 @@ from bloodcell_batch.training.fit.fit import fit
 from bloodcell_batch.training.fit.initial_weights import weights_names
 from bloodcell_batch.training.fit.lightning_module import CellClassifier
 from bloodcell_batch.training.fit.run_folder import RunFolder, is_main_process
+from bloodcell_batch.wording import counted
 
 _CHECKED = 64
 
@@ -137,8 +138,9 @@ def check_model_path(out: Path, *, overwrite: bool, resume: bool) -> None:
 def _warn_of_seen(training_set: TrainingSet, observer: Observer) -> None:
     seen = training_set.tested_but_seen()
     if seen:
+        tested = counted(training_set.sizes["test"], "test image")
         observer.warn(
-            f"{seen} of the {training_set.sizes['test']} test images were already seen by the initial weights: the "
+            f"the initial weights have seen {seen:,} of the {tested} already: the "
             "figures below are too good. Add images that the model has never seen."
         )
 

@@ -28,6 +28,7 @@ from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.training_set import TrainingSet, read_training_set
 from bloodcell_batch.training.fit.fit import fit
 from bloodcell_batch.training.fit.lightning_module import CellClassifier
+from bloodcell_batch.wording import counted
 
 _STUDY = "study.db"
 _IDENTITY = "recipe and images"
@@ -74,7 +75,7 @@ def tune(recipe: TrainConfig, data: Path, out: Path, options: TuneConfig, observ
     with FileLock(out / "lock"):  # two that begin at once would both create the tables
         study = _open_study(out / _STUDY, _identity(recipe, training_set.images))
     if _ended(study):
-        observer.note(f"{_ended(study)} of {options.trials} trials are done already")
+        observer.note(f"done already: {_ended(study)} of {counted(options.trials, 'trial')}")
     objective = _objective(recipe, training_set, observer)
     while _ended(study) < options.trials:
         # Seeded by the trials so far: a sampler that went on from the seed would repeat them after an interruption.
@@ -193,7 +194,7 @@ def _written(study: optuna.Study, recipe: TrainConfig, out: Path) -> Tuned:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         hint = "Give a lower learning rate, or --trials for more of them."
-        raise TrainingError(f"None of the {_ended(study)} trials ended well.", hint=hint)
+        raise TrainingError(f"None of the {counted(_ended(study), 'trial')} ended well.", hint=hint)
     best = study.best_trial
     found = sampled(recipe, optuna.trial.FixedTrial(best.params))  # type: ignore[arg-type]
     content = found.model_dump(mode="json", exclude_none=True, exclude=fields_with(TrainConfig, Effect.MACHINE))

@@ -47,7 +47,7 @@ class TestCommand:
     def test_figures_and_page(self, run: Run, tmp_path: Path, manual: Path) -> None:
         code, said = _call(run, manual, tmp_path / "c.html")
         assert code == 0, said
-        assert "1 slides of" in said
+        assert "1 slide of" in said
         assert "zz" in said
         figures = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
         assert (figures["slides"], figures["only_theirs"]) == (4, ["zz"])
@@ -150,8 +150,11 @@ class TestCommand:
         (tmp_path / "m.csv").write_text("slide_id,neutrophil,lymphocyte\n007,60,30\n2E5,60,40\n", encoding="utf-8")
         code, said = _call(run, tmp_path / "m.csv", tmp_path / "c.html")
         assert code == 0
-        assert "1 slides of" in said
-        assert "add up to less than 100 %: were other leukocytes counted too, or are these no percentages?: 007" in said
+        assert "1 slide of" in said
+        assert (
+            "with less than 100 % in all (were other leukocytes counted, too, or are these no percentages?): 007"
+            in said
+        )
 
 
 def _slide(name: str, counts: dict[str, int], unclassified: int = 0) -> SlideDifferential:

@@ -37,7 +37,7 @@ class TestRoundTrip:
             row["verified_by"] = ("A. Reviewer", "B. Second")[number % 2]
         write(path, rows)
         said = call("import", run.table, path, "--out", tmp_path / "v.parquet")
-        assert "of 176 preclassified cells 146 were confirmed and 30 changed" in said
+        assert "of 176 preclassified cells 146 confirmed and 30 changed" in said
         assert "24 unclassified cells were given a name" in said
 
         after = {slide.slide_id: slide for slide in load_results(tmp_path / "v.parquet").slides}
@@ -211,8 +211,8 @@ BAD: list[tuple[str, Callable[[list[Record]], object], str]] = [
     ("mangled path", lambda rows: rows[0].update(path="7/cell.jpg"), "should be '007/cell"),
     ("mangled date", lambda rows: rows[6].update(slide_id="01. Feb"), "slide_id is '01. Feb', the results say '1-2'"),
     ("formula error", lambda rows: rows[-1].update(slide_id="#NAME?"), "slide_id is '#NAME?', the results say '=A1'"),
-    ("half filled", lambda rows: rows[2].update(verified_label="", verified_by=""), "1 of 24 cells have no"),
-    ("deleted row", lambda rows: rows.pop(), "1 of 24 cells are missing"),
+    ("half filled", lambda rows: rows[2].update(verified_label="", verified_by=""), "1 of 24 cells has no"),
+    ("deleted row", lambda rows: rows.pop(), "1 of 24 cells is missing"),
     ("no reviewer", lambda rows: rows[2].update(verified_by=""), "row 4: the label"),
     ("no label", lambda rows: rows[2].update(verified_label=""), "but there is no verified_label"),
     ("twice", lambda rows: rows.append(dict(rows[0])), "row 26: 007/cell"),
@@ -361,7 +361,7 @@ class TestSample:
         assert review.agreement.agreed_limits == [low, high]
         write(tmp_path / "s.csv", rows[1:])
         said = refused("import", run.table, tmp_path / "s.csv", "--out", tmp_path / "w.parquet")
-        assert "1 of 50 cells are missing" in said
+        assert "1 of 50 cells is missing" in said
 
     def test_it_is_not_one_of_the_flagged_only(self, run: Run, tmp_path: Path) -> None:
         result = CliRunner().invoke(

@@ -50,7 +50,7 @@ def test_unreadable_files_and_foreign_folders_are_reported_and_left_out(folder: 
     images, rejected = load_labelled(folder, SMALL, 1, listener)
     assert len(images) == 24
     assert [bad.file.path for bad in rejected] == ["platelet/broken.jpg"]
-    assert listener.warnings == ["left out, not named after a class: spare (1 images)"]
+    assert listener.warnings == ["left out, not named after a class: spare (1 image)"]
 
 
 def test_copies_share_a_group(folder: Path) -> None:

@@ -90,7 +90,7 @@ def test_folders_are_mapped_too(tmp_path: Path) -> None:
     source = open_source(tmp_path, ClassNames(DEFAULT_CLASSES, rules), listener)
     found = {entry.file.path: DEFAULT_CLASSES.names[entry.label] for entry in source.entries}
     assert found == {"BAND/1.jpg": "neutrophil", "SEG/1.jpg": "neutrophil", "basophil/1.jpg": "basophil"}
-    assert listener.warnings == ["left out, not named after a class: blast (1 images)"]
+    assert listener.warnings == ["left out, not named after a class: blast (1 image)"]
 
 
 def test_a_folder_level_may_hold_laboratories(tmp_path: Path) -> None:
@@ -105,12 +105,10 @@ def test_a_folder_level_may_hold_laboratories(tmp_path: Path) -> None:
         "Basel/ig/x/2.jpg": ("ig", "Basel"),
         "Żory/ig/3.jpg": ("ig", "Żory"),
     }
-    assert listener.warnings == [
-        "left out, not named after a class: . (1 images), Żory (1 images), Żory/blast (1 images)"
-    ]
+    assert listener.warnings == ["left out, not named after a class: . (1 image), Żory (1 image), Żory/blast (1 image)"]
     listener.warnings.clear()
     open_source(tmp_path, ClassNames(DEFAULT_CLASSES, {"SEG": "neutrophil", "blast": "ignore"}), listener)
-    assert listener.warnings == ["left out, not named after a class: . (1 images), Żory (1 images)"]
+    assert listener.warnings == ["left out, not named after a class: . (1 image), Żory (1 image)"]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +173,7 @@ def test_a_medmnist_file_keeps_its_own_split(tmp_path: Path, side: int) -> None:
         ({"train_images": np.zeros((16, 28, 28), dtype=np.uint8)}, "not 8-bit colour images"),
         ({"val_images": np.zeros((8, 28, 28, 3), dtype=np.float32)}, "not 8-bit colour images"),
         ({"test_labels": np.full((8, 1), 8)}, "test_labels don't fit"),
-        ({"train_labels": np.zeros((16, 1), dtype=np.uint8)}, "has 1 classes, not the eight"),
+        ({"train_labels": np.zeros((16, 1), dtype=np.uint8)}, "has 1 class, not the eight"),
         ({"train_labels": (np.arange(16) % 7).reshape(-1, 1)}, "has 7 classes, not the eight of BloodMNIST"),
         ({"train_labels": np.arange(15) % 8}, "train_labels don't fit"),
     ],
@@ -219,5 +217,5 @@ def test_unknown_labels_are_answered_with_how_to_map_them(tmp_path: Path) -> Non
     rows = [{"path": f"{i}.jpg", "label": label} for i, label in enumerate(labels)]
     with pytest.raises(InputError) as caught:
         open_source(manifest(tmp_path, rows), ClassNames(DEFAULT_CLASSES), Listener())
-    assert "'Lymphocite' (1 rows), 'S-7' (1 rows), 'blast' (1 rows), 'my blast' (1 rows)." in caught.value.message
+    assert "'Lymphocite' (1 row), 'S-7' (1 row), 'blast' (1 row), 'my blast' (1 row)." in caught.value.message
     assert caught.value.hint.endswith("For these: --map Lymphocite=lymphocyte --map blast=ignore.")

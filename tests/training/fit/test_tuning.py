@@ -62,7 +62,7 @@ def test_a_search_ends_with_a_recipe_that_trains(toy_cells: Path, tmp_path: Path
     assert tomllib.loads((out / "best.toml").read_text(encoding="utf-8"))["input_size"] == 28
     assert (out / "importances.png").read_bytes().startswith(b"\x89PNG")
     again = CliRunner().invoke(app, command)
-    assert "4 of 4 trials are done already" in again.stderr
+    assert "done already: 4 of 4 trials" in again.stderr
     assert "trial 5" not in again.stderr
     more = CliRunner().invoke(app, [*command[:-4], "--trials", "5", "--workers", "1"])
     assert "trial 5:" in more.stderr
@@ -98,7 +98,7 @@ def test_a_pruned_fit_is_a_pruned_trial(toy_cells: Path, tmp_path: Path, monkeyp
 
 def test_a_search_without_a_good_end_says_so(toy_cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda _trial: True)
-    with pytest.raises(TrainingError, match="None of the 1 trials"):
+    with pytest.raises(TrainingError, match="None of the 1 trial"):
         tuning.tune(RECIPE, toy_cells, tmp_path / "out", TuneConfig(trials=1, workers=1), NullObserver())
 
 
@@ -128,7 +128,7 @@ def test_a_killed_search_keeps_its_trials(toy_cells: Path, tmp_path: Path) -> No
     kept = [trial.params for trial in study.trials[:2]]
     result = CliRunner().invoke(app, [*command[3:-4], "--trials", "3", "--workers", "1"])
     assert result.exit_code == 0, result.stderr
-    assert "2 of 3 trials are done already" in result.stderr
+    assert "done already: 2 of 3 trials" in result.stderr
     after = optuna.load_study(study_name="recipe", storage=f"sqlite:///{out / 'study.db'}")
     assert [trial.params for trial in after.trials[:2]] == kept
     assert sum(trial.state.name == "COMPLETE" for trial in after.trials) == 3
