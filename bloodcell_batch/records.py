@@ -249,7 +249,8 @@ class ClassShare:
 @dataclass(frozen=True, slots=True)
 class SlideDifferential:
     """The differential count of one slide; `shares` is keyed by leukocyte class, in the order in which
-    laboratories report them, `outside_counts` by class outside the percentages.
+    laboratories report them, `outside_counts` by class outside the percentages and by what a person calls a cell
+    of no class.
 
     `withheld` is why its percentages and `nrbc_per_100_wbc` are None.
     """

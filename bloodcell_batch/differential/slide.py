@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bloodcell_batch.cell_classes import ClassList
+from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
 from bloodcell_batch.differential.arithmetic import (
     MAX_UNCLASSIFIED,
     Rate,
@@ -31,7 +31,8 @@ def slide_differential(
     alerts: Sequence[str] = (),
     max_unclassified: float = MAX_UNCLASSIFIED,
 ) -> SlideDifferential:
-    """The differential of one slide from its counts of statuses and labels, in a run that reports `classes`.
+    """The differential of one slide from its counts of statuses and labels, in a run that reports `classes`; labels
+    may also be what a person calls a cell of none of them.
 
     Where more than `max_unclassified` (0-1) of the cells that could be leukocytes are unclassified, percentages are
     withheld and the first alert says what to do; `alerts` follow.
@@ -55,7 +56,9 @@ def slide_differential(
         wbc_counted=wbc,
         shares={name: _without_percent(share) for name, share in shares.items()} if withheld else shares,
         nrbc_count=nrbc_count,
-        outside_counts={name: labels[name] for name in (*classes.nrbc, *classes.platelets, *classes.outside)},
+        outside_counts={
+            name: labels[name] for name in (*classes.nrbc, *classes.platelets, *classes.outside, *OTHER_LABELS)
+        },
         nrbc_per_100_wbc=None if withheld else nrbc.value,
         platelet_images=sum(labels[name] for name in classes.platelets),
         adequacy=WITHHELD_ADEQUACY if withheld is Withheld.TOO_MANY_UNCLASSIFIED else adequacy(wbc),

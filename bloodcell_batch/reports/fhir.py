@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bloodcell_batch import __version__
-from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY, ClassList
+from bloodcell_batch.cell_classes import OTHER_LABELS, RESEARCH_USE_ONLY, ClassList
 from bloodcell_batch.config.results import FhirConfig
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY
 from bloodcell_batch.files.publishing import publish_files, text_writer
@@ -136,8 +136,10 @@ def _code(what: str, classes: ClassList) -> tuple[str, dict[str, Any]]:
 
 
 def _counted(slide: SlideDifferential) -> str:
+    of_no_class = sum(slide.outside_counts[name] for name in OTHER_LABELS)
+    verified = f"{counted(of_no_class, 'cell')} verified as of no class or as no cell, " if of_no_class else ""
     return (
         f"{counted(slide.wbc_counted, 'leukocyte')} counted ({slide.adequacy}); "
         f"{counted(slide.unclassified, 'cell')} unclassified, "
-        f"{counted(slide.duplicates, 'duplicate')} and {counted(slide.failed, 'failed file')} left out"
+        f"{verified}{counted(slide.duplicates, 'duplicate')} and {counted(slide.failed, 'failed file')} left out"
     )

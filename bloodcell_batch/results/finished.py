@@ -94,7 +94,7 @@ class Results:
         labels: dict[str, Counter[str]] = {}
         for row in self.rows:
             statuses.setdefault(row.slide_id, Counter())[row.final_status] += 1
-            labels.setdefault(row.slide_id, Counter())[row.final_label] += bool(row.final_label)
+            labels.setdefault(row.slide_id, Counter())[row.verified_label or row.label] += row.is_cell
         return tuple(
             slide_differential(
                 slide, statuses[slide], labels[slide], self.classes, alerts.get(slide, ()), self.record.max_unclassified

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import pyarrow as pa
 
-from bloodcell_batch.cell_classes import ClassList
+from bloodcell_batch.cell_classes import NOT_A_CELL, OTHER, ClassList
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.records import ImageFacts, Outcome, Prediction, Rejection, SlideDifferential
 
@@ -161,6 +161,8 @@ def slide_columns(classes: ClassList) -> tuple[Column[SlideDifferential], ...]:
         *(_NRBC_COLUMNS if classes.nrbc else ()),
         *(_PLATELET_COLUMNS if classes.platelets else ()),
         *(_count_column(name, "in no percentage") for name in classes.outside),
+        _count_column(OTHER, "verified as a cell of no class: in no percentage"),
+        _count_column(NOT_A_CELL, "verified as no cell: in no percentage"),
         *_LAST_SLIDE_COLUMNS,
     )
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from bloodcell_batch.cell_classes import OTHER_LABELS
 from bloodcell_batch.images.hamming import as_words, pairs_within
 from bloodcell_batch.records import BLANK_BRIGHTNESS, BLANK_CONTRAST, Status
 from bloodcell_batch.results.run_record import RunRecord
@@ -84,7 +83,7 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
         # A verified label counts in place of the program's, as in `review import`.
         label = row.get("verified_label") or row["label"]
         status = Status.CLASSIFIED if label else Status.UNCLASSIFIED
-        if label and label not in OTHER_LABELS:
+        if label:
             seen.labels.setdefault(slide, Counter())[label] += 1
     elif status is Status.FAILED:
         seen.failed.append((path, row["reason"] or ""))

@@ -50,7 +50,7 @@ def _slide(**changes: object) -> SlideDifferential:
         3,
         leukocyte_shares(counts, DEFAULT_CLASSES.leukocytes),
         1,
-        {"erythroblast": 1, "platelet": 5},
+        {"erythroblast": 1, "platelet": 5, "other": 2, "not_a_cell": 3},
         100 / 3,
         5,
         "<100",
@@ -75,7 +75,7 @@ class TestSchema:
             *["slide_id", "found", "classified", "duplicates", "failed", "unclassified", "wbc_counted", "withheld"],
             *[f"{name}_{field}" for name in DEFAULT_CLASSES.leukocytes for field in fields],
             *["erythroblast_count", "nrbc_per_100_wbc", "nrbc_per_100_wbc_low", "nrbc_per_100_wbc_high"],
-            *["platelet_images", "adequacy", "alerts"],
+            *["platelet_images", "other_count", "not_a_cell_count", "adequacy", "alerts"],
         ]
         assert names == SLIDE_SCHEMA.names
 

@@ -70,7 +70,7 @@ def test_a_hand_counted_slide() -> None:
         wbc_counted=100,
         shares=leukocyte_shares({"neutrophil": 60, "lymphocyte": 30, "ig": 10}, DEFAULT_CLASSES.leukocytes, 3),
         nrbc_count=7,
-        outside_counts={"erythroblast": 7, "platelet": 4},
+        outside_counts={"erythroblast": 7, "platelet": 4, "other": 0, "not_a_cell": 0},
         nrbc_per_100_wbc=7.0,
         platelet_images=4,
         adequacy="100-199",

@@ -64,7 +64,7 @@ def _slide(slide_id: str) -> SlideDifferential:
         2,
         leukocyte_shares({"neutrophil": 2}, DEFAULT_CLASSES.leukocytes),
         0,
-        {"erythroblast": 0, "platelet": 0},
+        {"erythroblast": 0, "platelet": 0, "other": 0, "not_a_cell": 0},
         0.0,
         0,
         "<100",

@@ -12,7 +12,7 @@ from finished_run import Run, write_run
 from review_files import Record, call, filled, read, refused, write
 from typer.testing import CliRunner
 
-from bloodcell_batch.cell_classes import DEFAULT_CLASSES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, OTHER_LABELS
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.records import Prediction
 from bloodcell_batch.reports.review.columns import ANSWERS, PREDICTED
@@ -49,6 +49,9 @@ class TestRoundTrip:
             assert {name: new.shares[name].count for name in names} == {name: expected[name] for name in names}
             assert new.nrbc_count == expected["erythroblast"]
             assert new.platelet_images == expected["platelet"]
+            for name in OTHER_LABELS:
+                assert new.outside_counts[name] == sum(row["verified_label"] == name for row in mine)
+                assert old.outside_counts[name] == 0
             assert new.unclassified == 0
             assert new.withheld is None
             assert new.found == old.found == new.classified + new.unclassified + new.duplicates + new.failed
@@ -75,6 +78,25 @@ class TestRoundTrip:
         said = {row["path"]: row for row in read(tmp_path / "v.csv")}
         assert sum(bool(row["verified_label"]) for row in said.values()) == 24
         assert all(bool(row["verified_at"]) == bool(row["verified_label"]) for row in said.values())
+
+    def test_no_cell_leaves_the_denominator_and_is_counted(self, run: Run, tmp_path: Path) -> None:
+        path, rows = filled(run, tmp_path, "all")
+        mine = [row for row in rows if row["slide_id"] == "2E5" or row["slide_id"] == "'2E5"]
+        for number, row in enumerate(row for row in mine if row["suggestion"] == "neutrophil"):
+            row["verified_label"] = ("not_a_cell", "not_a_cell", "other", "neutrophil")[min(number, 3)]
+        write(path, rows)
+        call("import", run.table, path, "--out", tmp_path / "v.csv")
+        slides = {row["slide_id"]: row for row in read(tmp_path / "v.slides.csv")}
+        assert (slides["2E5"]["not_a_cell_count"], slides["2E5"]["other_count"]) == ("2", "1")
+        assert int(slides["2E5"]["wbc_counted"]) == 50 - 3
+        assert (slides["007"]["not_a_cell_count"], slides["007"]["wbc_counted"]) == ("0", "50")
+        result = CliRunner().invoke(app, ["report", str(tmp_path / "v.csv"), "--out", str(tmp_path / "r.html")])
+        assert result.exit_code == 0, result.output
+        page = (tmp_path / "r.html").read_text(encoding="utf-8")
+        assert page.count("<dt>Verified as no cell</dt><dd>2</dd>") == 1
+        result = CliRunner().invoke(app, ["export-fhir", str(tmp_path / "v.csv"), "--out", str(tmp_path / "f.json")])
+        assert result.exit_code == 0, result.output
+        assert "3 cells verified as of no class or as no cell" in (tmp_path / "f.json").read_text(encoding="utf-8")
 
     @pytest.mark.parametrize("name", ["v.parquet", "v.xlsx"])
     def test_reviewed_results_are_results(self, run: Run, tmp_path: Path, name: str) -> None:
