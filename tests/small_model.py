@@ -7,7 +7,16 @@ from conftest import Picture, draw_picture
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.images.preprocessing import Preprocessing
-from bloodcell_batch.model.file import ModelFile, ModelHeader, OutlierRule, class_entries, save_model
+from bloodcell_batch.model.file import (
+    FINDER_CLASSES,
+    NO_OUTLIER_RULE,
+    FinderRule,
+    ModelFile,
+    ModelHeader,
+    OutlierRule,
+    class_entries,
+    save_model,
+)
 from bloodcell_batch.model.outlier_score import OutlierScore
 
 SIDE = 32
@@ -50,3 +59,29 @@ def make_small_model(folder: Path) -> ModelFile:
 def small_pictures(count: int) -> Picture:
     """Network inputs (count, 32, 32, 3)."""
     return np.stack([draw_picture(seed, SIDE) for seed in range(count)])
+
+
+def make_small_finder(folder: Path) -> ModelFile:
+    """`finder.safetensors` in the folder, for tiles of 64 pixels; untrained."""
+    import torch  # noqa: PLC0415 - takes seconds
+
+    from bloodcell_batch.model.finder_network import FINDER_ARCHITECTURE, STRIDE, FinderNetwork  # noqa: PLC0415 - torch
+
+    torch.manual_seed(0)
+    network = FinderNetwork(len(FINDER_CLASSES))
+    header = ModelHeader(
+        name="small finder",
+        architecture=FINDER_ARCHITECTURE,
+        classes=FINDER_CLASSES,
+        preprocessing=Preprocessing(input_size=64),
+        temperature=1,
+        review_threshold=0,
+        outlier=NO_OUTLIER_RULE,
+        finder=FinderRule(stride=STRIDE, red_cell_side=28, thresholds=(0.4, 0.4, 0.4)),
+        training={},
+        metrics={},
+        licence="CC0",
+        attribution="nobody",
+    )
+    weights = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
+    return save_model(folder / "finder.safetensors", header, weights)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bloodcell_batch.backends import BACKENDS
 from bloodcell_batch.backends.contract import BackendModule, BackendOptions, Outputs
 from bloodcell_batch.errors import BackendError, BloodcellBatchError
-from bloodcell_batch.model.file import ModelFile, open_model
+from bloodcell_batch.model.file import ModelFile, open_network
 
 _START_TIMEOUT_S = 300  # a cold PyTorch on a network drive takes minutes
 _END_TIMEOUT_S = 10
@@ -98,8 +98,9 @@ class _Worker:
         side = model.header.preprocessing.input_size
         self._device = device
         self._pixels = SharedMemory(create=True, size=options.batch * side * side * 3)
-        self._classes = len(model.header.classes)
-        self._results = SharedMemory(create=True, size=options.batch * (self._classes + _FEATURES_AT_MOST) * 4)
+        self._classes = model.header.outputs
+        room = max(_FEATURES_AT_MOST, self._classes)  # a finder has two maps of sizes beside its three of centres
+        self._results = SharedMemory(create=True, size=options.batch * (self._classes + room) * 4)
         self._shape = (side, side, 3)
         context = multiprocessing.get_context("spawn")  # a forked process can't use CUDA
         self._pipe, other = context.Pipe()
@@ -165,7 +166,7 @@ def _serve(pipe: Connection, job: _WorkerSetup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     pixels, results = SharedMemory(job.pixels), SharedMemory(job.results)
     try:
-        model = open_model(job.model, job.model_sha256)
+        model = open_network(job.model, job.model_sha256)
         module = cast("BackendModule", importlib.import_module(BACKENDS[job.backend]))
         backend = module.open_backend(model, job.device, job.options)
         side = model.header.preprocessing.input_size

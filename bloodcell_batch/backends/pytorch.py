@@ -120,7 +120,7 @@ class PyTorchBackend:
             self._device,
             size,
             shape,
-            (len(self._model.header.classes), self._width),
+            (self._model.header.outputs, self._width),
             self._launch,
             pad=True,
             graph=True,

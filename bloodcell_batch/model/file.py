@@ -34,7 +34,9 @@ METADATA_KEY = "bloodcell_batch"
 NETWORK_PREFIX = "network."
 OUTLIER_PREFIX = "outlier."
 SEEN_PREFIX = "seen."
-DEFAULT_MODEL = Path(str(files("bloodcell_batch"))) / "assets" / "default_model.safetensors"
+_ASSETS = Path(str(files("bloodcell_batch"))) / "assets"
+DEFAULT_MODEL = _ASSETS / "default_model.safetensors"
+DEFAULT_FINDER = _ASSETS / "finder.safetensors"
 _MAX_HEADER_BYTES = 16_000_000
 _MAX_BYTES = 8_000_000_000
 _HINT = "Use a model file written by `bloodcell-batch train`."
@@ -60,6 +62,23 @@ class OutlierRule(_Frozen):
     description: str
 
 
+NO_OUTLIER_RULE = OutlierRule(threshold=1.0, description="none: a finder has no outlier score")
+FINDER_CLASSES = (
+    ClassEntry(name="leukocyte", role=Role.LEUKOCYTE),
+    ClassEntry(name="red_cell", role=Role.OUTSIDE),
+    ClassEntry(name="platelet", role=Role.PLATELET),
+)
+"""Maps of a finder, in order. Leukocyte is every nucleated cell, erythroblasts too: the classifier tells them apart."""
+
+
+class FinderRule(_Frozen):
+    """How the maps of a finder are read."""
+
+    stride: int = Field(ge=1, le=64, description="pixels of the input per place of the maps")
+    red_cell_side: float = Field(gt=0, description="diameter of a red cell in the input, in pixels")
+    thresholds: tuple[float, float, float] = Field(description="lowest score of a cell of each class")
+
+
 class ModelHeader(_Frozen):
     """The JSON document in a model file's header."""
 
@@ -71,6 +90,9 @@ class ModelHeader(_Frozen):
     temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
     review_threshold: float = Field(ge=0, le=1, description="cells with a lower top probability are not classified")
     outlier: OutlierRule
+    finder: FinderRule | None = Field(
+        None, description="of the networks that find cells in fields; None for the others"
+    )
     training: dict[str, Any] = Field(description="data, split sizes, recipe and software of the training run")
     metrics: dict[str, Any] = Field(description="figures on images that no part of the fitting saw")
     licence: str
@@ -85,6 +107,12 @@ class ModelHeader(_Frozen):
     def class_list(self) -> ClassList:
         """The classes of the network's outputs."""
         return class_list(self.classes)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the network's first output has for an image: one per class, or a finder's maps in a row."""
+        places = 1 if self.finder is None else (self.preprocessing.input_size // self.finder.stride) ** 2
+        return len(self.classes) * places
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +161,29 @@ def open_model(path: Path | None = None, required_sha256: str | None = None) -> 
         ModelFileError: missing, unreadable, not safetensors, no header of ours, another format version.
         ModelRefusedError: it has another SHA-256 than `required_sha256`.
     """
-    path = path or DEFAULT_MODEL
+    model = open_network(path or DEFAULT_MODEL, required_sha256)
+    if model.header.finder is not None:
+        hint = "Give it to --finder, and a model that `bloodcell-batch train` wrote to --model."
+        raise ModelFileError(f"{model.path} finds cells in fields; it does not classify them.", hint=hint)
+    return model
+
+
+def open_finder(path: Path | None = None, required_sha256: str | None = None) -> ModelFile:
+    """As `open_model`, of a network that finds cells in fields.
+
+    Raises:
+        ModelFileError: as there, or it is a classifier.
+        ModelRefusedError: as there.
+    """
+    model = open_network(path or DEFAULT_FINDER, required_sha256)
+    if model.header.finder is None:
+        hint = "Use a model file written by `bloodcell-batch train-finder`, or leave --finder out."
+        raise ModelFileError(f"{model.path} classifies cells; it does not find them.", hint=hint)
+    return model
+
+
+def open_network(path: Path, required_sha256: str | None = None) -> ModelFile:
+    """As `open_model`, whatever the network is for."""
     data = _read(path)
     sha256 = hashlib.sha256(data).hexdigest()
     if required_sha256 is not None and sha256 != required_sha256.lower():
@@ -177,7 +227,7 @@ def save_model(path: Path, header: ModelHeader, tensors: Mapping[str, NDArray[An
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as partial:
             partial.write_bytes(data)
-    return open_model(path)
+    return open_network(path)
 
 
 def _parse_header(path: Path, data: bytes) -> ModelHeader:

@@ -2,7 +2,8 @@
 
 import copy
 import itertools
-from typing import Self
+from functools import partial
+from typing import Self, cast
 
 import timm
 import torch
@@ -13,6 +14,7 @@ from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.architectures import ARCHITECTURES, create_own
 from bloodcell_batch.model.file import NETWORK_PREFIX, ModelFile
+from bloodcell_batch.model.finder_network import FinderNetwork
 
 
 def create_network(architecture: str, classes: int, *, pretrained: bool = False, drop_rate: float = 0.0) -> nn.Module:
@@ -68,6 +70,19 @@ class InferenceModule(nn.Module):
         return self
 
 
+class FinderModule(InferenceModule):
+    """As `InferenceModule`, for the finder's maps.
+
+    Output: float32 chances (N, C*H*W) and log sizes (N, 2*H*W), each image's maps in a row, as every runtime returns.
+    """
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps of a batch of tiles."""
+        pixels = (images.permute(0, 3, 1, 2).float() * self.scale + self.shift).to(self.body_dtype)
+        logits, sizes = self.network(pixels)
+        return torch.sigmoid(logits.float()).flatten(1), sizes.float().flatten(1)
+
+
 def with_folded_batch_norms(network: nn.Module, side: int) -> nn.Module:
     """A copy in which every batch normalisation that directly follows a convolution is folded into it.
 
@@ -86,8 +101,15 @@ def with_folded_batch_norms(network: nn.Module, side: int) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     pixels = (torch.rand((2, 3, side, side), generator=generator) * 4 - 2).to(next(network.parameters()).device)
     with torch.inference_mode():
-        same = torch.allclose(folded(pixels), network(pixels), rtol=1e-3, atol=1e-3)
+        same = _alike(folded(pixels), network(pixels))
     return folded if same else network
+
+
+def _alike(one: Tensor | tuple[Tensor, ...], other: Tensor | tuple[Tensor, ...]) -> bool:
+    """Whether two outputs, or pairs of outputs, are equal but for rounding."""
+    if isinstance(one, tuple):
+        return all(itertools.starmap(_alike, zip(one, other, strict=True)))
+    return torch.allclose(one, cast("Tensor", other), rtol=1e-3, atol=1e-3)
 
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
@@ -119,7 +141,8 @@ def load_inference_module(model: ModelFile) -> InferenceModule:
         ModelFileError: the tensors don't fit the architecture that the header names.
     """
     header = model.header
-    network = create_network(header.architecture, len(header.classes))
+    is_finder = header.finder is not None
+    network = (FinderNetwork if is_finder else partial(create_network, header.architecture))(len(header.classes))
     weights = {name: torch.from_numpy(value) for name, value in model.load_tensors(NETWORK_PREFIX).items()}
     try:
         network.load_state_dict(weights)
@@ -127,4 +150,5 @@ def load_inference_module(model: ModelFile) -> InferenceModule:
         first = str(error).strip().splitlines()[-1].strip()
         message = f"The tensors of {model.path} don't fit the architecture {header.architecture}: {first}"
         raise ModelFileError(message, hint="The file is damaged or was edited; train or download it again.") from error
-    return InferenceModule(network, header.preprocessing, header.temperature).eval()
+    kind = FinderModule if is_finder else InferenceModule
+    return kind(network, header.preprocessing, header.temperature).eval()

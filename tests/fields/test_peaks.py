@@ -1,0 +1,62 @@
+"""From maps to boxes."""
+
+import numpy as np
+import pytest
+
+from bloodcell_batch.fields.peaks import near_others, peaks, without_doubles
+
+
+def maps(side: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((side, side), dtype=np.float32), np.zeros((2, side, side), dtype=np.float32)
+
+
+def test_a_maximum_becomes_a_box_with_the_size_that_the_map_tells_there() -> None:
+    chances, sizes = maps()
+    chances[5, 9] = 0.8
+    sizes[:, 5, 9] = np.log([2.0, 1.5])
+    (box,) = peaks(chances, sizes, 0.5, stride=4, red_cell_side=28)
+    assert box == pytest.approx([38, 22, 56, 42, 0.8])
+
+
+def test_a_maximum_between_two_places_is_found_between_them() -> None:
+    chances, sizes = maps()
+    chances[5, 8:10] = 0.8, 0.79
+    (box,) = peaks(chances, sizes, 0.5, stride=4, red_cell_side=28)
+    assert 34 < box[0] < 36.1
+    assert box[1] == pytest.approx(22)
+
+
+def test_less_than_the_threshold_is_no_cell_and_slopes_are_none() -> None:
+    chances, sizes = maps()
+    chances[3, 3], chances[10, 10], chances[10, 11] = 0.49, 0.9, 0.7
+    assert len(peaks(chances, sizes, 0.5, 4, 28)) == 1
+
+
+def test_wild_sizes_stay_finite() -> None:
+    chances, sizes = maps()
+    chances[3, 3] = 0.9
+    sizes[:] = 1000
+    assert np.isfinite(peaks(chances, sizes, 0.5, 4, 28)).all()
+
+
+def test_maps_without_a_cell_give_no_boxes() -> None:
+    chances, sizes = maps()
+    assert peaks(chances, sizes, 0.5, 4, 28).shape == (0, 5)
+    assert without_doubles(np.empty((0, 5), dtype=np.float32)).shape == (0, 5)
+
+
+def test_of_two_boxes_of_one_cell_the_surer_stays() -> None:
+    found = np.array([(50, 50, 40, 40, 0.6), (53, 50, 40, 40, 0.9), (200, 50, 40, 40, 0.7)], dtype=np.float32)
+    assert without_doubles(found)[:, 4] == pytest.approx([0.9, 0.7])
+
+
+def test_a_lobe_inside_a_cell_is_no_second_cell() -> None:
+    found = np.array([(50, 50, 60, 60, 0.9), (60, 50, 20, 24, 0.7)], dtype=np.float32)
+    assert len(without_doubles(found)) == 1
+
+
+def test_cells_side_by_side_both_stay_and_are_known_to_touch() -> None:
+    found = np.array([(50, 50, 40, 40, 0.9), (88, 50, 40, 40, 0.8), (200, 50, 40, 40, 0.7)], dtype=np.float32)
+    assert len(without_doubles(found)) == 3
+    assert near_others(found).tolist() == [True, True, False]
+    assert near_others(found[:1]).tolist() == [False]
