@@ -1,14 +1,21 @@
 """The measuring scripts run; what they measure depends on the machine."""
 
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from conftest import PROJECT, draw_picture, encode
 from openpyxl import Workbook
+from small_model import make_small_model
+
+from bloodcell_batch.model.file import open_model, save_model
+from bloodcell_batch.training.data.labelled import short_digest
+from bloodcell_batch.training.data.seen import SAME_PICTURE_DISTANCE, Seen
 
 MEASUREMENTS = PROJECT / "tests" / "measurements"
 
@@ -103,3 +110,39 @@ def test_limits_cover_what_is_left_out() -> None:
     lines = _lines("abstention.py", "simulate", "--slides", "20", "--cells", "60")
     assert len(lines) == 2 + 7 * 8 + 1
     assert lines[-1].startswith("lowest coverage")
+
+
+def test_a_model_file_gets_the_pictures_it_was_trained_on(tmp_path: Path) -> None:
+    place = tmp_path / "cells" / "ig"
+    place.mkdir(parents=True)
+    for seed in range(3):
+        (place / f"{seed}.jpg").write_bytes(encode(draw_picture(seed)))
+    model = make_small_model(tmp_path)
+    digests = [short_digest(hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(place.iterdir())]
+    old = {"seen.train": np.array(sorted([*digests[:2], 7]), dtype=np.uint64), "seen.validation": np.array(digests[2:])}
+    before = save_model(tmp_path / "old.safetensors", model.header, model.load_tensors("") | old)
+    outs = [tmp_path / "new.safetensors", tmp_path / "again.safetensors"]
+    for start, out in zip((before.path, outs[0]), outs, strict=True):
+        lines = _lines("remember_pictures.py", str(start), str(tmp_path / "cells"), str(out))
+        assert lines[:2] == [
+            "3 files, the pictures of 1 of them not known",
+            "1 files, the pictures of 0 of them not known",
+        ]
+        assert lines[2].endswith(f"SHA-256 {hashlib.sha256(out.read_bytes()).hexdigest()}")
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+    after = open_model(outs[0])
+    assert after.header == before.header
+    tensors, hashes = after.load_tensors(""), Seen.by(after).train.hashes
+    assert [bool(row.any()) for row in hashes] == [int(digest) != 7 for digest in old["seen.train"]]
+    for name, value in before.load_tensors("").items():
+        np.testing.assert_array_equal(tensors[name], value)
+
+
+def test_copies_are_nearer_than_other_pictures(tmp_path: Path) -> None:
+    for seed in range(12):
+        (tmp_path / f"{seed}.jpg").write_bytes(encode(draw_picture(seed, 180, 182)))
+    lines = _lines("same_picture.py", str(tmp_path), "--copies", "3")
+    assert lines[0].split()[:2] == ["3", "copies"]
+    copies = {line[:28].strip(): int(line[28:].split()[1]) for line in lines[1:-2]}
+    assert copies.pop("middle, 28 pixels, nearest") <= 60
+    assert max(copies.values()) <= SAME_PICTURE_DISTANCE < int(lines[-1].split()[-1])

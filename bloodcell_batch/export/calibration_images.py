@@ -1,9 +1,9 @@
 """Real images for int8: some to calibrate with, others to compare on, which the model was never trained on."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +12,23 @@ from bloodcell_batch.config.export import ExportOpenVinoConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.export.parity_images import evenly
 from bloodcell_batch.images.guards import DecodeLimits
-from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile
+from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import DecodedImage, ImageFile
-from bloodcell_batch.stages.decode import decode_ahead, make_decoder
+from bloodcell_batch.records import DecodedImage, ImageFile, Rejection
+from bloodcell_batch.stages.decode import decode_ahead, make_decoder, make_reader
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.training.data.class_names import ClassNames
-from bloodcell_batch.training.data.labelled import short_digest
-from bloodcell_batch.training.data.sources import open_source
+from bloodcell_batch.training.data.labelled import hashing_decoder, short_digest
+from bloodcell_batch.training.data.seen import Seen, as_hashes
+from bloodcell_batch.training.data.sources import TRAIN, open_source
 from bloodcell_batch.wording import counted
 
 LEAST_COMPARED = 500
 """Fewer images can't show a loss of a tenth of a percent."""
 _WINDOW = 64
+
+Decoded = TypeVar("Decoded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def load_cells(model: ModelFile, folder: Path, config: ExportOpenVinoConfig, obs
         InputError: too few images that the model was not trained on.
     """
     root, files = _list(folder, ClassNames(model.header.class_list), observer)
-    trained, fresh = _by_training(model, root, files)
+    trained, fresh = _by_training(model, root, files, observer)
     if len(trained) >= config.calibration_images:
         calibration = evenly(trained, config.calibration_images)
     else:
@@ -81,39 +84,40 @@ def _list(folder: Path, names: ClassNames, observer: Observer) -> tuple[str, lis
     return found.root, [_File(entry.file, entry.label) for entry in open_source(folder, names, observer).entries]
 
 
-def _by_training(model: ModelFile, root: str, files: Sequence[_File]) -> tuple[list[_File], list[_File]]:
-    """The images that the model was trained on, and the others; the first of equal files, no unreadable ones."""
-    seen = {int(digest) for digest in model.load_tensors(SEEN_PREFIX).get("train", ())}
-    unique = dict(_with_digests(root, files))
-    trained = [entry for digest, entry in unique.items() if digest in seen]
-    return trained, [entry for digest, entry in unique.items() if digest not in seen]
-
-
-def _with_digests(root: str, files: Sequence[_File]) -> Iterator[tuple[int, _File]]:
-    known = set()
-    for entry in files:
-        try:
-            digest = short_digest(hashlib.sha256(Path(root, entry.file.path).read_bytes()).hexdigest())
-        except OSError:
-            continue  # the decoder would reject it as well
-        if digest not in known:
-            known.add(digest)
-            yield digest, entry
+def _by_training(
+    model: ModelFile, root: str, files: Sequence[_File], observer: Observer
+) -> tuple[list[_File], list[_File]]:
+    """The images that the model was trained on, in whatever file, and the others; the first of equal files."""
+    unique: dict[int, tuple[_File, bytes]] = {}
+    decoder = hashing_decoder(make_reader(root, DecodeLimits()), model.header.preprocessing)
+    for entry, outcome in _read(files, decoder, observer):
+        image, hashes = outcome
+        unique.setdefault(short_digest(image.facts.sha256), (entry, hashes))
+    digests = np.array(list(unique), dtype=np.uint64)
+    known = Seen.by(model).recognise(digests, as_hashes([hashes for _, hashes in unique.values()]))
+    entries = [entry for entry, _ in unique.values()]
+    trained = known.parts == TRAIN
+    return [entries[i] for i in np.flatnonzero(trained)], [entries[i] for i in np.flatnonzero(~trained)]
 
 
 def _decoded(model: ModelFile, root: str, files: Sequence[_File], observer: Observer) -> Cells:
     decoder = make_decoder(root, model.header.preprocessing, DecodeLimits())
-    kept: list[DecodedImage] = []
-    labels: list[int | None] = []
+    kept = list(_read(files, decoder, observer))
+    known = [entry.label for entry, _ in kept if entry.label is not None]
+    labels = np.array(known, dtype=np.int64) if len(known) == len(kept) else None
+    return Cells(tuple(image for _, image in kept), labels)
+
+
+def _read(
+    files: Sequence[_File], decoder: Callable[[ImageFile], Decoded | Rejection], observer: Observer
+) -> Iterator[tuple[_File, Decoded]]:
+    """Those of the files that can be decoded; the observer is told of the others."""
     observer.started("reading images", len(files))
     decoded = decode_ahead([entry.file for entry in files], decoder, available_cpus(), _WINDOW)
     for done, (entry, outcome) in enumerate(zip(files, decoded, strict=True), start=1):
-        if isinstance(outcome, DecodedImage):
-            kept.append(outcome)
-            labels.append(entry.label)
-        else:
+        if isinstance(outcome, Rejection):
             observer.warn(f"left out {outcome.file.path}: {outcome.reason} ({outcome.detail})")
+        else:
+            yield entry, outcome
         observer.advanced(done)
     observer.finished()
-    known = [label for label in labels if label is not None]
-    return Cells(tuple(kept), np.array(known, dtype=np.int64) if len(known) == len(kept) else None)

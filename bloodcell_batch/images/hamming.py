@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.images.perceptual_hash import HASH_BITS, HASH_BYTES
 
-_WORDS = HASH_BYTES // 8
+HASH_WORDS = HASH_BYTES // 8
 _BLOCK_CELLS = 2_000_000  # hash pairs compared at a time: bounds the temporary arrays to tens of MB
 
 # The low frequencies of cell images vary little, and neighbouring bits of a hash go together; dealing the bits out at
@@ -34,7 +34,7 @@ _COMPARE_NS, _CANDIDATE_NS, _SORT_NS = 4.0, 25.0, 80.0
 
 def as_words(hashes: bytes) -> NDArray[np.uint64]:
     """Concatenated 32-byte hashes as an array of shape (N, 4), uint64."""
-    return np.frombuffer(hashes, dtype=np.uint64).reshape(-1, _WORDS)
+    return np.frombuffer(hashes, dtype=np.uint64).reshape(-1, HASH_WORDS)
 
 
 def distances(columns: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint16]:

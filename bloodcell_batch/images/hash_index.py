@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.images.hamming import BIT_ORDER, as_words, bit_blocks, distances
-from bloodcell_batch.images.perceptual_hash import HASH_BITS, HASH_BYTES
+from bloodcell_batch.images.hamming import BIT_ORDER, HASH_WORDS, as_words, bit_blocks, distances
+from bloodcell_batch.images.perceptual_hash import HASH_BITS
 
-_WORDS = HASH_BYTES // 8
 _BANDS = 17  # a pair at most 16 bits apart is equal in one of them, at most 33 apart differs by one bit
 _BAND_BITS = HASH_BITS // _BANDS
 _BAND_VALUES = 1 << _BAND_BITS
@@ -33,7 +32,7 @@ class HashIndex:
         flips = [0] if distance < _BANDS else [0, *(1 << bit for bit in range(_BAND_BITS))]
         self._flips = np.array(flips, dtype=np.int64)
         self._has_bands = distance < 2 * _BANDS
-        self._columns = np.empty((_WORDS, 64), dtype=np.uint64)
+        self._columns = np.empty((HASH_WORDS, 64), dtype=np.uint64)
         self._count = 0
         self._banded = 0
         self._starts = np.zeros(0, dtype=np.int64)  # of each band's value in the positions, sorted by band and value
@@ -47,7 +46,7 @@ class HashIndex:
         """Append hashes of 32 bytes."""
         count = self._count + len(phashes)
         if count > self._columns.shape[1]:
-            room = np.empty((_WORDS, max(count, 2 * self._columns.shape[1])), dtype=np.uint64)
+            room = np.empty((HASH_WORDS, max(count, 2 * self._columns.shape[1])), dtype=np.uint64)
             room[:, : self._count] = self._columns[:, : self._count]
             self._columns = room
         self._columns[:, self._count : count] = as_words(b"".join(phashes)).T

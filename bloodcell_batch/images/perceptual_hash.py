@@ -11,6 +11,8 @@ from bloodcell_batch.images.resampling import LANCZOS, Columns, Floats, Rows, we
 
 HASH_BITS = 256
 HASH_BYTES = HASH_BITS // 8
+MIDDLE = 5 / 9
+"""Share of a picture's shorter side that its middle has: MedMNIST's thumbnails show 200 of 360 pixels."""
 _SIDE = 64  # imagehash: hash_size 16 times highfreq_factor 4
 _LOW = 16
 _STRIP_PIXELS = 1 << 17  # 1 MB of float64, and products too small for a BLAS to wake threads of its own
@@ -73,6 +75,14 @@ def _to_levels(grey: Floats) -> Floats:
     return grey
 
 
+def middle_of(thumbnail: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The middle square of a picture of that size, out of its 64x64 grey image, at 64x64; uint8."""
+    side = MIDDLE * min(width, height) * _SIDE
+    left, top = (_SIDE - side / width) / 2, (_SIDE - side / height) / 2
+    box = (left, top, _SIDE - left, _SIDE - top)
+    return np.asarray(Image.fromarray(thumbnail).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, box=box))
+
+
 def perceptual_hashes(thumbnails: NDArray[np.uint8]) -> list[bytes]:
     """Hashes of grey thumbnails (N, 64, 64), each the same whatever the others are.
 
@@ -87,3 +97,19 @@ def perceptual_hashes(thumbnails: NDArray[np.uint8]) -> list[bytes]:
     middle = np.partition(low, (HASH_BITS // 2 - 1, HASH_BITS // 2), axis=1)[:, HASH_BITS // 2 - 1 : HASH_BITS // 2 + 1]
     bits = np.packbits(low > middle.mean(axis=1, keepdims=True), axis=1)
     return [row.tobytes() for row in bits]
+
+
+def turned(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """What hashes (N, 4) would be if their pictures were turned by 0, 90, 180, 270 degrees, and mirrored; (8, N, 4).
+
+    Turning by 90 degrees transposes the frequencies, and mirroring changes the sign of every other one, which is on the
+    other side of the median then; but for those next to the median, which the hashes of turned pictures have otherwise.
+    """
+    bits = np.unpackbits(np.ascontiguousarray(hashes).view(np.uint8), axis=1).reshape(-1, _LOW, _LOW)
+    odd = (np.arange(_LOW) % 2).astype(np.uint8)
+    found = []
+    for _ in range(4):
+        found += [bits, bits ^ odd]
+        bits = bits.transpose(0, 2, 1) ^ odd[:, None]
+    packed = np.packbits(np.stack(found).reshape(-1, HASH_BITS), axis=1)
+    return packed.view(np.uint64).reshape(len(found), -1, HASH_BYTES // 8)

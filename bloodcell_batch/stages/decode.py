@@ -69,12 +69,12 @@ def make_loader(
     root: str, preprocessing: Preprocessing, limits: DecodeLimits, to_rgb: RgbDecoder = decode_rgb
 ) -> Loader:
     """The part of `make_decoder` that is worth a thread of its own; `described` does the rest for many at a time."""
-    return _loader_of(make_reader(root, limits, to_rgb), preprocessing)
+    return loader_of(make_reader(root, limits, to_rgb), preprocessing)
 
 
 def decoder_of(reader: Reader, preprocessing: Preprocessing) -> Decoder:
     """A function that derives everything the run needs from one reading of an image."""
-    return as_decoder(_loader_of(reader, preprocessing))
+    return as_decoder(loader_of(reader, preprocessing))
 
 
 def as_decoder(load: Loader) -> Decoder:
@@ -87,7 +87,9 @@ def as_decoder(load: Loader) -> Decoder:
     return decode
 
 
-def _loader_of(reader: Reader, preprocessing: Preprocessing) -> Loader:
+def loader_of(reader: Reader, preprocessing: Preprocessing) -> Loader:
+    """As `make_loader`, for images that `reader` reads."""
+
     def load(file: ImageFile) -> LoadedImage | Rejection:
         try:
             sha256, rgb = reader(file)

@@ -24,9 +24,13 @@ from bloodcell_batch.export import int8 as exporting
 from bloodcell_batch.export.calibration_images import Cells, load_cells
 from bloodcell_batch.export.int8 import compare, quantised, require_accuracy
 from bloodcell_batch.export.parity import reference_outputs
+from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import ModelFile, open_model, save_model
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import DecodedImage, ImageFacts, ImageFile, Quality
+from bloodcell_batch.training.data.class_names import ClassNames
+from bloodcell_batch.training.data.labelled import load_labelled
+from bloodcell_batch.training.data.seen import Seen, SeenPart
 
 QUIET = NullObserver()
 LABELLED = AgainstLabels(right=980, accepted_right=950, accepted_wrong=10)
@@ -92,7 +96,7 @@ def test_calibration_and_comparison_share_no_image(
     monkeypatch.setattr(choosing, "LEAST_COMPARED", 25)
     calibration, compared = load_cells(model, folder, _config(folder), QUIET)
     names = [{image.file.path for image in part.images} for part in (calibration, compared)]
-    assert (len(names[0]), len(names[1])) == (9, 31)  # the broken file was the tenth
+    assert (len(names[0]), len(names[1])) == (10, 30)
     assert len(names[0] | names[1]) == 40  # the copy and the picture of no class are left out
     assert compared.labels is not None
     assert [DEFAULT_CLASSES.names[label] for label in compared.labels] == [
@@ -116,6 +120,26 @@ def test_images_of_the_training_only_calibrate(
     assert not {image.file.path for image in compared.images} & trained
 
 
+def test_copies_of_the_training_are_not_compared_on(
+    model: ModelFile, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twenty basophils were trained on, as BMP."""
+    monkeypatch.setattr(choosing, "LEAST_COMPARED", 20)
+    place = tmp_path / "cells" / DEFAULT_CLASSES.names[0]
+    place.mkdir(parents=True)
+    for seed in range(0, 40, 2):
+        (place / f"{seed}.bmp").write_bytes(encode(draw_picture(seed, 40), "BMP"))
+    trained, _ = load_labelled(
+        tmp_path / "cells", Preprocessing(input_size=SIDE), 1, QUIET, names=ClassNames(DEFAULT_CLASSES)
+    )
+    seen = Seen(SeenPart.of(trained.digests, trained.hashes), Seen.nothing().validation)
+    tensors = {f"seen.{name}": value for name, value in seen.tensors().items()}
+    other = save_model(tmp_path / "m.safetensors", model.header, model.load_tensors("") | tensors)
+    calibration, compared = load_cells(other, folder, _config(folder), QUIET)
+    assert {image.file.path.split("/")[0] for image in calibration.images} == {DEFAULT_CLASSES.names[0]}
+    assert {image.file.path.split("/")[0] for image in compared.images} == {DEFAULT_CLASSES.names[1]}
+
+
 def test_a_folder_without_classes_has_no_labels(
     model: ModelFile, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +152,7 @@ def test_a_folder_without_classes_has_no_labels(
 
 
 def test_too_few_images_are_refused(model: ModelFile, folder: Path) -> None:
-    with pytest.raises(InputError, match=r"Only 31 images .* can be compared; int8 needs 500") as caught:
+    with pytest.raises(InputError, match=r"Only 30 images .* can be compared; int8 needs 500") as caught:
         load_cells(model, folder, _config(folder), QUIET)
     assert "Besides 10 for calibration" in caught.value.hint
 

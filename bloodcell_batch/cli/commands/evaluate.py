@@ -48,7 +48,8 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled images, through the same decoder and backend as `classify`.
 
-    The model file remembers which images it was trained and calibrated on; by default these are left out.
+    The model file remembers which images it was trained and calibrated on; by default these are left out, in whatever
+    files they come.
     """
     settings = call.settings
     chosen, data = _model_and_data(paths, settings.model)

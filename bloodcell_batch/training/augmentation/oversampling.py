@@ -53,6 +53,7 @@ def smote_on_pixels(images: LabelledImages, seed: int) -> LabelledImages:
         pixels=np.concatenate([images.pixels, pixels]),
         labels=labels,
         digests=np.concatenate([images.digests, np.zeros(new, dtype=np.uint64)]),
+        hashes=np.concatenate([images.hashes, np.zeros((new, *images.hashes.shape[1:]), dtype=np.uint64)]),
         groups=np.concatenate([images.groups, np.arange(first, first + new)]),
         parts=np.concatenate([images.parts, np.full(new, TRAIN, dtype=np.int8)]),
         laboratories=np.concatenate([images.laboratories, np.full(new, "")]),

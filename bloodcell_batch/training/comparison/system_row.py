@@ -17,7 +17,7 @@ from bloodcell_batch.config.comparison import ClassicalConfig, CompareConfig
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.images.preprocessing import Preprocessing
-from bloodcell_batch.model.file import NETWORK_PREFIX, SEEN_PREFIX, ModelFile, open_model
+from bloodcell_batch.model.file import NETWORK_PREFIX, open_model
 from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import NullObserver, Observer
@@ -27,10 +27,12 @@ from bloodcell_batch.training.comparison.working_time import WorkingTime
 from bloodcell_batch.training.data.label_audit import audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.data.split import Split, stratified_split
+from bloodcell_batch.training.data.training_set import seen_by_initial_weights, split_around
 from bloodcell_batch.training.evaluation.metrics import Metrics, Rules, measure, without_nan
 from bloodcell_batch.training.fit.cross_validation import cross_validate, fold_splits
 from bloodcell_batch.training.fit.run_folder import RunFolder
 from bloodcell_batch.training.fit.train import train
+from bloodcell_batch.wording import counted
 
 FINISHED, FAILED, NOT_RUN = "finished", "failed", "not run"
 _BATCH = 256
@@ -130,12 +132,12 @@ def run_system(name: str, system: System, place: Place, options: CompareConfig, 
 
 def _network(row: Row, config: TrainConfig, place: Place, options: CompareConfig, clock: WorkingTime) -> Row:
     config = config.model_copy(update={"cache": place.cache})
+    images, split = _images(place, config.input_size, options)
+    _check_split(config, images, split)
     if not place.model.exists() or RunFolder(place.model).unfinished:
         train(config, place.data, place.model, clock)
     seconds = clock.stop()
     model = open_model(place.model)
-    images, split = _images(place, config.input_size, options)
-    _check_split(model, images, split)
     test = images.take(split.test)
     choice = open_backend(model, options.backend)
     try:
@@ -204,17 +206,24 @@ def _images(place: Place, side: int, options: CompareConfig) -> tuple[LabelledIm
     )
 
 
-def _check_split(model: ModelFile, images: LabelledImages, split: Split) -> None:
-    """The rows of a table must be of the same test images.
+def _check_split(config: TrainConfig, images: LabelledImages, split: Split) -> None:
+    """The rows of a table must be of the same test images, which no system has seen.
 
     Raises:
-        TrainingError: the initial weights had seen some of them, so that the training kept those out of its test part.
+        TrainingError: the initial weights know some of them, or so many others that `train` would need some of them.
     """
-    seen = model.load_tensors(SEEN_PREFIX)
-    used = np.union1d(seen["train"], seen["validation"])
-    if np.isin(images.digests[split.test], used).any():
-        hint = "Start from weights that have seen none of these images, or leave this system out."
-        raise TrainingError("The initial weights know images of the comparison's test part.", hint=hint)
+    known = seen_by_initial_weights(config, NullObserver()).recognise(images.digests, images.hashes)
+    hint = "Start from weights that have seen none of these images, or leave this system out."
+    tested = known.counts(split.test)
+    if tested.seen:
+        told = f"The initial weights know {tested.seen:,} of the comparison's {counted(len(split.test), 'test image')}"
+        raise TrainingError(f"{told}: {tested.why()}.", hint=hint)
+    _, own = split_around(known, images, config)
+    lost = len(np.setdiff1d(split.test, own.test))
+    if lost:
+        counts = known.counts()
+        told = f"The initial weights know {counted(counts.seen, 'image')} of other parts ({counts.why()})"
+        raise TrainingError(f"{told}: {lost:,} of the comparison's test images would be trained on.", hint=hint)
 
 
 def _timed(backend: Backend, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:

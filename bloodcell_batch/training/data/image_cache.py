@@ -20,18 +20,20 @@ from bloodcell_batch.files.writing import writing
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile, Reason, Rejection, Status
+from bloodcell_batch.training.data.seen import as_hashes
 from bloodcell_batch.wording import counted
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What decoding a list of files gave: paths, SHA-256 (hex), duplicate groups int64 (N,) and pixels
-    uint8 (N, S, S, 3) of those that are images, and the others."""
+    """What decoding a list of files gave: paths, SHA-256 (hex), hashes uint64 (N, 2, 4), see `seen.hashes_of`,
+    duplicate groups int64 (N,) and pixels uint8 (N, S, S, 3) of those that are images, and the others."""
 
     paths: tuple[str, ...]
     sha256: tuple[str, ...]
+    hashes: NDArray[np.uint64]
     groups: NDArray[np.int64]
     rejected: tuple[Rejection, ...]
     pixels: NDArray[np.uint8]
@@ -89,6 +91,7 @@ def _write(path: Path, decoded: Decoded) -> None:
     content = {
         "paths": decoded.paths,
         "sha256": decoded.sha256,
+        "hashes": [row.tobytes().hex() for row in decoded.hashes],
         "groups": decoded.groups.tolist(),
         "rejected": [[bad.file.path, str(bad.reason), bad.detail] for bad in decoded.rejected],
     }
@@ -101,6 +104,7 @@ def _read(pixels: Path, facts: Path, files: dict[str, ImageFile]) -> Decoded:
     return Decoded(
         paths=tuple(content["paths"]),
         sha256=tuple(content["sha256"]),
+        hashes=as_hashes([bytes.fromhex(row) for row in content["hashes"]]),
         groups=np.array(content["groups"], dtype=np.int64),
         rejected=tuple(
             Rejection(files[path], Status.FAILED, Reason(reason), detail)

@@ -1,5 +1,6 @@
 """Labelled images in memory, or mapped into it: read once, on the same path as `classify`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.images.hamming import as_words, pairs_within
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import DecodedImage, Rejection
-from bloodcell_batch.stages.decode import decode_ahead, decoder_of
+from bloodcell_batch.records import DecodedImage, ImageFile, Rejection
+from bloodcell_batch.stages.decode import Reader, decode_ahead, describe, loader_of
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.image_cache import Decoded, cached_images, pixel_store
+from bloodcell_batch.training.data.seen import as_hashes, hashes_of
 from bloodcell_batch.training.data.sources import Source, open_source
 
 DUPLICATE_DISTANCE = 16
@@ -25,14 +27,15 @@ class LabelledImages:
     """Decoded images with labels.
 
     `pixels` uint8 (N, S, S, 3), `labels` int64 (N,) into `classes`, `digests` uint64 (N,), the first 8 bytes of
-    each file's SHA-256, `groups` int64 (N,), equal for duplicates, `parts` int8 (N,), see `sources.FREE`,
-    `laboratories` str (N,), where they come from, "" where the data don't tell.
+    each file's SHA-256, `hashes` uint64 (N, 2, 4), see `seen.hashes_of`, `groups` int64 (N,), equal for duplicates,
+    `parts` int8 (N,), see `sources.FREE`, `laboratories` str (N,), where they come from, "" where the data don't tell.
     """
 
     paths: tuple[str, ...]
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     digests: NDArray[np.uint64]
+    hashes: NDArray[np.uint64]
     groups: NDArray[np.int64]
     parts: NDArray[np.int8]
     laboratories: NDArray[np.str_]
@@ -49,6 +52,7 @@ class LabelledImages:
             self.pixels[index],
             self.labels[index],
             self.digests[index],
+            self.hashes[index],
             self.groups[index],
             self.parts[index],
             self.laboratories[index],
@@ -100,6 +104,7 @@ def load_labelled(
         pixels=decoded.pixels,
         labels=np.array([entry.label for entry in kept], dtype=np.int64),
         digests=np.array([short_digest(sha256) for sha256 in decoded.sha256], dtype=np.uint64),
+        hashes=decoded.hashes,
         groups=decoded.groups,
         parts=np.array([entry.part for entry in kept], dtype=np.int8),
         laboratories=np.array([entry.laboratory for entry in kept], dtype=np.str_),
@@ -113,26 +118,43 @@ def short_digest(sha256: str) -> int:
     return int(sha256[:16], 16)
 
 
+def hashing_decoder(
+    read: Reader, preprocessing: Preprocessing
+) -> Callable[[ImageFile], tuple[DecodedImage, bytes] | Rejection]:
+    """A function that decodes one image, and hashes it: see `seen.hashes_of`."""
+    load = loader_of(read, preprocessing)
+
+    def decode(file: ImageFile) -> tuple[DecodedImage, bytes] | Rejection:
+        loaded = load(file)
+        if isinstance(loaded, Rejection):
+            return loaded
+        return describe([loaded])[0], hashes_of(loaded)
+
+    return decode
+
+
 def _decode(
     source: Source, preprocessing: Preprocessing, workers: int, observer: Observer, store: NDArray[np.uint8]
 ) -> Decoded:
-    kept: list[tuple[str, str, bytes]] = []
+    kept: list[tuple[str, str, bytes, bytes]] = []
     rejected: list[Rejection] = []
     files = [entry.file for entry in source.entries]
-    decoder = decoder_of(source.read, preprocessing)
+    decoder = hashing_decoder(source.read, preprocessing)
     observer.started("reading images", len(files))
     for done, outcome in enumerate(decode_ahead(files, decoder, workers, _WINDOW), start=1):
-        if isinstance(outcome, DecodedImage):
-            store[len(kept)] = outcome.pixels
-            kept.append((outcome.file.path, outcome.facts.sha256, outcome.facts.phash))
-        else:
+        if isinstance(outcome, Rejection):
             rejected.append(outcome)
+        else:
+            image, hashed = outcome
+            store[len(kept)] = image.pixels
+            kept.append((image.file.path, image.facts.sha256, image.facts.phash, hashed))
         observer.advanced(done)
     observer.finished()
     return Decoded(
-        paths=tuple(path for path, _, _ in kept),
-        sha256=tuple(sha256 for _, sha256, _ in kept),
-        groups=_duplicate_groups([phash for _, _, phash in kept]),
+        paths=tuple(path for path, _, _, _ in kept),
+        sha256=tuple(sha256 for _, sha256, _, _ in kept),
+        hashes=as_hashes([hashed for _, _, _, hashed in kept]),
+        groups=_duplicate_groups([phash for _, _, phash, _ in kept]),
         rejected=tuple(rejected),
         pixels=store[: len(kept)],
     )

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.images.preprocessing import Preprocessing
-from bloodcell_batch.model.file import DEFAULT_MODEL, SEEN_PREFIX, open_model
+from bloodcell_batch.model.file import DEFAULT_MODEL, open_model
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.label_audit import Audit, audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
+from bloodcell_batch.training.data.seen import Counts, Recognised, Seen, SeenPart
 from bloodcell_batch.training.data.sources import FREE, TRAIN, VALIDATION
 from bloodcell_batch.training.data.split import Split, stratified_split
 from bloodcell_batch.wording import counted
@@ -31,14 +32,6 @@ def weights_path(path: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Digests (uint64) of the images that initial weights were trained and calibrated on, as far as they are known."""
-
-    train: NDArray[np.uint64]
-    validation: NDArray[np.uint64]
-
-
-@dataclass(frozen=True, slots=True)
 class TrainingSet:
     """Audited images, the parts they fall into, and what was known of them before.
 
@@ -47,7 +40,8 @@ class TrainingSet:
         data: source of the images.
         images: decoded at `CACHE_FACTOR` times the network's input size.
         findings: of the audit.
-        seen: by the initial weights.
+        seen: by the initial weights, as far as it is known.
+        known: which of the images that is.
         split: parts of `images`.
     """
 
@@ -56,6 +50,7 @@ class TrainingSet:
     images: LabelledImages
     findings: Audit
     seen: Seen
+    known: Recognised
     split: Split
 
     @property
@@ -79,18 +74,14 @@ class TrainingSet:
         order = {path: i for i, path in enumerate(fresh.paths)}
         return fresh.take(np.array([order[path] for path in wanted.paths], dtype=np.int64))
 
-    def seen_with_this(self) -> dict[str, NDArray[np.uint64]]:
-        """What a model that was trained on this has seen, earlier trainings included: digests by part."""
-        parts = {
-            "train": (self.split.train, self.seen.train),
-            "validation": (self.split.validation, self.seen.validation),
-        }
-        return {part: np.union1d(self.images.digests[index], earlier) for part, (index, earlier) in parts.items()}
+    def seen_with_this(self) -> Seen:
+        """What a model that was trained on this has seen, earlier trainings included."""
+        parts = (self.images.take(index) for index in (self.split.train, self.split.validation))
+        return Seen(*(SeenPart.of(part.digests, part.hashes) for part in parts)).and_also(self.seen)
 
-    def tested_but_seen(self) -> int:
-        """Number of test images that the initial weights had seen."""
-        seen = np.concatenate([self.seen.train, self.seen.validation])
-        return int(np.isin(self.images.digests[self.split.test], seen).sum())
+    def tested_but_seen(self) -> Counts:
+        """How many of the test images the initial weights had seen."""
+        return self.known.counts(self.split.test)
 
 
 def read_training_set(config: TrainConfig, data: Path, observer: Observer) -> TrainingSet:
@@ -103,9 +94,11 @@ def read_training_set(config: TrainConfig, data: Path, observer: Observer) -> Tr
         TrainingError: conflicting labels, or a class with too few images.
     """
     whole = read_unsplit(config, data, observer)
-    images = _respecting(whole.seen, whole.images, observer)
-    fractions = (config.validation_fraction, config.test_fraction)
-    split = stratified_split(images.labels, images.classes, images.groups, *fractions, config.seed, images.parts)
+    counts = whole.known.counts()
+    if counts.seen:
+        told = f"known to the initial weights: {counted(counts.seen, 'image')} ({counts.why()})"
+        observer.note(f"{told}, kept in the parts that they had, or that the data give them", **counts.as_dict())
+    images, split = split_around(whole.known, whole.images, config)
     return replace(whole, images=images, split=split)
 
 
@@ -123,32 +116,38 @@ def read_unsplit(config: TrainConfig, data: Path, observer: Observer) -> Trainin
     images, findings = audit(images, rejected, config.conflicts, observer)
     everything, nothing = np.arange(len(images)), np.empty(0, dtype=np.int64)
     split = Split(everything, nothing, nothing)
-    return TrainingSet(config, data, images, findings, _seen_by_initial_weights(config), split)
+    seen = seen_by_initial_weights(config, observer)
+    return TrainingSet(config, data, images, findings, seen, seen.recognise(images.digests, images.hashes), split)
 
 
 def _workers(config: TrainConfig) -> int:
     return available_cpus() if config.workers is None else config.workers
 
 
-def _seen_by_initial_weights(config: TrainConfig) -> Seen:
-    nothing = np.empty(0, dtype=np.uint64)
-    seen = Seen(nothing, nothing)
+def seen_by_initial_weights(config: TrainConfig, observer: Observer) -> Seen:
+    """What the recipe's initial weights have seen, as far as their files tell."""
+    seen = Seen.nothing()
     for path in config.init_weights:
         try:
-            known = open_model(weights_path(path)).load_tensors(SEEN_PREFIX)
+            model = open_model(weights_path(path))
         except ModelFileError:
             continue  # bare weights carry no such list; `read_weights` says whether they can be read at all
-        train, validation = known.get("train", nothing), known.get("validation", nothing)
-        seen = Seen(np.union1d(seen.train, train), np.union1d(seen.validation, validation))
+        known = Seen.by(model)
+        known.warn_of_files_only(model.path, observer)
+        seen = seen.and_also(known)
     return seen
 
 
-def _respecting(seen: Seen, images: LabelledImages, observer: Observer) -> LabelledImages:
+def split_around(known: Recognised, images: LabelledImages, config: TrainConfig) -> tuple[LabelledImages, Split]:
+    """The images, those that are known in the parts that they had, and the split of a training with this recipe.
+
+    Raises:
+        TrainingError: a class has too few images.
+    """
     parts = images.parts.copy()
-    for digests, code in ((seen.validation, VALIDATION), (seen.train, TRAIN)):
-        known = np.isin(images.groups, images.groups[np.isin(images.digests, digests)])
-        parts[known & (parts == FREE)] = code
-    taken = int((parts != images.parts).sum())
-    if taken:
-        observer.note(f"known to the initial weights: {counted(taken, 'image')}, kept in the same parts")
-    return replace(images, parts=parts)
+    for code in (TRAIN, VALIDATION):
+        same = np.isin(images.groups, images.groups[known.parts == code])
+        parts[same & (parts == FREE)] = code
+    fractions = (config.validation_fraction, config.test_fraction)
+    split = stratified_split(images.labels, images.classes, images.groups, *fractions, config.seed, parts)
+    return replace(images, parts=parts), split

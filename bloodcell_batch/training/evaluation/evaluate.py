@@ -12,14 +12,15 @@ from bloodcell_batch.backends.selection import open_backend
 from bloodcell_batch.cell_classes import rolled_up
 from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile
+from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
-from bloodcell_batch.training.data.sources import open_source
+from bloodcell_batch.training.data.seen import Counts, Seen
+from bloodcell_batch.training.data.sources import FREE, TRAIN, VALIDATION, open_source
 from bloodcell_batch.training.evaluation.corruption_suite import CorruptionReport, pick_images, run_corruptions
 from bloodcell_batch.training.evaluation.metrics import Metrics, Rules, measure, without_nan
 from bloodcell_batch.training.evaluation.uncertainty import (
@@ -32,10 +33,12 @@ from bloodcell_batch.training.evaluation.uncertainty import (
 )
 from bloodcell_batch.wording import counted
 
+_CODES = {"unseen": FREE, "training": TRAIN, "validation": VALIDATION}
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Figures and what they were measured with."""
+    """Figures and what they were measured with; `left_out` are the images outside the part."""
 
     metrics: Metrics
     intervals: dict[str, tuple[float, float]]
@@ -47,9 +50,14 @@ class Report:
     backend: str
     data: str
     part: str
-    images_left_out: int
+    left_out: Counts
     labels: dict[str, str]
     failed: tuple[str, ...]
+
+    @property
+    def images_left_out(self) -> int:
+        """Number of images outside the part."""
+        return self.left_out.seen + self.left_out.never_seen
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what can't be computed is None."""
@@ -61,6 +69,7 @@ class Report:
             "data": self.data,
             "part": self.part,
             "images_left_out": self.images_left_out,
+            "left_out": self.left_out.as_dict(),
             "failed": list(self.failed),
             "labels_taken_for_classes": self.labels,
             "metrics": self.metrics.as_dict(),
@@ -92,13 +101,11 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
     images, rejected = load_labelled(data, preprocessing, workers, observer, names=names)
     for bad in rejected:
         observer.warn(f"left out {bad.file.path}: {bad.reason} ({bad.detail})")
-    wanted = images.take(np.flatnonzero(_in_part(model, images, config.part)))
-    left_out = len(images) - len(wanted)
+    wanted, left_out = _in_part(model, images, config.part, observer)
     if not len(wanted):
         hint = "Use --part all to include images that the model was trained on."
-        raise InputError(f"No image of {len(images):,} in {data} belongs to the part {config.part!r}.", hint=hint)
-    if left_out:
-        observer.note(f"left out {counted(left_out, 'image')} outside the part {config.part!r}")
+        told = f"No image of {len(images):,} in {data} belongs to the part {config.part!r}"
+        raise InputError(f"{told} (left out: {describe(left_out)}).", hint=hint)
     choice = open_backend(
         model, config.backend, BackendOptions(config.precision, config.batch_size, config.plan, views=config.views)
     )
@@ -134,21 +141,35 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
         backend=choice.backend.description,
         data=str(data),
         part=config.part,
-        images_left_out=left_out,
+        left_out=left_out,
         labels=dict(names.found),
         failed=tuple(bad.file.path for bad in rejected),
     )
 
 
-def _in_part(model: ModelFile, images: LabelledImages, part: str) -> NDArray[np.bool_]:
-    seen = {name: np.isin(images.digests, digests) for name, digests in model.load_tensors(SEEN_PREFIX).items()}
-    nowhere = np.zeros(len(images), dtype=bool)
-    train, validation = seen.get("train", nowhere), seen.get("validation", nowhere)
-    if part == "training":
-        return train
-    if part == "validation":
-        return validation
-    return ~(train | validation) if part == "unseen" else ~nowhere
+def describe(left_out: Counts) -> str:
+    """How many images were left out and why, in words."""
+    told = []
+    if left_out.seen:
+        seen = counted(left_out.seen, "image")
+        told.append(f"{seen} that the model was trained or calibrated on ({left_out.why()})")
+    if left_out.never_seen:
+        told.append(f"{counted(left_out.never_seen, 'image')} that it never saw")
+    return ", ".join(told) or "none"
+
+
+def _in_part(model: ModelFile, images: LabelledImages, part: str, observer: Observer) -> tuple[LabelledImages, Counts]:
+    """The images of the part, and what the others are."""
+    if part == "all":
+        return images, Counts(0, 0)
+    seen = Seen.by(model)
+    seen.warn_of_files_only(model.path, observer)
+    known = seen.recognise(images.digests, images.hashes)
+    inside = known.parts == _CODES[part]
+    left_out = known.counts(np.flatnonzero(~inside))
+    if not inside.all():
+        observer.note(f"left out: {describe(left_out)}", **left_out.as_dict())
+    return images.take(np.flatnonzero(inside)), left_out
 
 
 def _infer(

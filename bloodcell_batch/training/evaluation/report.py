@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.training.evaluation.corruption_suite import CorruptionReport
 from bloodcell_batch.training.evaluation.corruptions import SEVERITIES
-from bloodcell_batch.training.evaluation.evaluate import Report
+from bloodcell_batch.training.evaluation.evaluate import Report, describe
 from bloodcell_batch.training.evaluation.metrics import as_text
 from bloodcell_batch.training.evaluation.uncertainty import COVERAGES
 from bloodcell_batch.wording import counted
@@ -59,6 +59,8 @@ def summary(report: Report) -> str:
         lines.append(f"95 % intervals: {', '.join(limits)}")
     shares = (f"{report.risk_coverage.accuracy_at(share):.2%} of the surest {share:.0%}" for share in COVERAGES[1:5])
     lines.append(f"accuracy by confidence: {', '.join(shares)}")
+    if report.images_left_out:
+        lines.append(f"left out: {describe(report.left_out)}")
     suite = report.corruptions
     if suite is not None:
         name, severity, value = suite.worst
@@ -85,7 +87,7 @@ def as_markdown(report: Report) -> str:
         f"- Backend: {report.backend}",
         (
             f"- Data: `{report.data}`, {counted(figures.images, 'image')}, part `{report.part}` "
-            f"({counted(report.images_left_out, 'image')} outside of it left out)"
+            f"(left out: {describe(report.left_out)})"
         ),
         f"- Files that could not be read: {len(report.failed)}",
         "",

@@ -18,6 +18,7 @@ from bloodcell_batch.training.data.split import Split, stratified_folds, stratif
 from bloodcell_batch.training.data.training_set import read_unsplit
 from bloodcell_batch.training.evaluation.metrics import Metrics
 from bloodcell_batch.training.fit.train import fit_and_measure
+from bloodcell_batch.wording import counted
 
 _FIGURES: dict[str, Callable[[Metrics], float]] = {
     "accuracy": lambda found: found.accuracy,
@@ -137,6 +138,12 @@ def cross_validate(config: TrainConfig, data: Path, folds: int | None, observer:
             left out.
     """
     training_set = read_unsplit(config, data, observer)
+    known = training_set.known.counts()
+    if known.seen:
+        told = (
+            f"the initial weights have seen {known.seen:,} of the {counted(len(training_set.images), 'image')} already"
+        )
+        observer.warn(f"{told} ({known.why()}): the figures below are too good. Start from other weights.")
     found: dict[str, Metrics] = {}
     images, validation, seed = training_set.images, config.validation_fraction, config.seed
     splits = (

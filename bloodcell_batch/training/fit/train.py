@@ -80,12 +80,13 @@ def train(
         observer.note(f"continuing the training in {folder.path}")
     elif is_main_process():
         folder.begin(config, images)
-        folder.write_json("audit.json", training_set.findings.as_dict())
+        known = {"known_to_initial_weights": training_set.known.counts().as_dict()}
+        folder.write_json("audit.json", training_set.findings.as_dict() | known)
     fitted = fit_and_measure(config, training_set, observer, folder)
     if not is_main_process():
         return None
     tensors = _tensors(fitted)
-    tensors |= {SEEN_PREFIX + part: digests for part, digests in training_set.seen_with_this().items()}
+    tensors |= {SEEN_PREFIX + name: value for name, value in training_set.seen_with_this().tensors().items()}
     model = save_model(out, _header(config, fitted, training_set), tensors)
     _check_saved(model, fitted)
     folder.end()
@@ -136,11 +137,11 @@ def check_model_path(out: Path, *, overwrite: bool, resume: bool) -> None:
 
 
 def _warn_of_seen(training_set: TrainingSet, observer: Observer) -> None:
-    seen = training_set.tested_but_seen()
-    if seen:
+    counts = training_set.tested_but_seen()
+    if counts.seen:
         tested = counted(training_set.sizes["test"], "test image")
         observer.warn(
-            f"the initial weights have seen {seen:,} of the {tested} already: the "
+            f"the initial weights have seen {counts.seen:,} of the {tested} already ({counts.why()}): the "
             "figures below are too good. Add images that the model has never seen."
         )
 
@@ -176,6 +177,7 @@ def _header(config: TrainConfig, fitted: Fitted, training_set: TrainingSet) -> M
         "date": datetime.now(UTC).date().isoformat(),
         "images": dict(zip(training_set.images.classes.names, counts, strict=True)),
         "split": training_set.sizes,
+        "known_to_initial_weights": training_set.known.counts().as_dict(),
         "best_epoch": classifier.best_epoch,
         "best_validation_score": classifier.best_score,
         "recipe": recipe,

@@ -23,6 +23,7 @@ def cells() -> LabelledImages:
         pixels=(LABELS[:, None, None, None] * 20 + rng.integers(0, 20, (count, 8, 8, 3))).astype(np.uint8),
         labels=LABELS,
         digests=np.arange(count, dtype=np.uint64) + 1,
+        hashes=np.zeros((count, 2, 4), dtype=np.uint64),
         groups=np.arange(count),
         parts=np.full(count, -1, dtype=np.int8),
         laboratories=np.full(count, ""),

@@ -13,24 +13,32 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, encode
 from numpy.typing import NDArray
+from PIL import Image
 from processes import PATIENCE_S, started, wait_until
+from small_model import make_small_model
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.comparison import ClassicalConfig, CompareConfig
 from bloodcell_batch.config.recipe import TrainConfig
-from bloodcell_batch.errors import LockedError, UsageError
+from bloodcell_batch.errors import LockedError, TrainingError, UsageError
+from bloodcell_batch.images.preprocessing import Preprocessing
+from bloodcell_batch.model.file import save_model
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.training.comparison import compare as comparison
 from bloodcell_batch.training.comparison.compare import compare
 from bloodcell_batch.training.comparison.report import SCHEMA, as_html, as_markdown, ranked, write_comparison
-from bloodcell_batch.training.comparison.system_row import FAILED, FINISHED, NOT_RUN, Row
+from bloodcell_batch.training.comparison.system_row import FAILED, FINISHED, NOT_RUN, Row, _check_split
 from bloodcell_batch.training.comparison.systems import expanded, identity, read_system, read_systems
 from bloodcell_batch.training.data import sources
 from bloodcell_batch.training.data.class_names import ClassNames
+from bloodcell_batch.training.data.labelled import load_labelled
+from bloodcell_batch.training.data.seen import Seen, SeenPart
+from bloodcell_batch.training.data.training_set import split_around
+from bloodcell_batch.training.fit.train import train
 
 for library in ("sklearn", "skimage", "imblearn"):
     pytest.importorskip(library, reason="needs the extra [compare]")
@@ -179,7 +187,8 @@ def test_weights_that_know_the_test_part_are_refused(recipes: list[Path], toy_ce
     assert run(recipes[:1], toy_cells, tmp_path / "same", same)["a_net"].status == FINISHED
     other = run(recipes[:1], toy_cells, tmp_path / "other", same.model_copy(update={"seed": 5}))["a_net"]
     assert other.status == FAILED
-    assert "know images of the comparison's test part" in other.reason
+    assert "of the comparison's 48 test images" in other.reason
+    assert " the same file, 0 the same picture in another file. " in other.reason
 
 
 def test_the_official_split_of_a_medmnist_file_is_kept(recipes: list[Path], tmp_path: Path) -> None:
@@ -197,6 +206,45 @@ def test_the_official_split_of_a_medmnist_file_is_kept(recipes: list[Path], tmp_
     assert row.accuracy > 0.8
     with pytest.raises(UsageError, match="A part of a MedMNIST file"):
         run(recipes[2:], tmp_path / "bloodmnist.npz", tmp_path / "small", CompareConfig(quick=True))
+
+
+def test_weights_that_know_the_test_part_in_other_files_are_refused(
+    recipes: list[Path], toy_cells: Path, tmp_path: Path
+) -> None:
+    known = tmp_path / "known"
+    for path in toy_cells.rglob("*.jpg"):
+        (known / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (known / path.parent.name / f"{path.stem}.png").write_bytes(encode(Image.open(path), "PNG"))
+    config = read_system(recipes[0])
+    assert isinstance(config, TrainConfig)
+    first = train(config.model_copy(update={"epochs": 1, "seed": 5}), known, tmp_path / "first.safetensors")
+    assert first is not None
+    options = OPTIONS.model_copy(update={"weights": {"cell_fcnn": first[0].path}})
+    row = run(recipes[:1], toy_cells, tmp_path / "out", options)["a_net"]
+    assert row.status == FAILED
+    assert "of the comparison's 48 test images: 0 the same file, " in row.reason
+    assert not list((tmp_path / "out").rglob("*.safetensors"))
+
+
+def test_weights_that_would_change_the_test_part_are_refused(
+    recipes: list[Path], toy_cells: Path, tmp_path: Path
+) -> None:
+    """They know some of the comparison's training images, as PNG and in their validation part."""
+    config = read_system(recipes[0])
+    assert isinstance(config, TrainConfig)
+    terms = {"validation_fraction": OPTIONS.validation_fraction, "test_fraction": OPTIONS.test_fraction}
+    config = config.model_copy(update=terms | {"seed": OPTIONS.seed})
+    images = load_labelled(toy_cells, Preprocessing(input_size=28), 1, NullObserver())[0]
+    nobody = Seen.nothing()
+    _, split = split_around(nobody.recognise(images.digests, images.hashes), images, config)
+    some = images.take(split.train[::3])
+    seen = Seen(nobody.train, SeenPart.of(some.digests + np.uint64(1), some.hashes))
+    small = make_small_model(tmp_path)
+    tensors = {f"seen.{name}": value for name, value in seen.tensors().items()}
+    weights = save_model(tmp_path / "w.safetensors", small.header, small.load_tensors("") | tensors).path
+    _check_split(config, images, split)
+    with pytest.raises(TrainingError, match=rf"know {len(some)} images of other parts \(0 the same file"):
+        _check_split(config.model_copy(update={"init_weights": (weights,)}), images, split)
 
 
 def test_two_comparisons_in_one_folder_are_refused(recipes: list[Path], toy_cells: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_single_class_or_image_gives_figures(tmp_path: Path) -> None:
     [
         (["--map", "SEG=neutro"], 2, "unknown classes: neutro"),
         (["--map", "SEG"], 2, "is not OTHER=OURS"),
-        (["--part", "training"], 1, "None of the 8 images"),
+        (["--part", "training"], 1, "No image of 8 in"),
         (["--report", "/proc/none"], 1, "Can't write to /proc/none"),
         (["--out", "/proc/none.json"], 1, "Can't write /proc/none.json"),
         (["--corruption-images", "0"], 2, "--corruption-images"),

@@ -21,8 +21,9 @@ def data() -> InMemory:
     index = np.arange(len(labels), dtype=np.int64)
     pixels = np.broadcast_to(index.astype(np.uint8)[:, None, None, None], (len(labels), 4, 4, 3)).copy()
     parts, sites = np.full(len(labels), -1, np.int8), np.full(len(labels), "")
+    digests, hashes = index.astype(np.uint64), np.zeros((len(labels), 2, 4), dtype=np.uint64)
     images = LabelledImages(
-        tuple(map(str, index)), pixels, labels, index.astype(np.uint64), index, parts, sites, DEFAULT_CLASSES
+        tuple(map(str, index)), pixels, labels, digests, hashes, index, parts, sites, DEFAULT_CLASSES
     )
     return InMemory(images, index * 2, index)
 

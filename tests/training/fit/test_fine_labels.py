@@ -14,6 +14,7 @@ def images(paths: list[str]) -> LabelledImages:
         pixels,
         labels,
         nothing.astype(np.uint64),
+        np.zeros((len(paths), 2, 4), dtype=np.uint64),
         nothing,
         nothing.astype(np.int8),
         nothing.astype(str),

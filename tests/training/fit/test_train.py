@@ -1,11 +1,14 @@
 """A whole training at toy size: eight classes of drawn pictures, a tiny network, the real code path."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import encode
+from PIL import Image
 from safetensors.torch import save_file
 from torchmetrics.functional.classification import multiclass_accuracy
 from typer.testing import CliRunner
@@ -17,12 +20,13 @@ from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import InputError, ModelFileError, OutputError, TrainingError
 from bloodcell_batch.images.preprocessing import Preprocessing
-from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile, open_model
+from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile, open_model, save_model
 from bloodcell_batch.model.network import load_inference_module
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.training.augmentation.augment import augment, plain
 from bloodcell_batch.training.data.labelled import load_labelled, short_digest
+from bloodcell_batch.training.data.seen import Counts
 from bloodcell_batch.training.data.training_set import read_training_set
 from bloodcell_batch.training.evaluation.evaluate import evaluate
 from bloodcell_batch.training.evaluation.metrics import Metrics
@@ -67,10 +71,71 @@ def test_evaluate_leaves_out_what_training_saw(model: ModelFile, toy_cells: Path
     report = evaluate(model, toy_cells, EvaluateConfig(backend="pytorch"), NullObserver())
     assert report.metrics.images == 16
     assert report.images_left_out == 144
+    assert report.left_out == Counts(same_file=144, same_picture=0)
     assert report.metrics.accuracy == pytest.approx(model.header.metrics["accuracy"])
     assert report.metrics.ece == pytest.approx(model.header.metrics["ece"], abs=1e-3)
     everything = evaluate(model, toy_cells, EvaluateConfig(backend="pytorch", part="all"), NullObserver())
     assert everything.metrics.images == 160
+
+
+@pytest.fixture(scope="module")
+def copies(toy_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy cells in other files: with a byte more, as PNG, at another quality, of another size, turned in turn."""
+    folder = tmp_path_factory.mktemp("copies")
+    for number, path in enumerate(sorted(toy_cells.rglob("*.jpg"))):
+        place = folder / path.parent.name
+        place.mkdir(exist_ok=True)
+        image = Image.open(path)
+        forms = (
+            (".jpg", path.read_bytes() + b"\0"),
+            (".png", encode(image, "PNG")),
+            (".jpg", encode(image, quality=60)),
+            (".png", encode(image.resize((128, 128)), "PNG")),
+            (".bmp", encode(image.transpose(Image.Transpose.ROTATE_180), "BMP")),
+        )
+        suffix, data = forms[number % len(forms)]
+        (place / (path.stem + suffix)).write_bytes(data)
+    return folder
+
+
+def test_evaluate_leaves_out_what_training_saw_in_other_files(model: ModelFile, copies: Path, tmp_path: Path) -> None:
+    """And says how many, and why, in its text, its report and its JSON."""
+    out, report = tmp_path / "found.json", tmp_path / "report"
+    arguments = ["evaluate", str(model.path), str(copies), "--bootstrap", "0", "--out", str(out)]
+    result = CliRunner().invoke(app, [*arguments, "--report", str(report)])
+    assert result.exit_code == 0, result.stderr
+    content = json.loads(out.read_text(encoding="utf-8"))
+    assert content["images_left_out"] == 144
+    assert content["left_out"] == {"same_file": 0, "same_picture": 144, "never_seen": 0}
+    assert content["metrics"]["images"] == 16
+    told = (
+        "left out: 144 images that the model was trained or calibrated on (0 the same file, 144 the same picture in "
+        "another file)"
+    )
+    assert told in result.stdout
+    assert told in " ".join(result.stderr.split())
+    assert f"({told})" in (report / "evaluation.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("part", "images", "left_out"), [("training", 128, (0, 16, 16)), ("validation", 16, (0, 128, 16))]
+)
+def test_copies_belong_to_the_part_of_their_picture(
+    model: ModelFile, copies: Path, part: str, images: int, left_out: tuple[int, int, int]
+) -> None:
+    report = evaluate(model, copies, EvaluateConfig.model_validate({"part": part, "bootstrap": 0}), NullObserver())
+    assert report.metrics.images == images
+    assert report.left_out == Counts(*left_out)
+
+
+def test_a_model_that_knows_files_only_says_so(model: ModelFile, copies: Path, tmp_path: Path) -> None:
+    tensors = {name: value for name, value in model.load_tensors("").items() if not name.endswith("_hashes")}
+    old = save_model(tmp_path / "old.safetensors", model.header, tensors)
+    result = CliRunner().invoke(app, ["evaluate", str(old.path), str(copies), "--bootstrap", "0"])
+    assert result.exit_code == 0, result.stderr
+    assert "knows 144 images of its training by their bytes only" in " ".join(result.stderr.split())
+    assert "left out" not in result.stdout
+    assert result.stdout.splitlines()[0].split() == ["images", "160"]
 
 
 def test_evaluate_without_unseen_images_says_what_to_do(model: ModelFile, toy_cells: Path, tmp_path: Path) -> None:
@@ -80,7 +145,7 @@ def test_evaluate_without_unseen_images_says_what_to_do(model: ModelFile, toy_ce
             target = tmp_path / path.relative_to(toy_cells)
             target.parent.mkdir(exist_ok=True)
             target.symlink_to(path)
-    with pytest.raises(InputError, match="None of the 128 images") as caught:
+    with pytest.raises(InputError, match="No image of 128 in") as caught:
         evaluate(model, tmp_path, EvaluateConfig(), NullObserver())
     assert "--part all" in caught.value.hint
 
@@ -206,9 +271,9 @@ def test_what_the_first_weights_saw_stays_out_of_the_test_part(
     result = train(config, toy_cells, tmp_path / "next.safetensors")
     assert result is not None
     before, after = model.load_tensors(SEEN_PREFIX), result[0].load_tensors(SEEN_PREFIX)
-    assert {name: set(value.tolist()) for name, value in before.items()} == {
-        name: set(value.tolist()) for name, value in after.items()
-    }
+    assert before.keys() == after.keys() == {"train", "train_hashes", "validation", "validation_hashes"}
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)
     assert result[1].images == 16
 
 
@@ -224,6 +289,33 @@ def test_known_test_images_are_warned_of(model: ModelFile, toy_cells: Path, tmp_
     result = CliRunner().invoke(app, [*arguments, *options])
     assert result.exit_code == 0, result.stderr
     assert "test images already" in " ".join(result.stderr.split())
+
+
+def test_copies_of_what_the_first_weights_saw_stay_out_of_the_test_part(
+    model: ModelFile, copies: Path, toy_recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "next.safetensors"
+    arguments = ["train", str(copies), "--config", str(toy_recipe), "--epochs", "1", "--seed", "99", "--out", str(out)]
+    result = CliRunner().invoke(app, [*arguments, "--init-weights", str(model.path)])
+    assert result.exit_code == 0, result.stderr
+    told = "known to the initial weights: 144 images (0 the same file, 144 the same picture in another file)"
+    assert told in " ".join(result.stderr.split())
+    training = open_model(out).header.training
+    assert training["split"] == {"train": 128, "validation": 16, "test": 16}
+    assert training["known_to_initial_weights"] == {"same_file": 0, "same_picture": 144, "never_seen": 16}
+    assert len(open_model(out).load_tensors(SEEN_PREFIX)["train"]) == 256
+
+
+def test_cross_validation_tells_of_images_that_its_weights_know(
+    model: ModelFile, copies: Path, toy_recipe: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "again.toml"
+    start = f"epochs = 1\ninit_weights = ['{model.path}']\n"
+    recipe.write_text(start + toy_recipe.read_text(encoding="utf-8").replace("epochs = 8\n", ""), encoding="utf-8")
+    result = CliRunner().invoke(app, ["evaluate", str(copies), "--folds", "2", "--recipe", str(recipe)])
+    assert result.exit_code == 0, result.stderr
+    told = "the initial weights have seen 144 of the 160 images already (0 the same file, 144 the same picture"
+    assert told in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(
