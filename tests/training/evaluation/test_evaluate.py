@@ -103,7 +103,7 @@ def test_a_full_stdout_costs_no_figures(cells: Path, tmp_path: Path) -> None:
         done = subprocess.run([*map(str, command)], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert "Can't write to stdout" in done.stderr
-    assert json.loads(out.read_text(encoding="utf-8"))["metrics"]["images"] == 4
+    assert json.loads(out.read_text(encoding="utf-8"))["metrics"]["images"] == 8
     assert (folder / "evaluation.md").exists()
 
 
