@@ -1,6 +1,6 @@
 """Everything that is shown to a person: live progress on a terminal, plain lines or JSON lines elsewhere.
 
-The only file that imports rich. Talk goes to stderr, data to stdout.
+Talk goes to stderr, data to stdout.
 """
 
 import json
@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -21,20 +20,21 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
-from bloodcell_batch.cell_classes import DEFAULT_CLASSES, RESEARCH_USE_ONLY, short_name
-from bloodcell_batch.cli.share_text import number_with_limits, share_text
+from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
+from bloodcell_batch.cli.share_text import share_text
+from bloodcell_batch.cli.slide_table import SlideTable
 from bloodcell_batch.errors import BloodcellBatchError
-from bloodcell_batch.files.names import printable
+from bloodcell_batch.files.names import one_line, printable
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import RunCounts, SlideDifferential, Status
 from bloodcell_batch.wording import counted
 
+_CLOSING = f"Preclassification. {RESEARCH_USE_ONLY}"
 PLAIN_INTERVAL_S = 10.0
 _MAX_SLIDES_SHOWN = 40
-_FEW_LEUKOCYTES = 100
 _WIDE = 110  # columns that the bar and all counts need
+_NARROW = 72  # columns that the two counts need which a person may have to act on
 
 
 def make_observer(*, quiet: bool, log_format: str, progress: str = "auto") -> Observer:
@@ -51,6 +51,13 @@ def make_observer(*, quiet: bool, log_format: str, progress: str = "auto") -> Ob
     if progress == "rich" or (progress == "auto" and sys.stderr.isatty()):
         return LiveObserver(Console(stderr=True, force_terminal=True if progress == "rich" else None))
     return PlainObserver()
+
+
+def print_slides(slides: Sequence[SlideDifferential]) -> None:
+    """The differentials as a table on stdout, for a terminal."""
+    console = Console()
+    console.print(SlideTable(slides))
+    console.print(_CLOSING, style="dim italic")
 
 
 def report_error(error: BloodcellBatchError, log_format: str) -> None:
@@ -113,10 +120,10 @@ class PlainObserver(QuietObserver):
             self.note(f"and {counted(len(slides) - _MAX_SLIDES_SHOWN, 'more slide')} in the slide table")
 
     def _line(self) -> str:
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        rate = self._done / seconds
-        left = f", {(self._total - self._done) / rate:.0f} s left" if 0 < self._done < self._total else ""
-        line = f"{self._task}: {self._done:,}/{self._total:,}, {rate:,.0f}/s{left}"
+        seconds = time.monotonic() - self._began
+        left = seconds * (self._total - self._done) / self._done if self._done else 0
+        parts = [f"{self._done:,}/{self._total:,}", _rate(self._done, seconds), f"{left:.0f} s left" if left else ""]
+        line = f"{self._task}: {', '.join(filter(None, parts))}"
         return f"{line}; {describe_counts(self._counts)}" if self._counts else line
 
 
@@ -220,24 +227,31 @@ class LiveObserver(NullObserver):
 
     def slides(self, slides: Sequence[SlideDifferential]) -> None:
         """See `Observer.slides`."""
-        self._console.print(slide_table(slides[:_MAX_SLIDES_SHOWN]))
+        self._console.print(SlideTable(slides[:_MAX_SLIDES_SHOWN]))
         if len(slides) > _MAX_SLIDES_SHOWN:
             self.note(f"and {counted(len(slides) - _MAX_SLIDES_SHOWN, 'more slide')} in the slide table")
-        self._console.print(f"Preclassification. {RESEARCH_USE_ONLY}", style="dim italic")
+        self._console.print(_CLOSING, style="dim italic")
 
     def _update(self, done: int, counts: RunCounts | None) -> None:
         if self._progress is None or self._task is None:
             return
         self._last = time.monotonic()
-        rate = done / max(self._last - self._began, 1e-9)
         outcomes = ""
         if counts and self._console.width >= _WIDE:
             outcomes = describe_counts(counts)
-        elif counts:
+        elif counts and self._console.width >= _NARROW:
             outcomes = (
                 f"{counts.by_status[Status.UNCLASSIFIED]:,} unclassified, {counts.by_status[Status.FAILED]:,} failed"
             )
-        self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}/s", outcomes=outcomes)
+        self._progress.update(self._task, completed=done, rate=_rate(done, self._last - self._began), outcomes=outcomes)
+
+
+def _rate(done: int, seconds: float) -> str:
+    """Items a second, with two digits where they are few; empty where there is nothing to tell yet."""
+    if not done:
+        return ""
+    rate = done / max(seconds, 1e-9)
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
 
 
 def describe_counts(counts: RunCounts) -> str:
@@ -249,42 +263,6 @@ def describe_counts(counts: RunCounts) -> str:
         f"{counts.by_status[Status.FAILED]:,} failed",
     ]
     return ", ".join(parts)
-
-
-def slide_table(slides: Sequence[SlideDifferential]) -> Table:
-    """One line per slide: leukocytes counted, percentages, nucleated red cells, platelet images, what was left out."""
-    table = Table(
-        title="Differential count (% of leukocytes, below: 95 % limits)",
-        title_justify="left",
-        header_style="bold",
-        box=SIMPLE,
-        padding=0,
-    )
-    table.add_column("slide", overflow="fold", min_width=10)
-    leukocytes = tuple(slides[0].shares) if slides else DEFAULT_CLASSES.leukocytes
-    for title in ("WBC", *map(short_name, leukocytes), "nRBC\n/100", "PLT", "uncl", "dupl", "fail"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for slide in slides:
-        nrbc = number_with_limits(slide.nrbc_per_100_wbc, slide.nrbc_per_100_wbc_low, slide.nrbc_per_100_wbc_high)
-        shares = [slide.shares[name] for name in leukocytes]
-        # Fewer than 100 leukocytes are too few for percentages, so they stand out.
-        few = slide.wbc_counted < _FEW_LEUKOCYTES
-        table.add_row(
-            escape(one_line(slide.slide_id)),
-            f"[yellow]{slide.wbc_counted}[/]" if few else str(slide.wbc_counted),
-            *(number_with_limits(share.percent, share.percent_low, share.percent_high) for share in shares),
-            nrbc,
-            str(slide.platelet_images),
-            str(slide.unclassified),
-            str(slide.duplicates),
-            f"[red]{slide.failed}[/]" if slide.failed else "0",
-        )
-    return table
-
-
-def one_line(text: str) -> str:
-    """Text that can't move the cursor, change colours or forge a line: names of files may hold any character."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in printable(text))
 
 
 def _json_line(event: str, text: str, fields: dict[str, object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -30,13 +31,13 @@ def conclude(result: RunResult, outs: Sequence[str], observer: Observer, allow_f
     out = outs[0]
     counts, slides = result.counts, len(result.slides)
     observer.slides(result.slides)
-    _tell_alerts(result.slides, observer)
+    tell_alerts(result.slides, observer)
     _tell_failures(result.failures, observer)
     total = f"{counted(counts.found, 'file')} in {counted(slides, 'slide')}: {describe_counts(counts)}"
     observer.note(f"{total}, {counts.ignored:,} ignored; {result.seconds:.1f} s", out=out)
     if out != STDOUT:
         written = f"{' and '.join(outs)} and beside {'it' if len(outs) == 1 else 'them'}"
-        observer.note(f"written to {written}; next: bloodcell-batch report {out} --out report.html")
+        observer.note(f"written to {written}; next: bloodcell-batch report {shlex.quote(out)} --out report.html")
     failed = counts.by_status[Status.FAILED] > allow_failed or bool(result.unreadable_folders)
     code = ExitCode.COMPLETE_WITH_FAILED_FILES if failed else ExitCode.COMPLETE
     if as_json:
@@ -48,7 +49,7 @@ def conclude(result: RunResult, outs: Sequence[str], observer: Observer, allow_f
     raise typer.Exit(code)
 
 
-def _tell_alerts(slides: Sequence[SlideDifferential], observer: Observer) -> None:
+def tell_alerts(slides: Sequence[SlideDifferential], observer: Observer) -> None:
     """Every alert is a warning; where many slides have the same kind, the first few are told and the rest counted."""
     by_kind: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for slide in slides:

@@ -8,6 +8,11 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def one_line(text: str) -> str:
+    """Text that can't move the cursor, change colours or forge a line: names of files may hold any character."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in printable(text))
+
+
 def name_bytes(name: str) -> bytes:
     """A file's name as the file system has it, also where its bytes are not UTF-8."""
     return name.encode("utf-8", "surrogateescape")

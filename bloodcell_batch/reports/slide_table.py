@@ -9,6 +9,7 @@ from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY, Position, ReferenceRanges
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.results.tables import Column, Value, schema_of, slide_columns, to_batch
+from bloodcell_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,20 @@ def range_position(slide: SlideDifferential, name: str, ranges: ReferenceRanges)
         return None if rate is None else found.position(rate, slide.nrbc_per_100_wbc_low, slide.nrbc_per_100_wbc_high)
     share = slide.shares[name]
     return None if share.percent is None else found.position(share.percent, share.percent_low, share.percent_high)
+
+
+def remarks(slides: Sequence[SlideDifferential], additions: Additions) -> list[str]:
+    """A sentence for every slide that misses the target, and for every value outside of its range."""
+    found = []
+    for slide in slides:
+        if additions.min_wbc is not None and slide.wbc_counted < additions.min_wbc:
+            counts = counted(slide.wbc_counted, "leukocyte")
+            found.append(f"slide {slide.slide_id}: {counts}, fewer than the {additions.min_wbc} asked for")
+        for name, span in (additions.ranges.ranges if additions.ranges else {}).items():
+            position = range_position(slide, name, additions.ranges) if additions.ranges else None
+            if position not in {None, Position.WITHIN}:
+                found.append(f"slide {slide.slide_id}: {name} {position} {span.low:g}-{span.high:g}")
+    return found
 
 
 def _target_columns(additions: Additions) -> tuple[Column[SlideDifferential], ...]:

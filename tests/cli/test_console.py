@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -18,13 +19,13 @@ from bloodcell_batch.cli.console import (
     describe_counts,
     make_observer,
     report_error,
-    slide_table,
 )
+from bloodcell_batch.cli.slide_table import SlideTable
 from bloodcell_batch.cli.streams import write_text
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import BloodcellBatchError, UsageError
 from bloodcell_batch.progress import NullObserver, Observer
-from bloodcell_batch.records import RunCounts, SlideDifferential, Status
+from bloodcell_batch.records import RunCounts, SlideDifferential, Status, Withheld
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 NASTY = "a\x1b[31m\x07\r\tb\x9b"
@@ -93,6 +94,26 @@ class TestPlain:
         observer.started("classifying", 10)
         observer.finished()
         assert capsys.readouterr().err.splitlines()[-1].startswith("classifying: 0/10")
+
+    @pytest.mark.parametrize(
+        ("done", "seconds", "told"),
+        [
+            (0, 50, "classifying: 0/10"),
+            (5, 100, "classifying: 5/10, 0.05/s, 100 s left"),
+            (10, 4, "classifying: 10/10, 2.5/s"),
+        ],
+    )
+    def test_slow_tasks_have_a_rate_too(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, done: int, seconds: float, told: str
+    ) -> None:
+        observer = PlainObserver()
+        observer.started("classifying", 10)
+        observer.advanced(done)
+        now = time.monotonic()
+        monkeypatch.setattr(observer, "_began", now)
+        monkeypatch.setattr(time, "monotonic", lambda: now + seconds)
+        observer.finished()
+        assert capsys.readouterr().err.splitlines()[-1] == told
 
     @pytest.mark.parametrize("total", [0, 1])
     def test_tiny_tasks(self, capsys: pytest.CaptureFixture[str], total: int) -> None:
@@ -232,7 +253,7 @@ class TestLive:
 class TestSlideTable:
     def test_percentages_and_counts(self) -> None:
         text = io.StringIO()
-        Console(file=text, width=200).print(slide_table([_slide("s1"), _slide("empty", neutrophils=0)]))
+        Console(file=text, width=200).print(SlideTable([_slide("s1"), _slide("empty", neutrophils=0)]))
         shown = text.getvalue()
         first = next(line for line in shown.splitlines() if "s1" in line)
         assert first.split()[:2] == ["s1", "4"]
@@ -241,23 +262,48 @@ class TestSlideTable:
         assert "50.0" not in empty
         assert empty.count(" - ") >= 7
 
-    def test_a_long_name_is_folded_not_cut(self) -> None:
+    @staticmethod
+    def _shown(width: int, *slides: SlideDifferential) -> list[str]:
         text = io.StringIO()
-        name = "".join(f"{number:03d}" for number in range(100))
-        Console(file=text, width=120).print(slide_table([_slide(name)]))
-        words = [line.split()[0] for line in text.getvalue().splitlines() if line.strip()]
-        assert "".join(word for word in words if word.isdigit()) == name
-
-    def test_it_fits_a_terminal_of_80_columns(self) -> None:
-        text = io.StringIO()
-        Console(file=text, width=80).print(slide_table([_slide("S-2026-001")]))
+        Console(file=text, width=width).print(SlideTable(slides))
         lines = text.getvalue().splitlines()
-        assert all(word in text.getvalue() for word in ("WBC", "NEU", "uncl", "dupl", "fail"))
+        assert max(map(len, lines)) <= width
+        return lines
+
+    @pytest.mark.parametrize("width", [30, 60, 80, 120])
+    def test_no_name_is_cut_and_no_number_is_broken(self, width: int) -> None:
+        names = [f"S-2026-11-26-haematology-ward-{number:010}" for number in (1, 22)]
+        lines = self._shown(width, *(_slide(name, neutrophils=1_000) for name in names))
+        words = " ".join(lines).split()
+        assert all(words.count(name) == 1 for name in names) or width == 30
+        assert "".join(words).count("".join(names[1].split())) == 1
+        assert words.count("2000") == 2
+        assert words.count("50.0") == words.count("48-52") == 4
+        assert {"WBC", "NEU", "LYM", "MON", "EOS", "BAS", "IG", "PLT", "uncl", "dupl", "fail"} <= set(words)
+
+    def test_a_short_name_stands_beside_its_figures_in_80_columns(self) -> None:
+        lines = self._shown(80, _slide("S-2026-001"))
         assert len(next(line for line in lines if "S-2026-001" in line).split()) == 13
+
+    def test_many_classes_are_told_in_several_lines(self) -> None:
+        shares = leukocyte_shares({"kind_1": 5}, tuple(f"kind_{number}" for number in range(20)))
+        lines = self._shown(60, replace(_slide("many"), shares=shares))
+        assert " ".join(lines).split().count("100.0") == 1
+
+    def test_names_of_wide_letters(self) -> None:
+        lines = self._shown(80, _slide("\u8840\u6db2" * 10))
+        assert any("\u8840\u6db2" * 10 in line for line in lines)
+
+    def test_it_says_what_stands_out(self) -> None:
+        withheld = replace(_slide("w"), withheld=Withheld.TOO_MANY_UNCLASSIFIED)
+        said = " ".join(self._shown(100, withheld))
+        assert "-: no percentage, because" in said
+        assert "yellow: fewer than 100" in said
+        assert "yellow" not in " ".join(self._shown(100, _slide("enough", neutrophils=100)))
 
     def test_an_empty_table(self) -> None:
         text = io.StringIO()
-        Console(file=text, width=200).print(slide_table([]))
+        Console(file=text, width=200).print(SlideTable([]))
         assert "WBC" in text.getvalue()
 
 

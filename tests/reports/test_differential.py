@@ -1,4 +1,11 @@
 import csv
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,8 +45,52 @@ def _fail(*arguments: str | Path) -> str:
     return " ".join(result.stderr.split())
 
 
+def _on_a_terminal(width: int, *arguments: str | Path) -> str:
+    """What a person sees of both streams."""
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(terminal, (50, width))
+    command = [sys.executable, "-m", "bloodcell_batch", "differential", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    with subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=environment) as process:
+        os.close(end)
+        seen = b""
+        with suppress(OSError):  # the terminal is gone when the program is
+            while part := os.read(terminal, 65536):
+                seen += part
+        os.close(terminal)
+    assert process.returncode == 0, seen
+    return re.sub(r"\x1b\[[0-9;]*m", "", seen.decode())
+
+
 def _rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
+
+
+class TestForPeople:
+    @pytest.mark.parametrize("width", [60, 80, 120])
+    def test_a_terminal_shows_a_table(self, run: Run, tmp_path: Path, width: int) -> None:
+        (tmp_path / "ranges.toml").write_text(RANGES, encoding="utf-8")
+        options = ["--min-wbc", "100", "--reference-ranges", str(tmp_path / "ranges.toml")]
+        lines = _on_a_terminal(width, run.table, *options).splitlines()
+        assert max(map(len, lines)) <= width
+        words = " ".join(lines).split()
+        assert {"007", "1-2", "2E5", "=A1", "NEU", "54.5"} <= set(words)
+        assert "slide 007: 44 leukocytes, fewer than the 100 asked for" in " ".join(words)
+        assert "slide 007: neutrophil possibly below 60-75" in " ".join(words)
+
+    def test_a_file_is_told(self, run: Run, tmp_path: Path) -> None:
+        out = tmp_path / "d.csv"
+        said = CliRunner().invoke(app, ["differential", str(run.table), "--out", str(out)])
+        assert said.stdout == ""
+        assert "slide 007: 44 leukocytes" in said.stderr
+        assert f"written to {out}" in said.stderr
+        quiet = CliRunner().invoke(app, ["differential", str(run.table), "--out", str(out), "--overwrite", "--quiet"])
+        assert all(line.startswith("warning: ") for line in quiet.stderr.splitlines())
+
+    def test_a_pipe_gets_csv_and_nothing_else(self, run: Run) -> None:
+        piped = CliRunner().invoke(app, ["differential", str(run.table)])
+        assert piped.stderr == ""
+        assert piped.stdout == _call(run.table, "--out", "-")
 
 
 class TestOptions:

@@ -27,8 +27,8 @@ def verify(
     Exit codes: 0 verified; 1 not.
     """
     settings = call.settings
-    from bloodcell_batch.cli.console import one_line  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.files.names import one_line  # noqa: PLC0415
     from bloodcell_batch.verification.verify import verify as check  # noqa: PLC0415
 
     found = check(results, settings, call.observer())
