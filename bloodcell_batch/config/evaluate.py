@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bloodcell_batch.config.base import Option, Panel
-from bloodcell_batch.config.fields import AuditedConfig, NetworkConfig
+from bloodcell_batch.config.fields import AuditedConfig, LabelledImagesOption, NetworkConfig
 
 
 class EvaluateConfig(NetworkConfig, AuditedConfig):
@@ -18,6 +18,7 @@ class EvaluateConfig(NetworkConfig, AuditedConfig):
         default_factory=dict,
         description="Another laboratory's label and our class for it, or 'ignore'; repeatable",
     )
+    images: LabelledImagesOption = None
     subclasses: Annotated[bool, Option(panel=Panel.ADVANCED)] = Field(
         False, description="Tell the kinds of a class that the model knows, such as band and segmented, apart"
     )

@@ -78,6 +78,12 @@ ConflictsOption = Annotated[
     Field(description="What to do with copies of one picture under two labels"),
     Option(panel=Panel.ADVANCED),
 ]
+LabelledImagesOption = Annotated[
+    Path | None,
+    Field(description="Folder with the images of reviewed results; the one in their run record if not given"),
+    Option("FOLDER"),
+    Effect.MACHINE,
+]
 SeedOption = Annotated[int, Field(ge=0, le=2**31), Option("N", panel=Panel.ADVANCED)]
 
 

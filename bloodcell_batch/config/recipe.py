@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bloodcell_batch.cell_classes import CellClass, ClassList, Role
 from bloodcell_batch.config.base import CommandConfig, Effect, Option, Panel
-from bloodcell_batch.config.fields import ConflictsOption, SeedOption, WorkersOption
+from bloodcell_batch.config.fields import ConflictsOption, LabelledImagesOption, SeedOption, WorkersOption
 
 
 class AugmentationConfig(CommandConfig):
@@ -68,6 +68,7 @@ class TrainConfig(CommandConfig):
     class_map: Annotated[dict[str, str], Option("OTHER=OURS", flags=("--map",))] = Field(
         default_factory=dict, description="A label or folder of the data and the class for it, or 'ignore'; repeatable"
     )
+    images: LabelledImagesOption = None
     name: str = Field("bloodcell", description="Name of the model, written to its header")
     architecture: Annotated[str, Option("NAME")] = Field(
         "mobilenetv2_100", description="Network: one of timm's, or of ours (cell_cnn2, …)"

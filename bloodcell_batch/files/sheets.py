@@ -70,12 +70,32 @@ def read_sheet(path: Path, needed: Sequence[str] = (), sheet: str = "") -> Sheet
         raise InputError(f"Can't read {path}: {error}.", hint=_HINT) from error
 
 
-def _sheet(path: Path, needed: Sequence[str], lines: Iterator[tuple[int, list[str]]]) -> Sheet:
-    columns: list[str] = []
+def read_columns(path: Path) -> tuple[str, ...]:
+    """The names of the columns of a table, as `read_sheet` reads it; none of an empty one.
+
+    Raises:
+        InputError: missing or unreadable.
+    """
+    try:
+        lines = _workbook_lines(path, "") if path.suffix.lower() == ".xlsx" else _csv_lines(path)
+        return tuple(filter(None, _head(lines)))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}.", hint="Check the name.") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"Can't read {path}: {error}.", hint=_HINT) from error
+
+
+def _head(lines: Iterator[tuple[int, list[str]]]) -> list[str]:
+    """The names in the first line that has any; the iterator stands behind it."""
     for _, head in lines:
         columns = _trimmed([name.strip() for name in head])
         if columns:
-            break
+            return columns
+    return []
+
+
+def _sheet(path: Path, needed: Sequence[str], lines: Iterator[tuple[int, list[str]]]) -> Sheet:
+    columns = _head(lines)
     twice = [name for name, count in Counter(columns).items() if count > 1 and name]
     if twice:
         hint = "Delete or rename one of them: which of the two counts can't be known."

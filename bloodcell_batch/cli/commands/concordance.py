@@ -17,7 +17,9 @@ def concordance(
     manual: Annotated[
         Path,
         typer.Argument(
-            help="CSV or XLSX with slide_id and percentages in columns named after the classes.", metavar="MANUAL"
+            help="CSV or XLSX with slide_id and percentages in columns named after the classes, or results of which "
+            "every cell is verified.",
+            metavar="MANUAL",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Page to write; NAME.json is written beside it.", metavar="NAME.html")],

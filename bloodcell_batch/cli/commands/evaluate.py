@@ -20,8 +20,8 @@ def evaluate(
         list[Path],
         typer.Argument(
             help="Model file (the one shipped with the package if left out), then the labelled images: a folder with "
-            "one folder per class, or one such folder per laboratory, a .csv or .parquet manifest (path, label, maybe "
-            "laboratory), or a MedMNIST .npz file.",
+            "one folder per class, or one such folder per laboratory, a .csv, .xlsx or .parquet manifest (path, label, "
+            "maybe slide_id and laboratory), results with verified labels, or a MedMNIST .npz file.",
             metavar="[MODEL] DATA",
         ),
     ],
@@ -61,7 +61,8 @@ def evaluate(
     if folds is None:
         _measure(chosen, data, settings, (out, report), observer)
     else:
-        _cross_validate(recipe or (chosen, settings.require_model_sha256), data, _folds(folds), out, observer)
+        template = recipe or (chosen, settings.require_model_sha256)
+        _cross_validate(template, data, settings.images, _folds(folds), out, observer)
 
 
 def _measure(
@@ -88,7 +89,12 @@ def _measure(
 
 
 def _cross_validate(
-    template: Path | tuple[Path | None, str | None], data: Path, folds: int | None, out: Path | None, observer: Observer
+    template: Path | tuple[Path | None, str | None],
+    data: Path,
+    images: Path | None,
+    folds: int | None,
+    out: Path | None,
+    observer: Observer,
 ) -> None:
     """Train `template` once more for every fold: a recipe, or that of a model file (with the SHA-256 it must have)."""
     from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
@@ -100,7 +106,7 @@ def _cross_validate(
         config = resolve(TrainConfig, {}, template)
     else:
         config = recipe_of(open_model(*template).header)
-    found = cross_validate(config, data, folds, observer)
+    found = cross_validate(config.model_copy(update={"images": images}), data, folds, observer)
     try:
         if out is not None:
             write_content(found.as_dict(), out)

@@ -17,7 +17,14 @@ from bloodcell_batch.config.recipe import TrainConfig
 )
 def train(
     call: Call[TrainConfig],
-    data: Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", metavar="DATA")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Labelled images: a folder with one folder per class, a manifest (path, label), or results with "
+            "verified labels.",
+            metavar="DATA",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Model file to write.", metavar="FILE.safetensors")],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing model file; forget an interrupted training.")
@@ -28,9 +35,9 @@ def train(
 ) -> None:
     """Train a classifier on DATA, calibrate it, and write one model file.
 
-    DATA holds the folders basophil, eosinophil, erythroblast, ig, lymphocyte, monocyte, neutrophil and platelet. The
-    printed figures are of the test part, which training and calibration never see. A TOML file
-    can give every key of a recipe; --config default is the recipe of the model in the package.
+    The classes are those that the data have by known names, or those under [classes] in the recipe. The printed figures
+    are of the test part, which training and calibration never see. A TOML file can give every key of a recipe;
+    --config default is the recipe of the model in the package.
     """
     settings = call.settings
     from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast

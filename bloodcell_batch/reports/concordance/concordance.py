@@ -16,9 +16,10 @@ from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import SlideDifferential, Withheld
-from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
+from bloodcell_batch.reports.concordance.manual_counts import ManualCount
 from bloodcell_batch.reports.concordance.pairs import ClassComparison, Pair
 from bloodcell_batch.reports.concordance.plots import comparison_plot
+from bloodcell_batch.reports.concordance.reviewed_counts import load_counts
 from bloodcell_batch.reports.templates import provenance, render
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.irreplaceable import check_outputs
@@ -90,9 +91,10 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
     figures = out.with_suffix(".json")
     check_outputs(figures, out, overwrite=config.overwrite, about=table)
     names = load_pseudonyms(config.pseudonymize, out)
-    results = load_results(table).pseudonymised(names)
+    original = load_results(table)
+    results = original.pseudonymised(names)
     ranges = load_reference_ranges(config.reference_ranges, results.classes)
-    counts = _hidden(load_manual_counts(manual, results.classes.leukocytes), names)
+    counts = _hidden(load_counts(manual, original, observer), names)
     found = compare(results.slides, counts, ranges)
     partial = [count.slide_id for count in counts if count.is_partial]
     for slides, why in (

@@ -11,7 +11,7 @@ from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.errors import TrainingError, UsageError
 from bloodcell_batch.model.architectures import EXTRA_HINT
 from bloodcell_batch.training.data.labelled import LabelledImages
-from bloodcell_batch.training.data.sources import TRAIN
+from bloodcell_batch.training.data.labelled_files import TRAIN
 
 _NEIGHBOURS = 5
 
@@ -57,5 +57,6 @@ def smote_on_pixels(images: LabelledImages, seed: int) -> LabelledImages:
         groups=np.concatenate([images.groups, np.arange(first, first + new)]),
         parts=np.concatenate([images.parts, np.full(new, TRAIN, dtype=np.int8)]),
         laboratories=np.concatenate([images.laboratories, np.full(new, "")]),
+        slides=np.concatenate([images.slides, np.full(new, "")]),
         classes=images.classes,
     )

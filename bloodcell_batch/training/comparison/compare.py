@@ -22,7 +22,8 @@ from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.training.comparison.system_row import FAILED, FINISHED, NOT_RUN, Place, Row, blank, run_system
 from bloodcell_batch.training.comparison.systems import System, expanded, identity, read_systems
 from bloodcell_batch.training.data.class_names import ClassNames
-from bloodcell_batch.training.data.sources import Source, open_source
+from bloodcell_batch.training.data.labelled_files import Source
+from bloodcell_batch.training.data.sources import open_source
 
 _SUBSET = "subset.csv"
 

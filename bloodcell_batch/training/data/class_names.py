@@ -1,15 +1,20 @@
 """From what data call cells to classes: a class's own name, the user's map, or a name that is known for it."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.labels.synonyms import KNOWN_CELLS, known_cell, nearest_names
+from bloodcell_batch.wording import counted
 
 IGNORE = "ignore"
 """In a class map: leave the images of this label out."""
+
+_LISTED = 40
 
 _ORDER = (*DEFAULT_CLASSES.names, *(cell.name for cell in KNOWN_CELLS if cell.name not in DEFAULT_CLASSES.names))
 _KNOWN = {cell.name: cell for cell in KNOWN_CELLS}
@@ -23,11 +28,13 @@ class ClassNames:
         classes: those that there are; None for those that the data turn out to have.
         class_map: label of the data -> name of a class, or `IGNORE`; it goes before all other names.
         found: filled by `name_of`: each label with another name than its class, and that class.
+        declared: by the data themselves, with their roles; they count where `classes` is None.
     """
 
     classes: ClassList | None = None
     class_map: Mapping[str, str] = field(default_factory=dict)
     found: dict[str, str] = field(default_factory=dict)
+    declared: ClassList | None = None
 
     def check_map(self) -> None:
         """Refuse a map to what is no class.
@@ -54,6 +61,8 @@ class ClassNames:
     def _own(self, label: str) -> str | None:
         spelled = label.casefold().replace(" ", "_").replace("-", "_")
         known = known_cell(label)
+        if self.classes is None and self.declared is not None and label in self.declared.names:
+            return label
         if self.classes is None:
             return known.name if known else None
         candidates = (label, spelled, *((known.name, known.parent) if known else ()))
@@ -72,13 +81,28 @@ class ClassNames:
             only = f"only {there.pop()}" if there else "none"
             hint = "A model tells at least two classes apart: label cells of another one, too."
             raise InputError(f"The data have images of {only}.", hint=hint)
-        known = (_KNOWN[name] for name in _ORDER if name in there)
-        return ClassList(tuple(CellClass(cell.name, cell.role, cell.parent or "") for cell in known))
+        declared = (
+            {} if self.declared is None else {one.name: one for one in self.declared.classes if one.name in there}
+        )
+        known = (_KNOWN[name] for name in _ORDER if name in there and name not in declared)
+        cells = {cell.name: CellClass(cell.name, cell.role, cell.parent or "") for cell in known} | declared
+        order = [*_ORDER, *declared]
+        return ClassList(tuple(sorted(cells.values(), key=lambda cell: order.index(cell.name))))
 
     @property
     def told(self) -> str:
         """The classes for an error's hint."""
         return ", ".join(self.classes.names if self.classes else _ORDER)
+
+    def refuse_unknown(self, data: Path, unknown: Counter[str]) -> None:
+        """Raise an InputError that names the labels in `data` that mean no class, with their numbers, if there are any,
+        and how to map those that nearly do."""
+        if not unknown:
+            return
+        listed = ", ".join(f"{name!r} ({counted(count, 'row')})" for name, count in unknown.most_common(_LISTED))
+        more = f" and {len(unknown) - _LISTED} others" if len(unknown) > _LISTED else ""
+        hint = f"Classes are {self.told}; --map OTHER=OURS takes other names.{self.suggested(unknown)}"
+        raise InputError(f"{data} has labels that are not classes: {listed}{more}.", hint=hint)
 
     def suggested(self, labels: Iterable[str]) -> str:
         """How to map labels that nearly name a class, as text to add to a hint; empty where none does."""

@@ -11,7 +11,7 @@ from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import Rejection
 from bloodcell_batch.training.data.labelled import LabelledImages
-from bloodcell_batch.training.data.sources import FREE
+from bloodcell_batch.training.data.labelled_files import FREE
 from bloodcell_batch.wording import counted
 
 _LISTED = 10

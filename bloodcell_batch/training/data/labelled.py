@@ -15,8 +15,9 @@ from bloodcell_batch.records import DecodedImage, ImageFile, Rejection
 from bloodcell_batch.stages.decode import Reader, decode_ahead, describe, loader_of
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.image_cache import Decoded, cached_images, pixel_store
+from bloodcell_batch.training.data.labelled_files import Source
 from bloodcell_batch.training.data.seen import as_hashes, hashes_of
-from bloodcell_batch.training.data.sources import Source, open_source
+from bloodcell_batch.training.data.sources import open_source
 
 DUPLICATE_DISTANCE = 16
 _WINDOW = 256
@@ -28,7 +29,8 @@ class LabelledImages:
 
     `pixels` uint8 (N, S, S, 3), `labels` int64 (N,) into `classes`, `digests` uint64 (N,), the first 8 bytes of
     each file's SHA-256, `hashes` uint64 (N, 2, 4), see `seen.hashes_of`, `groups` int64 (N,), equal for duplicates,
-    `parts` int8 (N,), see `sources.FREE`, `laboratories` str (N,), where they come from, "" where the data don't tell.
+    `parts` int8 (N,), see `labelled_files.FREE`, `laboratories` and `slides` str (N,), where they come from, "" where
+    the data don't tell.
     """
 
     paths: tuple[str, ...]
@@ -39,6 +41,7 @@ class LabelledImages:
     groups: NDArray[np.int64]
     parts: NDArray[np.int8]
     laboratories: NDArray[np.str_]
+    slides: NDArray[np.str_]
     classes: ClassList
 
     def __len__(self) -> int:
@@ -56,6 +59,7 @@ class LabelledImages:
             self.groups[index],
             self.parts[index],
             self.laboratories[index],
+            self.slides[index],
             self.classes,
         )
 
@@ -69,6 +73,7 @@ def load_labelled(
     only: frozenset[str] | None = None,
     names: ClassNames | None = None,
     cache: Path | None = None,
+    images: Path | None = None,
 ) -> tuple[LabelledImages, tuple[Rejection, ...]]:
     """Decode every labelled image of `data` once.
 
@@ -80,11 +85,12 @@ def load_labelled(
         only: read just these paths.
         names: see `open_source`; those that the data have if not given.
         cache: folder that keeps the decoded images; another call with the same files finds them there.
+        images: see `open_source`.
 
     Returns:
         The images, and the files that could not be decoded.
     """
-    source = open_source(data, names or ClassNames(), observer)
+    source = open_source(data, names or ClassNames(), observer, images)
     if only is not None:
         source = replace(source, entries=tuple(entry for entry in source.entries if entry.file.path in only))
 
@@ -99,7 +105,7 @@ def load_labelled(
         decoded = cached_images(cache, files, preprocessing, decode, observer)
     entries = {entry.file.path: entry for entry in source.entries}
     kept = [entries[path] for path in decoded.paths]
-    images = LabelledImages(
+    labelled = LabelledImages(
         paths=decoded.paths,
         pixels=decoded.pixels,
         labels=np.array([entry.label for entry in kept], dtype=np.int64),
@@ -108,9 +114,10 @@ def load_labelled(
         groups=decoded.groups,
         parts=np.array([entry.part for entry in kept], dtype=np.int8),
         laboratories=np.array([entry.laboratory for entry in kept], dtype=np.str_),
+        slides=np.array([entry.slide for entry in kept], dtype=np.str_),
         classes=source.classes,
     )
-    return images, decoded.rejected
+    return labelled, decoded.rejected
 
 
 def short_digest(sha256: str) -> int:

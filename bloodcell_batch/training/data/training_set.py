@@ -15,8 +15,8 @@ from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.label_audit import Audit, audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
+from bloodcell_batch.training.data.labelled_files import FREE, TRAIN, VALIDATION
 from bloodcell_batch.training.data.seen import Counts, Recognised, Seen, SeenPart
-from bloodcell_batch.training.data.sources import FREE, TRAIN, VALIDATION
 from bloodcell_batch.training.data.split import Split, stratified_split
 from bloodcell_batch.wording import counted
 
@@ -70,7 +70,16 @@ class TrainingSet:
         only = None if config.cache else frozenset(wanted.paths)
         size, cache = Preprocessing(input_size=config.input_size), config.cache
         names = ClassNames(self.images.classes, config.class_map)
-        fresh, _ = load_labelled(self.data, size, _workers(config), NullObserver(), only=only, names=names, cache=cache)
+        fresh, _ = load_labelled(
+            self.data,
+            size,
+            _workers(config),
+            NullObserver(),
+            only=only,
+            names=names,
+            cache=cache,
+            images=config.images,
+        )
         order = {path: i for i, path in enumerate(fresh.paths)}
         return fresh.take(np.array([order[path] for path in wanted.paths], dtype=np.int64))
 
@@ -112,6 +121,7 @@ def read_unsplit(config: TrainConfig, data: Path, observer: Observer) -> Trainin
         observer,
         names=ClassNames(config.class_list, config.class_map),
         cache=config.cache,
+        images=config.images,
     )
     images, findings = audit(images, rejected, config.conflicts, observer)
     everything, nothing = np.arange(len(images)), np.empty(0, dtype=np.int64)

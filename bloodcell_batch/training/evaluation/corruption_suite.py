@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.training.data.labelled import short_digest
-from bloodcell_batch.training.data.sources import LabelledFile, Source
+from bloodcell_batch.training.data.labelled_files import LabelledFile, Source
 from bloodcell_batch.training.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
 Classifier = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

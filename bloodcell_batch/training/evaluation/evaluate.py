@@ -98,7 +98,7 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
     preprocessing = model.header.preprocessing
     roll_up = rolled_up(model.header.class_list, subclasses=config.subclasses)
     names = ClassNames(roll_up.reported, config.class_map)
-    images, rejected = load_labelled(data, preprocessing, workers, observer, names=names)
+    images, rejected = load_labelled(data, preprocessing, workers, observer, names=names, images=config.images)
     for bad in rejected:
         observer.warn(f"left out {bad.file.path}: {bad.reason} ({bad.detail})")
     wanted, left_out = _in_part(model, images, config.part, observer)
@@ -115,7 +115,7 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
         outputs, features = _infer(choice.backend, wanted.pixels, config.batch_size, observer)
         probabilities = reported(outputs, roll_up)
         if config.corruptions:
-            source = open_source(data, names, NullObserver())
+            source = open_source(data, names, NullObserver(), config.images)
             chosen = pick_images(source, set(wanted.paths), config.corruption_images)
             corruptions = run_corruptions(
                 chosen,

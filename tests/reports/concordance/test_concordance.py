@@ -7,6 +7,7 @@ import openpyxl
 import pytest
 from browser import Browser
 from finished_run import Run
+from review_files import call, filled, write
 from scipy.stats import pearsonr
 from typer.testing import CliRunner
 
@@ -97,6 +98,50 @@ class TestCommand:
         assert code == 1
         assert words in said
         assert {path.name for path in tmp_path.iterdir()} == {"m.csv"}
+
+    def test_reviewed_results_are_the_other_method(self, run: Run, tmp_path: Path) -> None:
+        review, rows = filled(run, tmp_path, cells="all")
+        for row in rows:
+            if "007/" in row["path"] and row["suggestion"] == "neutrophil":
+                row["verified_label"] = "monocyte"
+            elif row["path"].endswith("2E5/cell 10.jpg"):
+                row["verified_label"] = row["verified_by"] = ""
+        write(review, rows)
+        verified = tmp_path / "verified.parquet"
+        call("import", run.table, review, "--out", verified, "--partial")
+        code, said = _call(run, verified, tmp_path / "c.html")
+        assert code == 0, said
+        assert "left out, not all cells verified: 1 slide of" in said
+        assert said.split(" c.html")[0].count("2E5") == 1
+        figures = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+        pairs = {pair["slide_id"]: pair for pair in figures["classes"]["monocyte"]["pairs"]}
+        # 44 classified, of which 3 monocytes; the person says 3 + 24 + 6 of 50
+        assert set(pairs) == {"007", "=A1", "1-2"}
+        assert (pairs["007"]["ours"], pairs["007"]["theirs"]) == (pytest.approx(100 * 3 / 44), pytest.approx(66.0))
+        again = CliRunner().invoke(
+            app, ["concordance", str(verified), str(verified), "--out", str(tmp_path / "d.html")]
+        )
+        assert again.exit_code == 1
+        assert "a person would be compared with a person" in " ".join(again.stderr.split())
+
+    def test_guesses_are_no_other_method(self, run: Run, tmp_path: Path) -> None:
+        for suffix in (".parquet", ".csv", ".xlsx"):
+            code, said = _call(run, run.copy(tmp_path / f"r{suffix}"), tmp_path / "c.html")
+            assert code == 1
+            assert "has no verified labels: those of a program are guesses" in said
+        text = "slide_id,wbc_counted,neutrophil_percent,adequacy\n007,44,55,<100\n"
+        (tmp_path / "s.csv").write_text(text, encoding="utf-8")
+        code, said = _call(run, tmp_path / "s.csv", tmp_path / "c.html")
+        assert code == 1
+        assert "is a slide table of this program" in said
+
+    def test_a_slide_that_is_verified_in_part_is_no_sample(self, run: Run, tmp_path: Path) -> None:
+        review, _ = filled(run, tmp_path)
+        call("import", run.table, review, "--out", tmp_path / "verified.parquet")
+        code, said = _call(run, tmp_path / "verified.parquet", tmp_path / "c.html")
+        assert code == 1
+        assert "no slide with leukocytes of which every cell is verified" in said
+        assert "--cells all" in said
 
     def test_the_page_is_quiet_in_a_browser(self, run: Run, tmp_path: Path, manual: Path, browser: Browser) -> None:
         assert _call(run, manual, tmp_path / "c.html")[0] == 0

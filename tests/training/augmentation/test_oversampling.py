@@ -27,6 +27,7 @@ def cells() -> LabelledImages:
         groups=np.arange(count),
         parts=np.full(count, -1, dtype=np.int8),
         laboratories=np.full(count, ""),
+        slides=np.full(count, ""),
         classes=DEFAULT_CLASSES,
     )
 

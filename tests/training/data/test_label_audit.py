@@ -11,7 +11,7 @@ from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.training.data.label_audit import audit
 from bloodcell_batch.training.data.labelled import load_labelled
-from bloodcell_batch.training.data.sources import FREE, TEST, TRAIN, VALIDATION
+from bloodcell_batch.training.data.labelled_files import FREE, TEST, TRAIN, VALIDATION
 
 SMALL = Preprocessing(input_size=16)
 

@@ -12,7 +12,8 @@ from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled import load_labelled
-from bloodcell_batch.training.data.sources import FREE, TEST, TRAIN, VALIDATION, open_source
+from bloodcell_batch.training.data.labelled_files import FREE, TEST, TRAIN, VALIDATION
+from bloodcell_batch.training.data.sources import open_source
 
 Rows = list[dict[str, str]]
 
@@ -91,6 +92,31 @@ def test_folders_are_mapped_too(tmp_path: Path) -> None:
     found = {entry.file.path: DEFAULT_CLASSES.names[entry.label] for entry in source.entries}
     assert found == {"BAND/1.jpg": "neutrophil", "SEG/1.jpg": "neutrophil", "basophil/1.jpg": "basophil"}
     assert listener.warnings == ["left out, not named after a class: blast (1 image)"]
+
+
+def test_folders_that_nearly_name_a_class_are_answered_with_a_map(tmp_path: Path) -> None:
+    for name in ("Lymphocites", "basophil"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(encode(draw_picture(len(name))))
+    listener = Listener()
+    open_source(tmp_path, ClassNames(DEFAULT_CLASSES), listener)
+    said = "left out, not named after a class: Lymphocites (1 image). For these: --map Lymphocites=lymphocyte."
+    assert listener.warnings == [said]
+
+
+def test_a_manifest_may_name_slides(tmp_path: Path) -> None:
+    rows = [row | {"slide_id": slide} for row, slide in zip(ROWS, ["7", " 8 ", "", "7"], strict=True)]
+    images, _ = load_labelled(manifest(tmp_path, rows), Preprocessing(input_size=16), 1, Listener())
+    assert images.slides.tolist() == ["7", "8", "", "7"]
+    assert images.take(np.array([1, 3])).slides.tolist() == ["8", "7"]
+
+
+def test_many_unknown_labels_are_listed_at_once(tmp_path: Path) -> None:
+    rows = [{"path": f"{i}.jpg", "label": f"kind {i}"} for i in range(42)]
+    with pytest.raises(InputError) as caught:
+        open_source(manifest(tmp_path, rows), ClassNames(DEFAULT_CLASSES), Listener())
+    assert caught.value.message.count("(1 row)") == 40
+    assert caught.value.message.endswith(" and 2 others.")
 
 
 def test_a_folder_level_may_hold_laboratories(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import TrainingError
-from bloodcell_batch.training.data.sources import FREE, TEST, TRAIN, VALIDATION
+from bloodcell_batch.training.data.labelled_files import FREE, TEST, TRAIN, VALIDATION
 from bloodcell_batch.training.data.split import stratified_folds, stratified_split
 
 

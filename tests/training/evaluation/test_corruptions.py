@@ -9,7 +9,7 @@ from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile
-from bloodcell_batch.training.data.sources import LabelledFile, Source
+from bloodcell_batch.training.data.labelled_files import LabelledFile, Source
 from bloodcell_batch.training.evaluation.corruption_suite import pick_images, run_corruptions
 from bloodcell_batch.training.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 

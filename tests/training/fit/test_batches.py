@@ -23,7 +23,7 @@ def data() -> InMemory:
     parts, sites = np.full(len(labels), -1, np.int8), np.full(len(labels), "")
     digests, hashes = index.astype(np.uint64), np.zeros((len(labels), 2, 4), dtype=np.uint64)
     images = LabelledImages(
-        tuple(map(str, index)), pixels, labels, digests, hashes, index, parts, sites, DEFAULT_CLASSES
+        tuple(map(str, index)), pixels, labels, digests, hashes, index, parts, sites, sites, DEFAULT_CLASSES
     )
     return InMemory(images, index * 2, index)
 

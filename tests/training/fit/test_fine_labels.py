@@ -18,6 +18,7 @@ def images(paths: list[str]) -> LabelledImages:
         nothing,
         nothing.astype(np.int8),
         nothing.astype(str),
+        nothing.astype(str),
         DEFAULT_CLASSES,
     )
 

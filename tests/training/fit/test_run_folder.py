@@ -31,8 +31,8 @@ def images(
     digests: NDArray[np.uint64] = DIGESTS, labels: NDArray[np.int64] = LABELS, sites: NDArray[np.str_] = SITES
 ) -> LabelledImages:
     pixels, parts = np.zeros((3, 1, 1, 3), np.uint8), np.full(3, -1, np.int8)
-    hashes = np.zeros((3, 2, 4), np.uint64)
-    return LabelledImages(("1", "2", "3"), pixels, labels, digests, hashes, np.arange(3), parts, sites, DEFAULT_CLASSES)
+    hashes, paths = np.zeros((3, 2, 4), np.uint64), ("1", "2", "3")
+    return LabelledImages(paths, pixels, labels, digests, hashes, np.arange(3), parts, sites, sites, DEFAULT_CLASSES)
 
 
 @pytest.fixture
