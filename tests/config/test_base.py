@@ -53,7 +53,7 @@ def test_what_makes_two_runs_different() -> None:
         *("precision", "batch_size", "views", "slide_by", "slide_regex", "dedup", "dedup_distance", "jpeg_decoder"),
         *("max_megapixels", "max_unclassified", "subclasses"),
     }
-    assert not_compared(TrainConfig) == {"workers", "cache", "tensorboard"}
+    assert not_compared(TrainConfig) == {"workers", "cache", "tensorboard", "images"}
     assert fields_with(TrainConfig, Effect.MACHINE) == {"workers", "cache"}
     assert not_compared(CompareConfig) == {"skip", "throughput_floor", "workers"}
 
