@@ -54,7 +54,7 @@ def test_what_makes_two_runs_different() -> None:
         *("max_megapixels", "max_unclassified", "subclasses"),
     }
     assert not_compared(TrainConfig) == {"workers", "cache", "tensorboard", "images"}
-    assert fields_with(TrainConfig, Effect.MACHINE) == {"workers", "cache"}
+    assert fields_with(TrainConfig, Effect.MACHINE) == {"workers", "cache", "images"}
     assert not_compared(CompareConfig) == {"skip", "throughput_floor", "workers"}
 
 
