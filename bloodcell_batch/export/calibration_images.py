@@ -20,8 +20,9 @@ from bloodcell_batch.stages.decode import decode_ahead, make_decoder, make_reade
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled import hashing_decoder, short_digest
+from bloodcell_batch.training.data.labelled_files import TRAIN
 from bloodcell_batch.training.data.seen import Seen, as_hashes
-from bloodcell_batch.training.data.sources import TRAIN, open_source
+from bloodcell_batch.training.data.sources import open_source
 from bloodcell_batch.wording import counted
 
 LEAST_COMPARED = 500

@@ -19,7 +19,7 @@ from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import LoadedImage
 from bloodcell_batch.stages.decode import measure_quality
-from bloodcell_batch.training.data.sources import FREE, TRAIN, VALIDATION
+from bloodcell_batch.training.data.labelled_files import FREE, TRAIN, VALIDATION
 from bloodcell_batch.wording import counted
 
 SAME_PICTURE_DISTANCE = 40

@@ -19,8 +19,9 @@ from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
+from bloodcell_batch.training.data.labelled_files import FREE, TRAIN, VALIDATION
 from bloodcell_batch.training.data.seen import Counts, Seen
-from bloodcell_batch.training.data.sources import FREE, TRAIN, VALIDATION, open_source
+from bloodcell_batch.training.data.sources import open_source
 from bloodcell_batch.training.evaluation.corruption_suite import CorruptionReport, pick_images, run_corruptions
 from bloodcell_batch.training.evaluation.metrics import Metrics, Rules, measure, without_nan
 from bloodcell_batch.training.evaluation.uncertainty import (

@@ -16,8 +16,8 @@ from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile, save_model
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
+from bloodcell_batch.training.data.labelled_files import FREE, TRAIN, VALIDATION
 from bloodcell_batch.training.data.seen import Counts, Seen, SeenPart
-from bloodcell_batch.training.data.sources import FREE, TRAIN, VALIDATION
 
 COUNT, ALL = 12, 18
 TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
