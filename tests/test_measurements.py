@@ -32,6 +32,12 @@ def test_duplicate_search_finds_every_copy() -> None:
     assert all("40 found of 40 copies" in line for line in lines[3:])
 
 
+def test_cells_to_name_compares_three_choices(toy_cells: Path) -> None:
+    lines = _lines("cells_to_name.py", str(toy_cells), "--cells", "10", "--repeats", "2")
+    assert [line.split(", ")[1].split(":")[0] for line in lines] == ["random", "least certain", "for adaptation"]
+    assert all(line.endswith("%") for line in lines)
+
+
 def test_decode_parts_measures_every_part(tmp_path: Path) -> None:
     for seed in range(3):
         (tmp_path / f"{seed}.jpg").write_bytes(encode(draw_picture(seed)))

@@ -75,8 +75,15 @@ class ReviewExportConfig(ReviewFileConfig):
     sample: Annotated[int | None, Option("N")] = Field(
         None, ge=1, description="Show N cells drawn at random from all, to measure the accuracy without bias"
     )
+    for_adaptation: Annotated[int | None, Option("N")] = Field(
+        None, ge=1, description="Show N cells that are unlike each other, by their images, to adapt a model with"
+    )
+    model: ModelOption = Field(
+        None,
+        description="For --for-adaptation: model file that made the results; if not given, the one in the package",
+    )
     seed: Annotated[int, Option("N")] = Field(
-        0, ge=0, le=2**31, description="Where the random numbers of --sample and of the order of --blind start"
+        0, ge=0, le=2**31, description="Where the random numbers of the choice and of the order of --blind start"
     )
     blind: Annotated[bool, Option()] = Field(
         False, description="Leave out what the program and earlier readers said, and show the cells in random order"
@@ -84,8 +91,14 @@ class ReviewExportConfig(ReviewFileConfig):
 
     @model_validator(mode="after")
     def _one_choice_of_cells(self) -> Self:
-        if self.sample is not None and "cells" in self.model_fields_set:
-            raise ValueError("--cells and --sample exclude each other: a sample is drawn from all cells")
+        chosen = {"cells", "sample", "for_adaptation"} & {
+            name for name in self.model_fields_set if getattr(self, name) is not None
+        }
+        if len(chosen) > 1:
+            one, other = sorted("--" + name.replace("_", "-") for name in chosen)[:2]
+            raise ValueError(f"{one} and {other} exclude each other: both say which cells to show")
+        if self.model is not None and self.for_adaptation is None:
+            raise ValueError("--model is for --for-adaptation")
         return self
 
 

@@ -24,6 +24,8 @@ def review_export(
     """Write the cells for review with their pictures, preclassification and empty columns for the person.
 
     The HTML page is filled in from the keyboard or with the mouse, without a server, and gives a CSV file to import.
+
+    --sample with --blind measures the accuracy; --for-adaptation chooses the cells that teach a model most.
     """
     settings = call.settings
     call.line.begin(settings, reads=[results], writes=[out])

@@ -80,8 +80,11 @@ def import_review(table: Path, review: Path, out: Path, config: ReviewImportConf
 
 
 def _check_complete(results: Results, filled: FilledReview) -> None:
-    found, expected = filled.said, [row.path for row in filled.selection.cells(results)]
+    found, expected = filled.said, _expected(results, filled)
     hint = "Finish the review, or add --partial to import what is there; the rest keeps its preclassification."
+    chosen = filled.selection.adaptation
+    if len(found) < chosen:
+        raise InputError(f"{filled.file}: {chosen - len(found):,} of {counted(chosen, 'cell')} are missing.", hint=hint)
     for has, have, what, paths in (
         ("has", "have", "no verified_label", [path for path in expected if path in found and not found[path].label]),
         ("is", "are", "missing", [path for path in expected if path not in found]),
@@ -90,6 +93,13 @@ def _check_complete(results: Results, filled: FilledReview) -> None:
             some = ", ".join(paths[:_NAMED]) + (", ..." if len(paths) > _NAMED else "")
             cells = f"{len(paths):,} of {counted(len(expected), 'cell')}"
             raise InputError(f"{filled.file}: {cells} {have if len(paths) > 1 else has} {what}: {some}.", hint=hint)
+
+
+def _expected(results: Results, filled: FilledReview) -> list[str]:
+    """The paths of the cells that were exported, as far as this can be known."""
+    if not filled.selection.adaptation:
+        return [row.path for row in filled.selection.cells(results)]
+    return list(filled.said)
 
 
 def _after(row: ResultRow, shown: ResultRow, verification: Verification | None) -> ResultRow:
@@ -113,7 +123,7 @@ def _outcome(results: Results, filled: FilledReview) -> ImportedReview:
         verified=len(rows),
         changed=sum(before != after for before, after in classified),
         resolved=len(rows) - len(classified),
-        open=len(filled.selection.cells(results)) - len(rows),
+        open=max(filled.selection.adaptation, len(_expected(results, filled))) - len(rows),
         version=len(results.reviews) + 1,
     )
 

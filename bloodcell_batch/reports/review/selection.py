@@ -12,6 +12,7 @@ from bloodcell_batch.records import Status
 from bloodcell_batch.results.finished import ResultRow, Results
 
 _SAMPLE = re.compile(r"sample (\d+) seed (\d+)")
+_ADAPTATION = re.compile(r"adaptation (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +20,24 @@ class Selection:
     """A choice of cells, which its text in the column `cells` of a review file gives back.
 
     `scope` says which cells there are to choose from; of these, `sample` are drawn at random (0 takes all), starting
-    from `seed`.
+    from `seed`, or `adaptation` are chosen by what they show, which only the file knows.
     """
 
     scope: ReviewScope
     sample: int = 0
     seed: int = 0
+    adaptation: int = 0
 
     def __str__(self) -> str:
+        if self.adaptation:
+            return f"adaptation {self.adaptation}"
         return f"sample {self.sample} seed {self.seed}" if self.sample else self.scope
 
     @classmethod
     def of(cls, config: ReviewExportConfig) -> "Selection":
         """What the options ask for."""
+        if config.for_adaptation:
+            return cls("all", adaptation=config.for_adaptation)
         return cls("all", config.sample, config.seed) if config.sample else cls(config.cells)
 
     @classmethod
@@ -44,6 +50,9 @@ class Selection:
         sample = _SAMPLE.fullmatch(text)
         if sample:
             return cls("all", int(sample[1]), int(sample[2]))
+        adaptation = _ADAPTATION.fullmatch(text)
+        if adaptation:
+            return cls("all", adaptation=int(adaptation[1]))
         for scope in get_args(ReviewScope):
             if text == scope:
                 return cls(scope)
@@ -51,6 +60,7 @@ class Selection:
 
     def cells(self, results: Results) -> list[ResultRow]:
         """The cells, by what the program said, whatever was verified since; at random or in the order of the table.
+        Where `adaptation` are chosen of them, all that there are to choose from.
 
         Raises:
             InputError: there are fewer than were to be drawn.
