@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bloodcell_batch.records import RunCounts, SlideDifferential
+    from bloodcell_batch.counts import RunCounts, SlideDifferential
 
 _log = logging.getLogger("bloodcell_batch")
 

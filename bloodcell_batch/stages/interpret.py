@@ -42,7 +42,8 @@ def decide(raw: RawPrediction, thresholds: Thresholds, classes: ClassList) -> Pr
         confidence=confidence,
         probabilities=raw.probabilities,
         outlier_score=raw.outlier_score,
-        review_reasons=(reason.value,) if reason else (),
+        review_reasons=(reason.value,) if reason and reason.asks_for_review else (),
+        cell=raw.cell,
     )
 
 
@@ -50,6 +51,8 @@ def _why_unclassified(raw: RawPrediction, confidence: float, thresholds: Thresho
     # Written so that a NaN score or probability fails the test instead of passing it.
     if raw.facts.quality.is_blank:
         return Reason.NO_CONTRAST
+    if raw.doubt is not None:
+        return raw.doubt
     if not raw.outlier_score <= thresholds.outlier:
         return Reason.OUTLIER
     if not confidence >= thresholds.confidence or any(map(math.isnan, raw.probabilities)):

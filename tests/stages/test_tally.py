@@ -3,6 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
+from bloodcell_batch.counts import SlideDifferential
 from bloodcell_batch.differential.arithmetic import leukocyte_shares, nrbc_per_100_wbc
 from bloodcell_batch.records import (
     CrossSlideMatch,
@@ -13,7 +14,6 @@ from bloodcell_batch.records import (
     Quality,
     Reason,
     Rejection,
-    SlideDifferential,
     Status,
 )
 from bloodcell_batch.stages.tally import SlideTally
