@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from bloodcell_batch.config.evaluate import EvaluateConfig
     from bloodcell_batch.config.merge import MergeConfig
     from bloodcell_batch.config.recipe import TrainConfig
-    from bloodcell_batch.counts import ClassShare, RunCounts, SlideDifferential
     from bloodcell_batch.errors import BloodcellBatchError, ExitCode
     from bloodcell_batch.images.preprocessing import resize_to_input
     from bloodcell_batch.model.file import ModelFile, ModelHeader
-    from bloodcell_batch.progress import NullObserver, Observer
+    from bloodcell_batch.progress import ClassShare, NullObserver, Observer, RunCounts, SlideDifferential
     from bloodcell_batch.records import Status
     from bloodcell_batch.results.finished import Results
     from bloodcell_batch.results.run_record import RunRecord
@@ -44,11 +43,10 @@ _HOMES = {
     "config.evaluate": ("EvaluateConfig",),
     "config.merge": ("MergeConfig",),
     "config.recipe": ("TrainConfig",),
-    "counts": ("ClassShare", "RunCounts", "SlideDifferential"),
     "errors": ("BloodcellBatchError", "ExitCode"),
     "images.preprocessing": ("resize_to_input",),
     "model.file": ("ModelFile", "ModelHeader"),
-    "progress": ("NullObserver", "Observer"),
+    "progress": ("ClassShare", "NullObserver", "Observer", "RunCounts", "SlideDifferential"),
     "records": ("Status",),
     "results.finished": ("Results",),
     "results.run_record": ("RunRecord",),

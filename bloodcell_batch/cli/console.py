@@ -24,10 +24,9 @@ from rich.progress import (
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.cli.share_text import share_text
 from bloodcell_batch.cli.slide_table import SlideTable
-from bloodcell_batch.counts import RunCounts, SlideDifferential
 from bloodcell_batch.errors import BloodcellBatchError
 from bloodcell_batch.files.names import one_line, printable
-from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential
 from bloodcell_batch.records import Status
 from bloodcell_batch.wording import counted
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
-from bloodcell_batch.counts import ClassShare, SlideDifferential, Withheld
 from bloodcell_batch.differential.arithmetic import (
     MAX_UNCLASSIFIED,
     Rate,
@@ -15,6 +14,7 @@ from bloodcell_batch.differential.arithmetic import (
     nrbc_per_100_wbc,
     too_many_unclassified,
 )
+from bloodcell_batch.progress import ClassShare, SlideDifferential, Withheld
 from bloodcell_batch.records import CrossSlideMatch, Reason, Status
 from bloodcell_batch.wording import counted
 

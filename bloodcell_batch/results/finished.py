@@ -10,10 +10,10 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
-from bloodcell_batch.counts import SlideDifferential
 from bloodcell_batch.differential.slide import SlideCounts, duplicate_alerts, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import CrossSlideMatch, Status
 from bloodcell_batch.results.formats import check_is_table, read_table
 from bloodcell_batch.results.pseudonyms import Pseudonyms

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 
 from bloodcell_batch.cell_classes import NOT_A_CELL, OTHER, ClassList
-from bloodcell_batch.counts import SlideDifferential
 from bloodcell_batch.files.names import printable
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import CellBox, ImageFacts, Outcome, Prediction, Rejection
 
 SCHEMA_VERSION = "3"

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from bloodcell_batch.counts import RunCounts
 from bloodcell_batch.files.names import printable
+from bloodcell_batch.progress import RunCounts
 from bloodcell_batch.records import CrossSlideMatch, Rejection
 from bloodcell_batch.results.record_entries import BackendEntry, MergedShardEntry
 from bloodcell_batch.results.run_record import RunRecord

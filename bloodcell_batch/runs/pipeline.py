@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloodcell_batch.config.classify import ClassifyConfig
-from bloodcell_batch.counts import RunCounts, SlideDifferential
 from bloodcell_batch.errors import ConservationError, UsageError
 from bloodcell_batch.files.storage import is_url
-from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential
 from bloodcell_batch.records import CrossSlideMatch, Outcome, Rejection, Status
 from bloodcell_batch.results.file_names import as_outputs, shard_file_of
 from bloodcell_batch.results.journal import Journal, whole_files

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from bloodcell_batch.cell_classes import ClassList
-from bloodcell_batch.counts import RunCounts, SlideDifferential
 from bloodcell_batch.differential.arithmetic import MAX_UNCLASSIFIED
 from bloodcell_batch.differential.slide import SlideCounts, duplicate_alerts, slide_differential
+from bloodcell_batch.progress import RunCounts, SlideDifferential
 from bloodcell_batch.records import CrossSlideMatch, Outcome, Prediction
 
 

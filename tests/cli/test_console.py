@@ -22,10 +22,9 @@ from bloodcell_batch.cli.console import (
 )
 from bloodcell_batch.cli.slide_table import SlideTable
 from bloodcell_batch.cli.streams import write_text
-from bloodcell_batch.counts import RunCounts, SlideDifferential, Withheld
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import BloodcellBatchError, UsageError
-from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential, Withheld
 from bloodcell_batch.records import Status
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")

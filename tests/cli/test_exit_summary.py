@@ -7,10 +7,9 @@ import typer
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.console import JsonObserver, LiveObserver, PlainObserver, QuietObserver
 from bloodcell_batch.cli.exit_summary import conclude
-from bloodcell_batch.counts import RunCounts
 from bloodcell_batch.differential.slide import SlideCounts, slide_differential
 from bloodcell_batch.errors import ExitCode
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, RunCounts
 from bloodcell_batch.records import ImageFile, Reason, Rejection, Status
 from bloodcell_batch.runs.pipeline import RunResult
 

@@ -5,7 +5,6 @@ from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.counts import ClassShare
 from bloodcell_batch.differential.arithmetic import (
     adequacy,
     cells_to_review,
@@ -13,6 +12,7 @@ from bloodcell_batch.differential.arithmetic import (
     nrbc_per_100_wbc,
     too_many_unclassified,
 )
+from bloodcell_batch.progress import ClassShare
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
 # Exact 95 % limits in percent, as printed in tables for differential counts: share -> total -> (low, high).

@@ -7,9 +7,9 @@ import pytest
 from default_tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCHEMA
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.counts import SlideDifferential
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.files.names import printable
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import ImageFacts, ImageFile, Outcome, Prediction, Quality, Reason, Rejection, Status
 from bloodcell_batch.results.tables import SCHEMA_VERSION, mark_for_review, to_batch
 

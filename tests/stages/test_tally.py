@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import pytest
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.counts import SlideDifferential
 from bloodcell_batch.differential.arithmetic import leukocyte_shares, nrbc_per_100_wbc
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import (
     CrossSlideMatch,
     ImageFacts,

@@ -16,11 +16,11 @@ from filelock import FileLock
 from small_record import small_record
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.counts import SlideDifferential
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import ExitCode, LockedError, OutputError, UsageError
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK
 from bloodcell_batch.integrity.digests import file_sha256
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import (
     CrossSlideMatch,
     ImageFacts,

@@ -3,9 +3,8 @@
 import time
 from pathlib import Path
 
-from bloodcell_batch.counts import RunCounts
 from bloodcell_batch.files.publishing import written_whole
-from bloodcell_batch.progress import ForwardingObserver, Observer
+from bloodcell_batch.progress import ForwardingObserver, Observer, RunCounts
 
 _INTERVAL_S = 2.0
 

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.counts import SlideDifferential
 from bloodcell_batch.differential.reference_ranges import Range, ReferenceRanges
 from bloodcell_batch.differential.slide import SlideCounts, slide_differential
 from bloodcell_batch.errors import InputError
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import Status
 from bloodcell_batch.reports.concordance.concordance import compare
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
