@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from bloodcell_batch.errors import BloodcellBatchError, ExitCode
     from bloodcell_batch.images.preprocessing import resize_to_input
     from bloodcell_batch.model.file import ModelFile, ModelHeader
-    from bloodcell_batch.progress import ClassShare, NullObserver, Observer, RunCounts, SlideDifferential
-    from bloodcell_batch.records import Status
+    from bloodcell_batch.progress import NullObserver, Observer
+    from bloodcell_batch.records import ClassShare, RunCounts, SlideDifferential, Status
     from bloodcell_batch.results.finished import Results
     from bloodcell_batch.results.run_record import RunRecord
     from bloodcell_batch.runs.pipeline import RunResult
@@ -46,8 +46,8 @@ _HOMES = {
     "errors": ("BloodcellBatchError", "ExitCode"),
     "images.preprocessing": ("resize_to_input",),
     "model.file": ("ModelFile", "ModelHeader"),
-    "progress": ("ClassShare", "NullObserver", "Observer", "RunCounts", "SlideDifferential"),
-    "records": ("Status",),
+    "progress": ("NullObserver", "Observer"),
+    "records": ("ClassShare", "RunCounts", "SlideDifferential", "Status"),
     "results.finished": ("Results",),
     "results.run_record": ("RunRecord",),
     "runs.pipeline": ("RunResult",),

@@ -39,6 +39,10 @@ _KNOWN_NAMES = {
     "neutrophil": ("NEU", "Neutrophils (band+segmented)"),
     "platelet": ("PLT", "Platelets"),
 }
+_BUILT_IN_GROUPS = {
+    "granulocyte": ("neutrophil", "eosinophil", "basophil", "ig"),
+    "mononuclear": ("lymphocyte", "monocyte"),
+}
 _ROLE_ORDER = tuple(Role)
 _SHORT_LENGTH = 5
 
@@ -61,6 +65,15 @@ class CellClass:
         """The name for people, in the plural where it is known."""
         known = _KNOWN_NAMES.get(self.name)
         return known[1] if known else self.name.replace("_", " ").capitalize()
+
+
+@dataclass(frozen=True, slots=True)
+class CellGroup:
+    """Classes that have something in common, for cells of which no more is known; `members` are their places in the
+    list of classes."""
+
+    name: str
+    members: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -137,6 +150,26 @@ class ClassList:
     def by_name(self) -> dict[str, CellClass]:
         """The classes by their names."""
         return {entry.name: entry for entry in self.classes}
+
+    @cached_property
+    def groups(self) -> tuple[CellGroup, ...]:
+        """Groups of two or more classes but not all, smallest first: the kinds of one parent, with it where it is a
+        class itself; granulocytes and mononuclear cells, with all of their kinds."""
+        roots = [entry.parent or entry.name for entry in self.classes]
+        parents = dict.fromkeys(entry.parent for entry in self.classes if entry.parent)
+        wanted = {parent: (parent,) for parent in parents} | {
+            name: kinds for name, kinds in _BUILT_IN_GROUPS.items() if name not in {*self.names, *parents}
+        }
+        found: dict[tuple[int, ...], CellGroup] = {}
+        for name, kinds in wanted.items():
+            members = tuple(
+                place
+                for place, (root, entry) in enumerate(zip(roots, self.classes, strict=True))
+                if root in kinds and (name in parents or entry.role is Role.LEUKOCYTE)
+            )
+            if 1 < len(members) < len(self):
+                found.setdefault(members, CellGroup(name, members))
+        return tuple(sorted(found.values(), key=lambda group: len(group.members)))
 
     @property
     def denominator(self) -> str:

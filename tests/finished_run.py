@@ -12,11 +12,20 @@ from default_tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCH
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, RESEARCH_USE_ONLY
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.model.file import open_model
-from bloodcell_batch.records import ImageFacts, ImageFile, Outcome, Prediction, Quality, Reason, Rejection, Status
+from bloodcell_batch.records import (
+    ImageFacts,
+    ImageFile,
+    Outcome,
+    Prediction,
+    Quality,
+    Reason,
+    Rejection,
+    Status,
+)
 from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.formats import OUTPUT_FORMATS, read_table
 from bloodcell_batch.results.run_record import RunRecord
-from bloodcell_batch.results.tables import to_batch
+from bloodcell_batch.results.tables import SCHEMA_VERSION, to_batch
 from bloodcell_batch.results.workbook import write_results_workbook
 from bloodcell_batch.stages.tally import SlideTally
 
@@ -63,7 +72,7 @@ def write_run(root: Path, outcomes: tuple[Outcome, ...], out: Path) -> Path:
     record = RunRecord.from_document(
         {
             "bloodcell_batch": "0",
-            "schema_version": "1",
+            "schema_version": SCHEMA_VERSION,
             "notice": RESEARCH_USE_ONLY,
             "command": ["bloodcell-batch", "classify", str(root)],
             "started": "2026-01-02T03:04:05+00:00",

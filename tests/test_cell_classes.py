@@ -38,6 +38,35 @@ def test_kinds_become_their_class_unless_they_are_asked_for() -> None:
     assert apart.reported.verified_labels[-4:] == ("platelet", "smudge_cell", "other", "not_a_cell")
 
 
+def members(classes: ClassList) -> dict[str, tuple[str, ...]]:
+    return {group.name: tuple(classes.names[place] for place in group.members) for group in classes.groups}
+
+
+def test_groups_of_classes() -> None:
+    assert list(members(DEFAULT_CLASSES).items()) == [
+        ("mononuclear", ("lymphocyte", "monocyte")),
+        ("granulocyte", ("basophil", "eosinophil", "ig", "neutrophil")),
+    ]
+    neutrophils = ("band_neutrophil", "segmented_neutrophil", "neutrophil")
+    assert members(FINE) == {"neutrophil": neutrophils}  # which are all the granulocytes that there are
+    assert members(rolled_up(FINE).reported) == {}
+    several = ClassList((*FINE.classes, CellClass("basophil", Role.LEUKOCYTE), CellClass("monocyte", Role.LEUKOCYTE)))
+    assert list(members(several).items()) == [
+        ("mononuclear", ("lymphocyte", "monocyte")),
+        ("neutrophil", neutrophils),
+        ("granulocyte", (*neutrophils, "basophil")),
+    ]
+
+
+def test_what_is_no_group() -> None:
+    two = ClassList((CellClass("lymphocyte", Role.LEUKOCYTE), CellClass("monocyte", Role.LEUKOCYTE)))
+    assert two.groups == ()  # it would be certain by definition
+    own = ClassList(tuple(CellClass(name, Role.LEUKOCYTE) for name in ("granulocyte", "ig", "basophil", "monocyte")))
+    assert own.groups == ()  # the name means a class here
+    outside = ClassList(tuple(CellClass(name, Role.OUTSIDE) for name in ("ig", "basophil", "monocyte")))
+    assert outside.groups == ()
+
+
 def test_names_for_people() -> None:
     band = FINE.by_name["band_neutrophil"]
     assert (band.title, band.short) == ("Band neutrophil", "BANDN")

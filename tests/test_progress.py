@@ -1,6 +1,7 @@
 from typing import Any
 
-from bloodcell_batch.progress import ForwardingObserver, NullObserver, RunCounts
+from bloodcell_batch.progress import ForwardingObserver, NullObserver
+from bloodcell_batch.records import RunCounts
 
 
 class _Listening(NullObserver):

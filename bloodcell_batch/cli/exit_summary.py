@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bloodcell_batch.errors import ExitCode
-from bloodcell_batch.progress import SlideDifferential
-from bloodcell_batch.records import Rejection, Status
+from bloodcell_batch.records import Rejection, SlideDifferential, Status
 from bloodcell_batch.results.formats import STDOUT
 from bloodcell_batch.wording import counted
 

@@ -1,8 +1,9 @@
 """The differential of one slide from its counts, and the alerts that go with it."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
 from bloodcell_batch.differential.arithmetic import (
@@ -14,8 +15,7 @@ from bloodcell_batch.differential.arithmetic import (
     nrbc_per_100_wbc,
     too_many_unclassified,
 )
-from bloodcell_batch.progress import ClassShare, SlideDifferential, Withheld
-from bloodcell_batch.records import CrossSlideMatch, Reason, Status
+from bloodcell_batch.records import ClassShare, CrossSlideMatch, SlideDifferential, Status, Withheld
 from bloodcell_batch.wording import counted
 
 WITHHELD_ADEQUACY = "withheld"
@@ -24,48 +24,24 @@ WITHHELD_ADEQUACY = "withheld"
 _SLIDES_NAMED = 5
 
 
-@dataclass(slots=True)
-class SlideCounts:
-    """What the rows of one slide come to.
-
-    `statuses` counts rows, `labels` those with a class; `fields` are images with several rows, or none but an empty
-    one, `further_cells` their rows beyond the first, `cut_off` and `empty` the rows that are in no count of cells.
-    """
-
-    statuses: Counter[Status] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-    fields: int = 0
-    further_cells: int = 0
-    cut_off: int = 0
-    empty: int = 0
-
-    def add(self, status: Status, label: str, reason: str | None = None, cell: int | None = None) -> None:
-        """Count a row: its status, its class if it has one, its reason, and the number of the cell in its field."""
-        self.statuses[status] += 1
-        if label:
-            self.labels[label] += 1
-        if cell is not None:
-            self.fields += cell <= 1
-            self.further_cells += cell > 1
-            self.empty += cell == 0
-            self.cut_off += status is Status.UNCLASSIFIED and reason == Reason.CUT_OFF
-
-
 def slide_differential(
     slide: str,
-    counts: SlideCounts,
+    statuses: Counter[Status],
+    labels: Counter[str],
     classes: ClassList,
     alerts: Sequence[str] = (),
     max_unclassified: float = MAX_UNCLASSIFIED,
+    groups: Mapping[str, int] = MappingProxyType({}),
 ) -> SlideDifferential:
-    """The differential of one slide from what its rows come to, in a run that reports `classes`.
+    """The differential of one slide from its counts of statuses and labels, in a run that reports `classes`; labels
+    may also be what a person calls a cell of none of them.
 
     Where more than `max_unclassified` (0-1) of the cells that could be leukocytes are unclassified, percentages are
-    withheld and the first alert says what to do; `alerts` follow.
+    withheld and the first alert says what to do; `alerts` follow. `groups` counts the unclassified cells of which a
+    group is sure; they are in no percentage, and the limits allow for every class of theirs all the same: how often a
+    group is right at another laboratory is not known.
     """
-    statuses, labels = counts.statuses, counts.labels
-    wbc = sum(labels[name] for name in classes.leukocytes)
-    unclassified = statuses[Status.UNCLASSIFIED] - counts.cut_off - counts.empty
+    wbc, unclassified = sum(labels[name] for name in classes.leukocytes), statuses[Status.UNCLASSIFIED]
     shares = leukocyte_shares(labels, classes.leukocytes, unclassified)
     nrbc_count = sum(labels[name] for name in classes.nrbc)
     nrbc = nrbc_per_100_wbc(nrbc_count, wbc, unclassified) if classes.nrbc else Rate(None, None, None)
@@ -76,7 +52,7 @@ def slide_differential(
         shown.append("no_leukocytes: nothing to count")
     return SlideDifferential(
         slide_id=slide,
-        found=statuses.total() - counts.further_cells,
+        found=statuses.total(),
         classified=statuses[Status.CLASSIFIED],
         unclassified=unclassified,
         duplicates=statuses[Status.EXACT_DUPLICATE] + statuses[Status.NEAR_DUPLICATE],
@@ -92,10 +68,9 @@ def slide_differential(
         adequacy=WITHHELD_ADEQUACY if withheld is Withheld.TOO_MANY_UNCLASSIFIED else adequacy(wbc),
         alerts=tuple(shown),
         withheld=withheld,
-        fields=counts.fields,
-        cut_off=counts.cut_off,
         nrbc_per_100_wbc_low=nrbc.low,
         nrbc_per_100_wbc_high=nrbc.high,
+        group_counts={group.name: groups.get(group.name, 0) for group in classes.groups},
     )
 
 

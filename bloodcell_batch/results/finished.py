@@ -10,16 +10,15 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
-from bloodcell_batch.differential.slide import SlideCounts, duplicate_alerts, slide_differential
+from bloodcell_batch.differential.slide import duplicate_alerts, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
-from bloodcell_batch.progress import SlideDifferential
-from bloodcell_batch.records import CrossSlideMatch, Status
+from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
 from bloodcell_batch.results.formats import check_is_table, read_table
 from bloodcell_batch.results.pseudonyms import Pseudonyms
 from bloodcell_batch.results.record_entries import ReviewEntry
 from bloodcell_batch.results.run_record import RunRecord, read_record
-from bloodcell_batch.results.tables import VERIFIED_FIELDS, image_schema, slide_batch
+from bloodcell_batch.results.tables import SCHEMA_VERSION, VERIFIED_FIELDS, image_schema, slide_batch
 
 _LEAST = pa.schema([(name, pa.string()) for name in ("path", "slide_id", "status")])
 _UNCHANGED = "The table was changed, or the two files are of different runs. Use them as they were written."
@@ -27,13 +26,9 @@ _UNCHANGED = "The table was changed, or the two files are of different runs. Use
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """A row of a run: an image file, or a cell of a field, which has a number and a `box` of left and upper border,
-    width and height in pixels of the image.
-
-    `file` is its path under the scanned folder; `path` is the name to show, which is a pseudonym where one was asked
-    for; `top_class` is the most probable class, also of a cell that stayed unclassified, and empty without
-    probabilities.
-    """
+    """One image file of a run. `file` is its path under the scanned folder; `path` is the name to show, which is a
+    pseudonym where one was asked for; `top_class` is the most probable class, also of a cell that stayed unclassified,
+    and empty without probabilities."""
 
     file: str
     path: str
@@ -42,6 +37,8 @@ class ResultRow:
     reason: str
     label: str
     confidence: float | None
+    group: str
+    group_confidence: float | None
     review: bool
     review_reason: str
     probabilities: tuple[float, ...]
@@ -53,23 +50,17 @@ class ResultRow:
     verified_label: str
     verified_by: str
     remark: str
-    cell: int | None
-    box: tuple[int, int, int, int] | None
 
     @property
     def is_cell(self) -> bool:
-        """True for what was classified or left unclassified: no duplicate, no failed file, no field without a cell."""
-        return self.status in {Status.CLASSIFIED, Status.UNCLASSIFIED} and self.cell != 0
+        """True for what was classified or left unclassified: neither a duplicate nor a failed file."""
+        return self.status in {Status.CLASSIFIED, Status.UNCLASSIFIED}
 
     @property
-    def picture(self) -> str:
-        """Names what there is to see of it under the scanned folder."""
-        return f"{self.file}#{self.cell}" if self.box else self.file
-
-    @property
-    def key(self) -> str:
-        """Names the cell among all of the run: the path to show and, in a field, the number of the cell."""
-        return self.path if self.cell is None else f"{self.path}#{self.cell}"
+    def why_review(self) -> str:
+        """The reasons for a review for people, with the group that is sure where no class is."""
+        sure = f"surely {self.group} ({self.group_confidence:.3f})" if self.group_confidence is not None else ""
+        return "; ".join(text for text in (self.review_reason, sure) if text)
 
     @property
     def final_label(self) -> str:
@@ -107,13 +98,25 @@ class Results:
     def slides(self) -> tuple[SlideDifferential, ...]:
         """The differentials, counted again from the rows; verified labels take the place of the program's."""
         alerts = duplicate_alerts(self._matches())
-        slides: dict[str, SlideCounts] = {}
+        statuses: dict[str, Counter[Status]] = {}
+        labels: dict[str, Counter[str]] = {}
+        groups: dict[str, Counter[str]] = {}
         for row in self.rows:
-            label = (row.verified_label or row.label) if row.is_cell else ""
-            slides.setdefault(row.slide_id, SlideCounts()).add(row.final_status, label, row.reason, row.cell)
+            statuses.setdefault(row.slide_id, Counter())[row.final_status] += 1
+            labels.setdefault(row.slide_id, Counter())[row.verified_label or row.label] += row.is_cell
+            unclassified = row.final_status is Status.UNCLASSIFIED
+            groups.setdefault(row.slide_id, Counter())[row.group] += unclassified and bool(row.group)
         return tuple(
-            slide_differential(slide, counts, self.classes, alerts.get(slide, ()), self.record.max_unclassified)
-            for slide, counts in sorted(slides.items())
+            slide_differential(
+                slide,
+                statuses[slide],
+                labels[slide],
+                self.classes,
+                alerts.get(slide, ()),
+                self.record.max_unclassified,
+                groups[slide],
+            )
+            for slide in sorted(statuses)
         )
 
     @property
@@ -178,6 +181,7 @@ def load_results(path: Path) -> Results:
     except InputError:
         read_table(path, _LEAST)  # what is no table of ours is not missing its record
         raise
+    check_schema(path, record)
     images = read_table(path, image_schema(record.model.class_list), VERIFIED_FIELDS)
     try:
         rows = tuple(_rows(images, record.model.class_list))
@@ -190,6 +194,14 @@ def load_results(path: Path) -> Results:
     return Results(path, images, record, identity, rows)
 
 
+def check_schema(path: Path, record: RunRecord) -> None:
+    """Refuse a table with the columns of another version of the program; InputError says which."""
+    if record.schema_version != SCHEMA_VERSION:
+        told = f"{path} has the columns of schema version {record.schema_version}, this program reads {SCHEMA_VERSION}"
+        hint = f"Use version {record.bloodcell_batch} of the program, which wrote it, or classify the images again."
+        raise InputError(f"{told}.", hint=hint)
+
+
 def _rows(images: pa.Table, classes: ClassList) -> Iterator[ResultRow]:
     for values in images.to_pylist():
         shares = tuple(values[f"p_{name}"] for name in classes.names)
@@ -198,19 +210,18 @@ def _rows(images: pa.Table, classes: ClassList) -> Iterator[ResultRow]:
             file=text["path"],
             status=Status(values["status"]),
             confidence=values["confidence"],
+            group_confidence=values["group_confidence"],
             review=bool(values["review"]),
             probabilities=() if None in shares else shares,
             top_class="" if None in shares else classes.names[shares.index(max(shares))],
             duplicate_distance=values["duplicate_distance"],
             digest=text["sha256"],
-            cell=values["cell"],
-            box=(values["x"], values["y"], values["width"], values["height"]) if values["cell"] else None,
             **text,
         )
 
 
 _TEXTS = (
-    *("path", "slide_id", "reason", "label", "review_reason", "duplicate_of", "sha256"),
+    *("path", "slide_id", "reason", "label", "group", "review_reason", "duplicate_of", "sha256"),
     *("verified_label", "verified_by", "remark"),
 )
 

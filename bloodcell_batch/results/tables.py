@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from bloodcell_batch.cell_classes import NOT_A_CELL, OTHER, ClassList
 from bloodcell_batch.files.names import printable
-from bloodcell_batch.progress import SlideDifferential
-from bloodcell_batch.records import CellBox, ImageFacts, Outcome, Prediction, Rejection
+from bloodcell_batch.records import ImageFacts, Outcome, Prediction, Rejection, SlideDifferential
 
 SCHEMA_VERSION = "3"
 REVIEW_CROSS_SLIDE = "cross_slide_duplicate"
@@ -36,23 +35,6 @@ def _facts(get: Callable[[ImageFacts], Value]) -> Callable[[Outcome], Value]:
     return lambda outcome: get(outcome.facts) if outcome.facts else None
 
 
-def _cell(
-    get: Callable[[CellBox], Value], otherwise: Callable[[ImageFacts], Value] = lambda _: None
-) -> Callable[[Outcome], Value]:
-    """A value of the cell's place in a field; `otherwise` of the image, where it shows a single cell."""
-
-    def value(outcome: Outcome) -> Value:
-        if outcome.cell is not None:
-            return get(outcome.cell)
-        return otherwise(outcome.facts) if outcome.facts else None
-
-    return value
-
-
-def _field(get: Callable[[ImageFacts], Value]) -> Callable[[Outcome], Value]:
-    return lambda outcome: get(outcome.facts) if outcome.facts and outcome.cell is not None else None
-
-
 def _predicted(get: Callable[[Prediction], Value]) -> Callable[[Outcome], Value]:
     return lambda outcome: get(outcome) if isinstance(outcome, Prediction) else None
 
@@ -74,6 +56,13 @@ _BEFORE_CLASSES: tuple[Column[Outcome], ...] = (
     Column("reason", _TEXT, lambda o: o.reason.value if o.reason else None, "why it failed or stayed unclassified"),
     Column("label", _TEXT, _predicted(lambda c: c.label or None), "preclassification; empty unless classified"),
     Column("confidence", _FLOAT, _predicted(lambda c: round(c.confidence, _DIGITS)), "calibrated top probability"),
+    Column("group", _TEXT, _predicted(lambda c: c.group or None), "what it surely is where no class is sure"),
+    Column(
+        "group_confidence",
+        _FLOAT,
+        _predicted(lambda c: None if c.group_confidence is None else round(c.group_confidence, _DIGITS)),
+        "calibrated probability of the group",
+    ),
     Column("review", _BOOL, _predicted(lambda c: bool(c.review_reasons)), "a person should look at this cell"),
     Column("review_reason", _TEXT, _predicted(lambda c: "; ".join(c.review_reasons) or None), "why"),
 )
@@ -83,19 +72,13 @@ _AFTER_CLASSES: tuple[Column[Outcome], ...] = (
     Column("duplicate_distance", _INT, _rejected(lambda r: r.duplicate_distance), "Hamming distance, bits of 256"),
     Column("sha256", _TEXT, _facts(lambda f: f.sha256), "of the file's bytes"),
     Column("phash", _TEXT, _facts(lambda f: f.phash.hex()), "256-bit perceptual hash"),
-    Column("width", _INT, _cell(lambda c: c.width, lambda f: f.width), "pixels; of the cell in a field"),
-    Column("height", _INT, _cell(lambda c: c.height, lambda f: f.height), "pixels; of the cell in a field"),
+    Column("width", _INT, _facts(lambda f: f.width), "pixels"),
+    Column("height", _INT, _facts(lambda f: f.height), "pixels"),
     Column("size_bytes", _INT, lambda o: o.file.size_bytes, "bytes"),
     Column("brightness", _FLOAT, _facts(lambda f: f.quality.brightness), "mean grey level, 0-255"),
     Column("contrast", _FLOAT, _facts(lambda f: f.quality.contrast), "sd of the grey levels"),
     Column("sharpness", _FLOAT, _facts(lambda f: f.quality.sharpness), "variance of the Laplacian, 64 px"),
     Column("pixel_hash", _TEXT, _facts(lambda f: f.pixel_digest.hex()), "of the decoded pixels: equal in exact copies"),
-    Column("cell", _INT, _cell(lambda c: c.number), "number of the cell in its field; 0 for a field without one"),
-    Column("x", _INT, _cell(lambda c: c.x), "left border of the cell in its field, pixels"),
-    Column("y", _INT, _cell(lambda c: c.y), "upper border of the cell in its field, pixels"),
-    Column("finder_score", _FLOAT, _cell(lambda c: round(c.score, 4)), "how sure the finder is of the cell, 0-1"),
-    Column("field_width", _INT, _field(lambda f: f.width), "pixels of the field that the cell is in"),
-    Column("field_height", _INT, _field(lambda f: f.height), "pixels of the field that the cell is in"),
 )
 
 
@@ -147,12 +130,10 @@ def _leukocyte_columns(name: str) -> tuple[Column[SlideDifferential], ...]:
 _SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("slide_id", _TEXT, lambda s: printable(s.slide_id), "slide"),
     Column("found", _INT, lambda s: s.found, "image files"),
-    Column("fields", _INT, lambda s: s.fields, "image files that are fields of view"),
     Column("classified", _INT, lambda s: s.classified, "cells with a label, a verified one too"),
     Column("duplicates", _INT, lambda s: s.duplicates, "exact and near duplicates left out"),
     Column("failed", _INT, lambda s: s.failed, "files that could not be decoded"),
     Column("unclassified", _INT, lambda s: s.unclassified, "cells left for a person"),
-    Column("cut_off", _INT, lambda s: s.cut_off, "cells at the border of a field; not counted anywhere else"),
     Column("wbc_counted", _INT, lambda s: s.wbc_counted, "leukocytes: the denominator of the percentages"),
     Column(
         "withheld",
@@ -182,6 +163,7 @@ def slide_columns(classes: ClassList) -> tuple[Column[SlideDifferential], ...]:
     """The columns of the slide table of a run that reports `classes`: what none of them can be has no column."""
     return (
         *_SLIDE_COLUMNS,
+        *(_group_column(group.name) for group in classes.groups),
         *(column for name in classes.leukocytes for column in _leukocyte_columns(name)),
         *(_count_column(name, "nucleated red cells") for name in classes.nrbc),
         *(_NRBC_COLUMNS if classes.nrbc else ()),
@@ -195,6 +177,11 @@ def slide_columns(classes: ClassList) -> tuple[Column[SlideDifferential], ...]:
 
 def _count_column(name: str, meaning: str) -> Column[SlideDifferential]:
     return Column(f"{name}_count", _INT, lambda slide: slide.outside_counts[name], meaning)
+
+
+def _group_column(name: str) -> Column[SlideDifferential]:
+    meaning = f"unclassified cells that are surely {name}, whatever kind: in no percentage"
+    return Column(f"{name}_unclassified", _INT, lambda slide: slide.group_counts.get(name, 0), meaning)
 
 
 def schema_of(columns: Sequence[Column[Row]]) -> pa.Schema:

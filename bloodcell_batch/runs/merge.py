@@ -19,6 +19,7 @@ from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.records import Outcome, Status
 from bloodcell_batch.results.file_names import OutputPaths, as_outputs, output_paths, shard_file_of, slide_table_of
+from bloodcell_batch.results.finished import check_schema
 from bloodcell_batch.results.formats import check_is_table, read_table
 from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.journal import open_journal
@@ -125,14 +126,12 @@ def merge_shards(
 
 def _noted(outcomes: Iterable[Outcome], files: FileList) -> Iterator[Outcome]:
     for outcome in outcomes:
-        if outcome.is_first_of_its_file:
-            files.append(outcome.file)
+        files.append(outcome.file)
         yield outcome
 
 
 def _listed(images: pa.Table) -> Iterator[tuple[str, int]]:
-    columns = (images.column(name).to_pylist() for name in ("path", "size_bytes", "cell"))
-    return ((path, size) for path, size, cell in zip(*columns, strict=True) if cell is None or cell <= 1)
+    return zip(images.column("path").to_pylist(), images.column("size_bytes").to_pylist(), strict=True)
 
 
 def _check_apart(paths: OutputPaths, tables: Sequence[Path]) -> None:
@@ -151,6 +150,7 @@ def _image_tables(given: Sequence[Path]) -> list[Path]:
 def _read(path: Path) -> ShardResults:
     check_is_table(path)
     record = _record_of(path)
+    check_schema(path, record)
     images = read_table(path, image_schema(record.model.class_list))
     if record.shard is None:
         hint = "Give the tables that `classify --shard i/n` wrote, one for each i."

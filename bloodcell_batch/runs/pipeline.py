@@ -13,10 +13,17 @@ from pathlib import Path
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import ConservationError, UsageError
 from bloodcell_batch.files.storage import is_url
-from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential
-from bloodcell_batch.records import CrossSlideMatch, Outcome, Rejection, Status
+from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.records import (
+    CrossSlideMatch,
+    Outcome,
+    Rejection,
+    RunCounts,
+    SlideDifferential,
+    Status,
+)
 from bloodcell_batch.results.file_names import as_outputs, shard_file_of
-from bloodcell_batch.results.journal import Journal, whole_files
+from bloodcell_batch.results.journal import Journal
 from bloodcell_batch.results.remote_output import local_output
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.shard_file import ShardRows
@@ -144,16 +151,17 @@ def record_outcomes(
     failures: list[Rejection] = []
     observer.started(task, total)
     try:
-        for number, rows in enumerate(whole_files(_observed(outcomes, observer, counts))):
+        for number, outcome in enumerate(_observed(outcomes, observer, counts)):
             if number >= journal.resumed:
-                journal.append(rows)
-            failures += (row for row in rows if isinstance(row, Rejection) and row.status is Status.FAILED)
+                journal.append(outcome)
+            if isinstance(outcome, Rejection) and outcome.status is Status.FAILED:
+                failures.append(outcome)
     finally:
         observer.finished()
     return failures
 
 
 def _observed(outcomes: Iterable[Outcome], observer: Observer, counts: RunCounts) -> Iterator[Outcome]:
-    for outcome in outcomes:
+    for done, outcome in enumerate(outcomes, start=1):
         yield outcome
-        observer.advanced(counts.done, counts)
+        observer.advanced(done, counts)

@@ -14,8 +14,7 @@ from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.model.file import ModelFile
-from bloodcell_batch.progress import RunCounts
-from bloodcell_batch.records import CrossSlideMatch, Rejection, ScanResult, Status
+from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts, ScanResult, Status
 from bloodcell_batch.results.record_entries import (
     BackendEntry,
     FailureEntry,

@@ -87,9 +87,7 @@ class _Batch:
         for outcome in self._waiting:
             if isinstance(outcome, DecodedImage):
                 distribution, score = next(rows)
-                yield RawPrediction(
-                    outcome.file, outcome.facts, tuple(distribution), score, outcome.cell, outcome.doubt
-                )
+                yield RawPrediction(outcome.file, outcome.facts, tuple(distribution), score)
             else:
                 yield outcome
 

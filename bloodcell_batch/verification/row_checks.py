@@ -9,15 +9,23 @@ from typing import Any
 
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.images.guards import DecodeLimits
-from bloodcell_batch.records import ImageFacts, ImageFile, Prediction, Quality, RawPrediction, Reason, Status
+from bloodcell_batch.records import (
+    ImageFacts,
+    ImageFile,
+    Prediction,
+    Quality,
+    RawPrediction,
+    Reason,
+    Status,
+)
 from bloodcell_batch.results.tables import REVIEW_CROSS_SLIDE
 from bloodcell_batch.slides.rules import SlideRule
-from bloodcell_batch.stages.interpret import Thresholds, decide
+from bloodcell_batch.stages.interpret import Thresholds, decide, sure_group
 
 Row = Mapping[str, Any]
 
 _SUM_TOLERANCE = 1e-4  # of eight rounded shares; bfloat16 runtimes stay within it as well
-_PREDICTED = ("label", "confidence", "review_reason", "outlier_score")
+_PREDICTED = ("label", "confidence", "group", "group_confidence", "review_reason", "outlier_score")
 _FACTS = ("sha256", "phash", "width", "height", "brightness", "contrast", "sharpness", "pixel_hash")
 _LEFT_OUT_OF_SHARED = {"phash", "pixel_hash"}
 _HEX_DIGITS = {"sha256": 64, "phash": 64, "pixel_hash": 32}
@@ -26,7 +34,6 @@ _VERIFIED = ("verified_label", "verified_by", "verified_at")
 _CELLS = frozenset({Status.CLASSIFIED, Status.UNCLASSIFIED})
 _DUPLICATES = frozenset({Status.EXACT_DUPLICATE, Status.NEAR_DUPLICATE})
 _FAILURES = frozenset(reason for reason in Reason if reason.is_failure)
-_SEEN_BY_THE_FINDER = frozenset((Status.UNCLASSIFIED, reason) for reason in Reason if reason.is_of_the_finder)
 _NO_FILE = ImageFile("", "", 0, 0)
 # Half of the last digit that the table keeps: the run decided on the numbers before they were rounded.
 _ROUNDED = {"confidence": 5e-7, "outlier_score": 5e-5, "contrast": 5e-3}
@@ -60,11 +67,8 @@ def row_faults(row: Row, rules: Rules) -> Iterator[str]:
         yield f"status is {row['status']!r}, which is not a status"
         return
     yield from _name_faults(row, rules)
-    yield from _box_faults(row)
-    if status in _CELLS and row["cell"] != 0:
+    if status in _CELLS:
         yield from _cell_faults(row, rules)
-    elif row["cell"] == 0 and (status is not Status.UNCLASSIFIED or row["reason"] != Reason.NO_CELL):
-        yield f"it is a field without a cell, but {status} ({row['reason']})"
     else:
         yield from _filled(
             row, (*_PREDICTED, *rules.probabilities, "review", *_VERIFIED), f"of a file that is {status}"
@@ -110,20 +114,6 @@ def _name_faults(row: Row, rules: Rules) -> Iterator[str]:
         yield f"size_bytes is {row['size_bytes']!r}"
 
 
-def _box_faults(row: Row) -> Iterator[str]:
-    """A cell's box lies in its field; an image of a single cell has none."""
-    places = ("x", "y", "finder_score", "field_width", "field_height")
-    if row["cell"] is None:
-        yield from _filled(row, places, "of an image that is no field")
-        return
-    if any(row[name] is None for name in (*places, "width", "height")) or row["cell"] < 0:
-        yield f"it is cell {row['cell']} of a field, but its box or score is incomplete"
-        return
-    outside = row["x"] + row["width"] > row["field_width"] or row["y"] + row["height"] > row["field_height"]
-    if outside or min(row["x"], row["y"]) < 0 or min(row["width"], row["height"]) < 1:
-        yield "its box is not inside its field"
-
-
 def _fact_faults(row: Row, rules: Rules) -> Iterator[str]:
     needed = tuple(name for name in _FACTS if not (rules.pseudonymised and name in _LEFT_OUT_OF_SHARED))
     empty = [name for name in needed if row[name] is None]
@@ -133,10 +123,7 @@ def _fact_faults(row: Row, rules: Rules) -> Iterator[str]:
     for name, digits in _HEX_DIGITS.items():
         if name in needed and not re.fullmatch(f"[0-9a-f]{{{digits}}}", row[name]):
             yield f"{name} is {row[name]!r}, not {digits} hexadecimal digits"
-    field_width, field_height = row["field_width"], row["field_height"]
-    width, height = (row["width"], row["height"]) if row["cell"] is None else (field_width, field_height)
-    if width is None or height is None:
-        return  # told with the box
+    width, height = row["width"], row["height"]
     if min(width, height) < DecodeLimits().min_side or (rules.max_pixels and width * height > rules.max_pixels):
         yield f"the size {width}x{height} is outside the limits of the run"
     if row["size_bytes"] == 0:
@@ -156,6 +143,8 @@ def _cell_faults(row: Row, rules: Rules) -> Iterator[str]:
     yield from _label_faults(row, shares, rules.classes)
     if rules.thresholds is not None and row["contrast"] is not None and row["brightness"] is not None:
         yield from _decision_faults(row, shares, rules.thresholds, rules.classes)
+    if rules.thresholds is not None:
+        yield from _group_faults(row, shares, rules.thresholds, rules.classes)
     yield from _review_faults(row, rules)
     yield from _verified_faults(row, rules.classes)
 
@@ -193,8 +182,6 @@ def _decision_faults(row: Row, shares: tuple[float, ...], thresholds: Thresholds
         decided: Prediction = decide(RawPrediction(_NO_FILE, facts, moved, score), thresholds, classes)
         return decided.status.value, decided.reason.value if decided.reason else None
 
-    if said in _SEEN_BY_THE_FINDER:
-        return  # follows from the pixels, which nobody has here
     first = decision(row["confidence"], row["outlier_score"], row["contrast"])
     if first == said:
         return
@@ -205,12 +192,29 @@ def _decision_faults(row: Row, shares: tuple[float, ...], thresholds: Thresholds
     yield f"status and reason are {_told(said)}, by its numbers and the run's thresholds {_told(first)}"
 
 
+def _group_faults(row: Row, shares: tuple[float, ...], thresholds: Thresholds, classes: ClassList) -> Iterator[str]:
+    """The group is looked for again; the sum of rounded shares may lie on the other side of the threshold."""
+    said = (row["group"], row["group_confidence"])
+    unsure = row["reason"] == Reason.LOW_CONFIDENCE and not any(map(math.isnan, shares))
+    blur = len(shares) * _ROUNDED["confidence"]
+    around = [thresholds.confidence + shift for shift in (0, blur, -blur)] if unsure else []
+    found = [sure_group(shares, least, classes) or (None, None) for least in around] or [(None, None)]
+    for name, share in found:
+        if name == said[0] and (share == said[1] or _near(share, said[1], 2 * blur)):
+            return
+    yield f"group is {said[0]} ({said[1]}), by its numbers and the run's thresholds {found[0][0]} ({found[0][1]})"
+
+
+def _near(one: float | None, other: float | None, most: float) -> bool:
+    return one is not None and other is not None and abs(one - other) <= most
+
+
 def _told(decision: tuple[str, str | None]) -> str:
     return f"{decision[0]} ({decision[1]})" if decision[1] else decision[0]
 
 
 def _review_faults(row: Row, rules: Rules) -> Iterator[str]:
-    reasons = [row["reason"]] if row["reason"] and row["reason"] != Reason.CUT_OFF else []
+    reasons = [row["reason"]] if row["reason"] else []
     if row["path"] in rules.partners:
         reasons.append(REVIEW_CROSS_SLIDE)
     expected = "; ".join(reasons) or None

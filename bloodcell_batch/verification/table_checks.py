@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from bloodcell_batch.differential.slide import SlideCounts
 from bloodcell_batch.images.hamming import as_words, pairs_within
 from bloodcell_batch.records import BLANK_BRIGHTNESS, BLANK_CONTRAST, Status
 from bloodcell_batch.results.run_record import RunRecord
@@ -22,17 +21,17 @@ _SURELY_BLANK, _SURELY_NOT_BLANK = BLANK_CONTRAST - 0.005, BLANK_CONTRAST + 0.00
 @dataclass(slots=True)
 class Seen:
     """What the rows say, for all further checks. `files` has size and SHA-256 by path, `failed` path and reason,
-    `by_status` the statuses as the run left them; `slides`, what their rows come to, follow a review. In fields,
-    `further_cells` are the rows beyond the first of each, and `kept` has the image once."""
+    `by_status` the statuses as the run left them; `statuses`, `labels` and `groups`, by slide, follow a review."""
 
     rows: int = 0
     position: dict[str, int] = field(default_factory=dict)
     kept: dict[str, Row] = field(default_factory=dict)
     failed: list[tuple[str, str]] = field(default_factory=list)
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
-    slides: dict[str, SlideCounts] = field(default_factory=dict)
+    statuses: dict[str, Counter[Status]] = field(default_factory=dict)
+    labels: dict[str, Counter[str]] = field(default_factory=dict)
+    groups: dict[str, Counter[str]] = field(default_factory=dict)
     by_status: Counter[Status] = field(default_factory=Counter)
-    further_cells: int = 0
 
 
 def check_table(images: pa.Table, rules: Rules, record: RunRecord, findings: Findings) -> Seen:
@@ -41,7 +40,8 @@ def check_table(images: pa.Table, rules: Rules, record: RunRecord, findings: Fin
     for number, row in _numbered(images):
         where = f"row {number}, {row['path'] or 'without a path'}"
         faults = list(row_faults(row, rules))
-        faults += _place_faults(row, number, seen)
+        if row["path"] in seen.position:
+            faults.append(f"row {seen.position[row['path']]} has this path, too")
         for fault in faults:
             findings.add(where, fault)
         _remember(seen, number, row)
@@ -58,16 +58,6 @@ def check_table(images: pa.Table, rules: Rules, record: RunRecord, findings: Fin
         if dedup == "near" and limit is not None:
             _check_near(seen, limit, record, findings)
     return seen
-
-
-def _place_faults(row: Row, number: int, seen: Seen) -> Iterator[str]:
-    """A path has one row, or the rows of a field's cells one after the other, numbered from 1."""
-    first = seen.position.get(row["path"])
-    if row["cell"] is None or row["cell"] <= 1:
-        if first is not None:
-            yield f"row {first} has this path, too"
-    elif first is None or number - first != row["cell"] - 1:
-        yield f"it is cell {row['cell']} of its field, but not the {row['cell']}. row with this path"
 
 
 def _numbered(images: pa.Table) -> Iterator[tuple[int, Row]]:
@@ -89,18 +79,18 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
     except ValueError:
         return  # reported with the row
     seen.by_status[status] += 1
-    cell = row["cell"]
-    seen.further_cells += cell is not None and cell > 1
-    label = ""
     if is_cell(row):
-        size = {name: row[name] if cell is None else row[f"field_{name}"] for name in ("width", "height")}
-        seen.kept.setdefault(path, {name: row[name] for name in _KEPT} | size)
+        seen.kept[path] = {name: row[name] for name in _KEPT}
         # A verified label counts in place of the program's, as in `review import`.
-        label = row.get("verified_label") or row["label"] or ""
+        label = row.get("verified_label") or row["label"]
         status = Status.CLASSIFIED if label else Status.UNCLASSIFIED
+        if not label and row["group"]:
+            seen.groups.setdefault(slide, Counter())[row["group"]] += 1
+        if label:
+            seen.labels.setdefault(slide, Counter())[label] += 1
     elif status is Status.FAILED:
         seen.failed.append((path, row["reason"] or ""))
-    seen.slides.setdefault(slide, SlideCounts()).add(status, label, row["reason"], cell)
+    seen.statuses.setdefault(slide, Counter())[status] += 1
 
 
 def _duplicate_faults(row: Row, number: int, seen: Seen, limit: int | None, *, ordered: bool) -> Iterator[str]:

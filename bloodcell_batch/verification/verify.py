@@ -8,6 +8,7 @@ import pyarrow as pa
 from bloodcell_batch.config.results import VerifyConfig
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.progress import Observer
+from bloodcell_batch.results.finished import check_schema
 from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.tables import VERIFIED_FIELDS, image_schema
@@ -84,6 +85,7 @@ def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verific
     try:
         record = read_record(table)
         check_digests(table, record, findings)
+        check_schema(table, record)
         images = read_table(table, image_schema(record.model.class_list), VERIFIED_FIELDS)
     except InputError as error:
         findings.add(str(table), error.message)

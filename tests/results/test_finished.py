@@ -1,12 +1,14 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import openpyxl
 import pyarrow.parquet as pq
 import pytest
-from finished_run import SLIDES, Run
+from finished_run import SLIDES, Run, write_run
 
 from bloodcell_batch.errors import InputError
+from bloodcell_batch.records import Outcome, Prediction, Reason
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.pseudonyms import Pseudonyms
 
@@ -41,6 +43,35 @@ class TestLoad:
         with pytest.raises(InputError, match=r"r\.csv does not have the rows that its run record") as caught:
             load_results(path)
         assert "as they were written" in caught.value.hint
+
+    def test_columns_of_another_version_are_refused_by_name(self, run: Run, tmp_path: Path) -> None:
+        path = run.copy(tmp_path / "r.csv")
+        record = path.with_name("r.run.json")
+        document = json.loads(record.read_text(encoding="utf-8")) | {"schema_version": "2", "bloodcell_batch": "0.9"}
+        record.write_text(json.dumps(document), encoding="utf-8")
+        with pytest.raises(
+            InputError, match=r"r\.csv has the columns of schema version 2, this program reads 3"
+        ) as caught:
+            load_results(path)
+        assert "Use version 0.9" in caught.value.hint
+
+    def test_groups_are_of_cells_without_a_class(self, run: Run, tmp_path: Path) -> None:
+        def known(outcome: Outcome) -> Outcome:
+            if not isinstance(outcome, Prediction) or outcome.reason is not Reason.LOW_CONFIDENCE:
+                return outcome
+            return replace(outcome, group="granulocyte", group_confidence=0.97)
+
+        table = write_run(run.images, tuple(map(known, run.outcomes)), tmp_path / "r.csv")
+        results = load_results(table)
+        assert {tuple(slide.group_counts.items()) for slide in results.slides} == {
+            (("mononuclear", 0), ("granulocyte", 3))
+        }
+        row = next(row for row in results.rows if row.group)
+        assert row.why_review == "low_confidence; surely granulocyte (0.970)"
+        verified = replace(
+            results, rows=tuple(replace(one, verified_label="ig") if one == row else one for one in results.rows)
+        )
+        assert sum(slide.group_counts["granulocyte"] for slide in verified.slides) == 11
 
     def test_a_table_that_a_spreadsheet_saved_again_is_the_same(self, run: Run, tmp_path: Path) -> None:
         path = run.copy(tmp_path / "r.xlsx")

@@ -9,8 +9,17 @@ from default_tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCH
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.files.names import printable
-from bloodcell_batch.progress import SlideDifferential
-from bloodcell_batch.records import ImageFacts, ImageFile, Outcome, Prediction, Quality, Reason, Rejection, Status
+from bloodcell_batch.records import (
+    ImageFacts,
+    ImageFile,
+    Outcome,
+    Prediction,
+    Quality,
+    Reason,
+    Rejection,
+    SlideDifferential,
+    Status,
+)
 from bloodcell_batch.results.tables import SCHEMA_VERSION, mark_for_review, to_batch
 
 FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.13, 30.0, 100.0), bytes(range(16)))
@@ -53,19 +62,19 @@ def _slide(**changes: object) -> SlideDifferential:
 class TestSchema:
     def test_columns_of_the_image_table(self) -> None:
         names = [
-            *["path", "slide_id", "status", "reason", "label", "confidence", "review", "review_reason"],
+            *["path", "slide_id", "status", "reason", "label", "confidence", "group", "group_confidence"],
+            *["review", "review_reason"],
             *[f"p_{name}" for name in DEFAULT_CLASSES.names],
             *["outlier_score", "duplicate_of", "duplicate_distance", "sha256", "phash"],
             *["width", "height", "size_bytes", "brightness", "contrast", "sharpness", "pixel_hash"],
-            *["cell", "x", "y", "finder_score", "field_width", "field_height"],
         ]
         assert names == IMAGE_SCHEMA.names
 
     def test_columns_of_the_slide_table(self) -> None:
         fields = ("count", "percent", "percent_low", "percent_high")
         names = [
-            *["slide_id", "found", "fields", "classified", "duplicates", "failed", "unclassified", "cut_off"],
-            *["wbc_counted", "withheld"],
+            *["slide_id", "found", "classified", "duplicates", "failed", "unclassified"],
+            *["wbc_counted", "withheld", "mononuclear_unclassified", "granulocyte_unclassified"],
             *[f"{name}_{field}" for name in DEFAULT_CLASSES.leukocytes for field in fields],
             *["erythroblast_count", "nrbc_per_100_wbc", "nrbc_per_100_wbc_low", "nrbc_per_100_wbc_high"],
             *["platelet_images", "other_count", "not_a_cell_count", "adequacy", "alerts"],
@@ -113,6 +122,11 @@ class TestImageRows:
         assert (row["status"], row["reason"], row["label"]) == ("unclassified", "outlier", None)
         assert (row["review"], row["review_reason"]) == (True, "outlier")
         assert row["p_neutrophil"] == 0.987654
+
+    def test_a_group_that_is_sure_is_said_beside_no_class(self) -> None:
+        row = _row(dataclasses.replace(UNSURE, group="granulocyte", group_confidence=0.98765432))
+        assert (row["label"], row["group"], row["group_confidence"]) == (None, "granulocyte", 0.987654)
+        assert (_row(CELL)["group"], _row(CELL)["group_confidence"]) == (None, None)
 
     def test_a_failed_file_has_only_its_name_and_reason(self) -> None:
         row = _row(FAILED)

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, InputError
-from bloodcell_batch.progress import NullObserver, RunCounts
+from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.records import RunCounts
 from bloodcell_batch.runs.pipeline import classify_slides
 
 # A cluster of this test's own, with a token of its own. Ray reads these when it is imported.

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from bloodcell_batch.cell_classes import DEFAULT_CLASSES
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList, Role
 from bloodcell_batch.records import (
     BLANK_BRIGHTNESS,
     BLANK_CONTRAST,
@@ -81,6 +81,44 @@ def test_a_picture_that_is_all_but_black_is_never_classified(brightness: float, 
         dataclasses.replace(raw, facts=dataclasses.replace(raw.facts, quality=quality)), THRESHOLDS, DEFAULT_CLASSES
     )
     assert (cell.reason is Reason.NO_CONTRAST) == black
+
+
+def _shares(**named: float) -> tuple[float, ...]:
+    return tuple(named.get(name, 0.0) for name in DEFAULT_CLASSES.names)
+
+
+@pytest.mark.parametrize(
+    ("shares", "group"),
+    [
+        (_shares(neutrophil=0.5, ig=0.4, monocyte=0.1), ("granulocyte", 0.9)),
+        (_shares(neutrophil=0.5, ig=0.3, monocyte=0.2), ("granulocyte", 0.8)),
+        (_shares(neutrophil=0.5, ig=0.2999, monocyte=0.2001), ("", None)),
+        (_shares(lymphocyte=0.5, monocyte=0.45, ig=0.05), ("mononuclear", 0.95)),
+        (_shares(lymphocyte=0.5, neutrophil=0.5), ("", None)),
+        (_shares(neutrophil=0.5, erythroblast=0.5), ("", None)),
+        (_shares(neutrophil=0.85, ig=0.15), ("", None)),  # a class is sure
+    ],
+)
+def test_where_no_class_is_sure_a_group_may_be(shares: tuple[float, ...], group: tuple[str, float | None]) -> None:
+    cell = decide(dataclasses.replace(_raw(), probabilities=shares), THRESHOLDS, DEFAULT_CLASSES)
+    assert (cell.group, cell.group_confidence) == pytest.approx(group)
+    assert (cell.label == "") == (max(shares) < 0.8)
+
+
+@pytest.mark.parametrize(("score", "contrast"), [(9.0, 40.0), (NAN, 40.0), (1.0, 0.0)])
+def test_what_may_be_no_cell_is_of_no_group(score: float, contrast: float) -> None:
+    raw = dataclasses.replace(_raw(score=score, contrast=contrast), probabilities=_shares(neutrophil=0.5, ig=0.5))
+    assert decide(raw, THRESHOLDS, DEFAULT_CLASSES).group == ""
+
+
+def test_the_smallest_group_is_said() -> None:
+    names = ("band_neutrophil", "segmented_neutrophil", "eosinophil", "monocyte")
+    parents = dict.fromkeys(names[:2], "neutrophil")
+    classes = ClassList(tuple(CellClass(name, Role.LEUKOCYTE, parents.get(name, "")) for name in names))
+    raw = dataclasses.replace(_raw(), probabilities=(0.5, 0.4, 0.05, 0.05))
+    assert (decide(raw, THRESHOLDS, classes).group) == "neutrophil"
+    raw = dataclasses.replace(_raw(), probabilities=(0.4, 0.2, 0.35, 0.05))
+    assert (decide(raw, THRESHOLDS, classes).group) == "granulocyte"
 
 
 def test_the_strongest_reason_is_given() -> None:

@@ -1,10 +1,10 @@
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares, nrbc_per_100_wbc
-from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import (
     CrossSlideMatch,
     ImageFacts,
@@ -14,6 +14,7 @@ from bloodcell_batch.records import (
     Quality,
     Reason,
     Rejection,
+    SlideDifferential,
     Status,
 )
 from bloodcell_batch.stages.tally import SlideTally
@@ -77,7 +78,21 @@ def test_a_hand_counted_slide() -> None:
         alerts=(),
         nrbc_per_100_wbc_low=nrbc_per_100_wbc(7, 100, 3).low,
         nrbc_per_100_wbc_high=nrbc_per_100_wbc(7, 100, 3).high,
+        group_counts={"mononuclear": 0, "granulocyte": 0},
     )
+
+
+def test_groups_are_counted_outside_the_differential() -> None:
+    (unsure,) = _cells("s", "")
+    assert isinstance(unsure, Prediction)
+    sure = [dataclasses.replace(unsure, group=name) for name in ("granulocyte", "granulocyte", "mononuclear")]
+    with_groups, without = (
+        _one([*_cells("s", "neutrophil", 60), *cells]) for cells in (sure, _cells("s", "", len(sure)))
+    )
+    assert with_groups.group_counts == {"granulocyte": 2, "mononuclear": 1}
+    assert without.group_counts == {"granulocyte": 0, "mononuclear": 0}
+    # The limits allow for every class that a cell of a known group could be, too.
+    assert dataclasses.replace(with_groups, group_counts=without.group_counts) == without
 
 
 def test_slides_are_sorted_and_counted_apart() -> None:

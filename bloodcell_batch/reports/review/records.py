@@ -11,7 +11,7 @@ def record_of(row: ResultRow, results: Results, selection: Selection, *, blind: 
     return {
         "results_id": results.results_id,
         "cells": str(selection),
-        "path": row.key,
+        "path": row.path,
         "slide_id": row.slide_id,
         "sha256": row.digest,
         **said,
@@ -23,7 +23,7 @@ def _predicted(row: ResultRow) -> dict[str, str]:
         "preclassification": row.label or UNCLASSIFIED,
         "suggestion": row.top_class,
         "confidence": "" if row.confidence is None else f"{row.confidence:.3f}",
-        "review_reason": row.review_reason,
+        "review_reason": row.why_review,
     }
 
 

@@ -85,20 +85,12 @@ class TrainingSet:
 
     def seen_with_this(self) -> Seen:
         """What a model that was trained on this has seen, earlier trainings included."""
-        return Seen(self._shown(self.split.train), self._shown(self.split.validation)).and_also(self.seen)
+        parts = (self.images.take(index) for index in (self.split.train, self.split.validation))
+        return Seen(*(SeenPart.of(part.digests, part.hashes) for part in parts)).and_also(self.seen)
 
     def tested_but_seen(self) -> Counts:
         """How many of the test images the initial weights had seen."""
         return self.known.counts(self.split.test)
-
-    def tested_but_shown(self) -> int:
-        """Number of test images that show a picture of the other parts, turned or as a thumbnail, or a cell that was
-        photographed again: what the split keeps together are copies that are nearer."""
-        others = self._shown(np.concatenate([self.split.train, self.split.validation]))
-        return int(others.has_pictures(self.images.hashes[self.split.test]).sum())
-
-    def _shown(self, index: NDArray[np.int64]) -> SeenPart:
-        return SeenPart.of(self.images.digests[index], self.images.hashes[index])
 
 
 def read_training_set(config: TrainConfig, data: Path, observer: Observer) -> TrainingSet:

@@ -72,7 +72,7 @@ def train(
     training_set = read_training_set(config, data, observer)
     sizes, images = training_set.sizes, training_set.images
     observer.note("; ".join(f"{part} {size} images" for part, size in sizes.items()), **sizes)
-    _warn_of_test_images(training_set, observer)
+    _warn_of_seen(training_set, observer)
 
     folder = RunFolder(out)
     if folder.unfinished:
@@ -136,20 +136,13 @@ def check_model_path(out: Path, *, overwrite: bool, resume: bool) -> None:
     folder.end()
 
 
-def _warn_of_test_images(training_set: TrainingSet, observer: Observer) -> None:
+def _warn_of_seen(training_set: TrainingSet, observer: Observer) -> None:
     counts = training_set.tested_but_seen()
     if counts.seen:
         tested = counted(training_set.sizes["test"], "test image")
         observer.warn(
             f"the initial weights have seen {counts.seen:,} of the {tested} already ({counts.why()}): the "
             "figures below are too good. Add images that the model has never seen."
-        )
-    shown = training_set.tested_but_shown()
-    if shown:
-        tested = counted(training_set.sizes["test"], "test image")
-        observer.warn(
-            f"{shown:,} of the {tested} show the same picture as other images, turned or as a thumbnail, or the same "
-            "cell photographed again: the figures below are too good. `evaluate` leaves these out."
         )
 
 

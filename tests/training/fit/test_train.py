@@ -291,27 +291,6 @@ def test_known_test_images_are_warned_of(model: ModelFile, toy_cells: Path, tmp_
     assert "test images already" in " ".join(result.stderr.split())
 
 
-def test_turned_copies_in_the_test_part_are_warned_of(toy_cells: Path, toy_recipe: Path, tmp_path: Path) -> None:
-    """A manifest that puts the cells into the training part, and the same cells upside down into the test part."""
-    lines = ["path,label,split"]
-    for path in sorted(toy_cells.rglob("*.jpg")):
-        number, label = int(path.stem), path.parent.name
-        part = "validation" if number > 15 else "train"
-        (tmp_path / label).mkdir(exist_ok=True)
-        (tmp_path / label / path.name).write_bytes(path.read_bytes())
-        lines.append(f"{label}/{path.name},{label},{part}")
-        if number in (0, 19):
-            turned = Image.open(path).transpose(Image.Transpose.ROTATE_180)
-            (tmp_path / label / f"turned{number}.png").write_bytes(encode(turned, "PNG"))
-            lines.append(f"{label}/turned{number}.png,{label},test")
-    (tmp_path / "m.csv").write_text("\n".join(lines), encoding="utf-8")
-    arguments = ["train", str(tmp_path / "m.csv"), "--config", str(toy_recipe), "--epochs", "1"]
-    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "m.safetensors")])
-    assert result.exit_code == 0, result.stderr
-    told = "16 of the 16 test images show the same picture as other images, turned or as a thumbnail"
-    assert told in " ".join(result.stderr.split())
-
-
 def test_copies_of_what_the_first_weights_saw_stay_out_of_the_test_part(
     model: ModelFile, copies: Path, toy_recipe: Path, tmp_path: Path
 ) -> None:
