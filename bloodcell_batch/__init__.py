@@ -13,10 +13,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bloodcell_batch.api.models import evaluate, open_backend, open_model, train
+    from bloodcell_batch.adaptation.adaptation import Adaptation
+    from bloodcell_batch.api.models import adapt, evaluate, open_backend, open_model, train
     from bloodcell_batch.api.runs import classify, merge, read_results
     from bloodcell_batch.backends.contract import Backend, BackendOptions
     from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, Role
+    from bloodcell_batch.config.adapt import AdaptConfig
     from bloodcell_batch.config.classify import ClassifyConfig
     from bloodcell_batch.config.evaluate import EvaluateConfig
     from bloodcell_batch.config.merge import MergeConfig
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api.models": ("evaluate", "open_backend", "open_model", "train"),
+    "adaptation.adaptation": ("Adaptation",),
+    "api.models": ("adapt", "evaluate", "open_backend", "open_model", "train"),
     "api.runs": ("classify", "merge", "read_results"),
     "backends.contract": ("Backend", "BackendOptions"),
     "cell_classes": ("DEFAULT_CLASSES", "CellClass", "Role"),
+    "config.adapt": ("AdaptConfig",),
     "config.classify": ("ClassifyConfig",),
     "config.evaluate": ("EvaluateConfig",),
     "config.merge": ("MergeConfig",),
@@ -58,6 +62,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_CLASSES",
+    "AdaptConfig",
+    "Adaptation",
     "Backend",
     "BackendOptions",
     "BloodcellBatchError",
@@ -82,6 +88,7 @@ __all__ = [
     "Status",
     "TrainConfig",
     "__version__",
+    "adapt",
     "classify",
     "evaluate",
     "merge",

@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "runs",
         "verification",
         "export",
+        "adaptation",
         "training.comparison",
         "reports.review",
         "reports.concordance",
@@ -207,9 +208,10 @@ def test_modules_and_functions_stay_small(path: Path) -> None:
 def test_help_leaves_heavy_libraries_alone() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli.app import app\n"
-        "for command in ('', 'classify', 'merge', 'train', 'evaluate', 'compare', 'tune', 'doctor', 'benchmark', "
-        "'model-card', 'export-trt', 'export-onnx', 'export-openvino', 'differential', 'report', 'review', "
-        "'review export', 'review import', 'review agree', 'concordance', 'export-fhir', 'pseudonymize', 'verify'):\n"
+        "for command in ('', 'classify', 'merge', 'train', 'adapt', 'evaluate', 'compare', 'tune', 'doctor', "
+        "'benchmark', 'model-card', 'export-trt', 'export-onnx', 'export-openvino', 'differential', 'report', "
+        "'review', 'review export', 'review import', 'review agree', 'concordance', 'export-fhir', "
+        "'pseudonymize', 'verify'):\n"
         "    result = CliRunner().invoke(app, [*command.split(), '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"
         "heavy = {'torch', 'torchvision', 'timm', 'pandas', 'lightning', 'openvino', 'pyarrow', 'scipy', 'numpy'}\n"

@@ -1,12 +1,14 @@
-"""Open, run, train and measure models."""
+"""Open, run, train, adapt and measure models."""
 
 import os
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
+from bloodcell_batch.adaptation.adaptation import Adaptation
 from bloodcell_batch.api.runs import AnyPath
 from bloodcell_batch.backends import selection
 from bloodcell_batch.backends.contract import Backend, BackendOptions
+from bloodcell_batch.config.adapt import AdaptConfig
 from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.model import file
@@ -70,6 +72,31 @@ def train(
     recipe = config or TrainConfig.model_validate({})
     training.check_model_path(Path(out), overwrite=False, resume=True)
     return training.train(recipe, Path(data), Path(os.fspath(out)), observer or LoggedWarnings())
+
+
+def adapt(
+    data: AnyPath, out: AnyPath, config: AdaptConfig | None = None, observer: Observer | None = None
+) -> Adaptation:
+    """Make a model a laboratory's own with some of its labelled cells, and write the model file `out` if it is better
+    than before, as `adapt` does.
+
+    Args:
+        data: folder with one folder of images per class, or a manifest.
+        out: `NAME.safetensors`; an interrupted adaptation at the same place is continued.
+        config: options; the defaults if not given.
+        observer: told of progress; if not given, warnings go to the logger `bloodcell_batch`.
+
+    Returns:
+        The model, None where it was not better and not written, and the figures before and after.
+
+    Raises:
+        BloodcellBatchError: the cells can't change a model, or it can't be written.
+    """
+    from bloodcell_batch.adaptation import adapt as adapting  # noqa: PLC0415 - imports PyTorch
+
+    adapting.check_output(Path(out), overwrite=False)
+    settings = config or AdaptConfig.model_validate({})
+    return adapting.adapt(settings, Path(data), Path(os.fspath(out)), observer or LoggedWarnings())
 
 
 def evaluate(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch import __version__
+from bloodcell_batch.cli.commands.adapt import adapt
 from bloodcell_batch.cli.commands.benchmark import benchmark
 from bloodcell_batch.cli.commands.classify import classify
 from bloodcell_batch.cli.commands.compare import compare
@@ -64,6 +65,7 @@ app.command("export-fhir")(export_fhir)
 app.command()(pseudonymize)
 app.command()(verify)
 app.command()(train)
+app.command()(adapt)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(tune)

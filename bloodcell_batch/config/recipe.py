@@ -57,8 +57,8 @@ class DeclaredClass(CommandConfig):
     parent: str = ""
 
 
-class TrainConfig(CommandConfig):
-    """A training recipe."""
+class ClassesConfig(CommandConfig):
+    """What classes there are, and what labels mean."""
 
     classes: dict[str, DeclaredClass] = Field(
         default_factory=dict,
@@ -69,6 +69,30 @@ class TrainConfig(CommandConfig):
         default_factory=dict, description="A label or folder of the data and the class for it, or 'ignore'; repeatable"
     )
     images: LabelledImagesOption = None
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _a_role_is_a_class(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {name: {"role": entry} if isinstance(entry, str) else entry for name, entry in value.items()}
+
+    @property
+    def declared(self) -> tuple[CellClass, ...]:
+        """The declared classes."""
+        return tuple(CellClass(name, one.role, one.parent) for name, one in self.classes.items())
+
+    @model_validator(mode="after")
+    def _names_are_simple(self) -> Self:
+        badly = [name for name in self.classes if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name)]
+        if badly:
+            raise ValueError(f"the class name {badly[0]!r} has other signs than a-z, 0-9 and _")
+        return self
+
+
+class TrainConfig(ClassesConfig):
+    """A training recipe."""
+
     name: str = Field("bloodcell", description="Name of the model, written to its header")
     architecture: Annotated[str, Option("NAME")] = Field(
         "mobilenetv2_100", description="Network: one of timm's, or of ours (cell_cnn2, …)"
@@ -174,25 +198,13 @@ class TrainConfig(CommandConfig):
     def _one_is_a_list(cls, value: object) -> object:
         return (value,) if isinstance(value, str | Path) else value
 
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _a_role_is_a_class(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        return {name: {"role": entry} if isinstance(entry, str) else entry for name, entry in value.items()}
-
     @property
     def class_list(self) -> ClassList | None:
         """The declared classes; None where the data decide."""
-        if not self.classes:
-            return None
-        return ClassList(tuple(CellClass(name, one.role, one.parent) for name, one in self.classes.items()))
+        return ClassList(self.declared) if self.classes else None
 
     @model_validator(mode="after")
     def _classes_make_a_list(self) -> Self:
-        badly = [name for name in self.classes if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name)]
-        if badly:
-            raise ValueError(f"the class name {badly[0]!r} has other signs than a-z, 0-9 and _")
         self.class_list  # noqa: B018 - raises where they don't
         return self
 

@@ -1,0 +1,1 @@
+"""A laboratory makes a model its own with some of its own cells."""

@@ -1,0 +1,127 @@
+"""Trainings on parts of a laboratory's cells, each with its answers about the cells that it did not see."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bloodcell_batch.adaptation.laboratory import LaboratoryCells
+from bloodcell_batch.adaptation.learning import Material, fit_classifier, fit_stages, replace_classifier
+from bloodcell_batch.adaptation.network_parts import NetworkParts, batches
+from bloodcell_batch.adaptation.rehearsal import PackagedCells
+from bloodcell_batch.adaptation.side_by_side import side_by_side
+from bloodcell_batch.model.network import logits_and_features
+from bloodcell_batch.model.outlier_score import OutlierScore, fit_outlier_score
+from bloodcell_batch.progress import Observer
+
+_MOST_VIEWS, _FEWEST_VIEWS, _ALL_VIEWS = 10, 2, 1000
+_PACKAGED_VIEWS = 2
+_STEPS_PER_CELL, _FEWEST_STEPS, _MOST_STEPS = 0.64, 48, 640
+_MEASURED = 50  # packaged cells of each class that the outlier score is fitted on
+_BATCH = 64
+
+
+class Depth(StrEnum):
+    """How much of a network learns."""
+
+    CLASSIFIER = "classifier"
+    STAGES = "stages"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a network says of cells: `logits` float32 (N, C), and outlier `scores` float32 (N,)."""
+
+    logits: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """The last part of a network after a training, and the outlier score of its features."""
+
+    rest: nn.Module
+    outlier: OutlierScore
+
+
+class Trainings:
+    """Everything that the trainings on one set of cells share; methods may run in several threads at once.
+
+    `steps` is the length of a training of stages.
+    """
+
+    def __init__(
+        self, parts: NetworkParts, own: LaboratoryCells, packaged: PackagedCells, seed: int, observer: Observer
+    ) -> None:
+        self.steps = int(np.clip(round(_STEPS_PER_CELL * len(own)), _FEWEST_STEPS, _MOST_STEPS))
+        self._parts, self._seed = parts, seed
+        self._own_labels, self._packaged_labels = own.labels, packaged.labels
+        self._measured = _first_of_each(packaged.labels, _MEASURED)
+        views = int(np.clip(_ALL_VIEWS // len(own), _FEWEST_VIEWS, _MOST_VIEWS))
+        made = side_by_side(
+            [
+                lambda stepped: parts.varied_maps(own.pixels, views, seed, stepped),
+                lambda stepped: parts.varied_maps(packaged.pixels, _PACKAGED_VIEWS, seed + 1, stepped),
+                lambda stepped: parts.maps(own.inputs, stepped),
+                lambda stepped: parts.maps(packaged.inputs, stepped),
+            ],
+            [
+                views * batches(len(own)),
+                _PACKAGED_VIEWS * batches(len(packaged)),
+                batches(len(own)),
+                batches(len(packaged)),
+            ],
+            "varying the cells",
+            observer,
+        )
+        self._own, self._packaged = Material(made[0], own.labels), Material(made[1], packaged.labels)
+        self._own_maps, self._packaged_maps = made[2:]
+        self._own_features = _answered(parts.rest, self._own_maps)[1]
+        self._packaged_features = _answered(parts.rest, self._packaged_maps)[1]
+
+    def steps_of(self, depth: Depth) -> int:
+        """The length of a training."""
+        return self.steps if depth is Depth.STAGES else 1
+
+    def learn(self, depth: Depth, index: NDArray[np.int64], number: int, stepped: Callable[[], None]) -> Learned:
+        """Train on the laboratory's cells at `index`; trainings of other numbers draw otherwise."""
+        head = self._parts.rest.get_classifier()  # type: ignore[operator]
+        labels = self._own_labels[index]
+        fitted = fit_classifier(
+            head, (self._own_features[index], labels), (self._packaged_features, self._packaged_labels)
+        )
+        rest = copy.deepcopy(self._parts.rest)
+        replace_classifier(rest, fitted)
+        if depth is Depth.STAGES:
+            own = Material(self._own.maps[:, index], labels)
+            rest = fit_stages(rest, own, self._packaged, self.steps, self._seed + number, stepped)
+        return Learned(rest, self._outlier(rest, index))
+
+    def answers(self, learned: Learned, index: NDArray[np.int64]) -> Answers:
+        """What a trained network says of the laboratory's cells at `index`."""
+        logits, features = _answered(learned.rest, self._own_maps[index])
+        return Answers(logits.numpy(), learned.outlier(features.numpy()))
+
+    def _outlier(self, rest: nn.Module, index: NDArray[np.int64]) -> OutlierScore:
+        maps = torch.cat([self._own_maps[index], self._packaged_maps[self._measured]])
+        labels = np.concatenate([self._own_labels[index], self._packaged_labels[self._measured]])
+        # In a fold, a class of one slide may be absent.
+        present, codes = np.unique(labels, return_inverse=True)
+        return fit_outlier_score(_answered(rest, maps)[1].numpy(), codes, len(present))
+
+
+def _answered(rest: nn.Module, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and features, float32, in evaluation mode."""
+    with torch.no_grad():
+        found = [logits_and_features(rest, part) for part in maps.split(_BATCH)]
+    return torch.cat([logits for logits, _ in found]), torch.cat([features for _, features in found])
+
+
+def _first_of_each(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    found = [np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]
+    return np.concatenate([np.empty(0, dtype=np.int64), *found])
