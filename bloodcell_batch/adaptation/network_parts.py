@@ -59,7 +59,7 @@ class NetworkParts:
         pixels = torch.from_numpy(inputs).permute(0, 3, 1, 2)
         found = []
         with torch.no_grad():
-            for part in pixels.split(_BATCH):
+            for part in torch.split(pixels, _BATCH):
                 stepped()
                 found.append(self.first(self._normalised(part.float())))
         return torch.cat(found)
@@ -73,7 +73,7 @@ class NetworkParts:
                 # A part of each batch is changed less: not always the same cells.
                 order = torch.randperm(len(pixels), generator=random)
                 made = []
-                for index in order.split(_BATCH):
+                for index in torch.split(order, _BATCH):
                     stepped()
                     images = torch.from_numpy(pixels[index.numpy()])
                     changed = augment(images, self.module.input_size, AUGMENTATION, random)
@@ -90,31 +90,32 @@ def divided(module: InferenceModule) -> NetworkParts:
     """The network of a module in its two parts; the module stays as it is."""
     network = module.network.eval()
     rest = copy.deepcopy(network)
-    if not _can_be_divided(network):
+    stages = _stages(network)
+    if stages is None:
         return NetworkParts(module, nn.Identity(), rest)
-    blocks = network.blocks
-    first = nn.Sequential(network.conv_stem, network.bn1, *blocks[:_KEPT_STAGES])
-    rest.conv_stem, rest.bn1, rest.blocks = nn.Identity(), nn.Identity(), rest.blocks[_KEPT_STAGES:]
+    stem = (network.get_submodule("conv_stem"), network.get_submodule("bn1"))
+    first = nn.Sequential(*stem, *list(stages)[:_KEPT_STAGES])
+    rest.conv_stem, rest.bn1 = nn.Identity(), nn.Identity()
+    rest.blocks = nn.Sequential(*list(rest.get_submodule("blocks").children())[_KEPT_STAGES:])
     return NetworkParts(module, first, rest)
 
 
-def _can_be_divided(network: nn.Module) -> bool:
-    """Whether it is one of timm's MobileNets or EfficientNets."""
+def _stages(network: nn.Module) -> nn.Sequential | None:
+    """The stages of a network that can be divided, one of timm's MobileNets or EfficientNets; None for others."""
     stages = getattr(network, "blocks", None)
     stem = all(isinstance(getattr(network, name, None), nn.Module) for name in ("conv_stem", "bn1"))
-    return stem and isinstance(stages, nn.Sequential) and len(stages) > _KEPT_STAGES
+    return stages if stem and isinstance(stages, nn.Sequential) and len(stages) > _KEPT_STAGES else None
 
 
 def _moved_names(network: nn.Module) -> dict[str, str]:
     """Names in the rest -> names in the whole, where they differ."""
-    if not _can_be_divided(network):
+    if _stages(network) is None:
         return {}
-    stages = len(network.blocks)  # type: ignore[arg-type]
     moved = {}
     for name in network.state_dict():
         room, _, inner = name.partition(".")
         number, _, tail = inner.partition(".")
-        if room == "blocks" and _KEPT_STAGES <= int(number) < stages:
+        if room == "blocks" and int(number) >= _KEPT_STAGES:
             moved[f"blocks.{int(number) - _KEPT_STAGES}.{tail}"] = name
     return moved
 

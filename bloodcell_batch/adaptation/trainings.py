@@ -118,7 +118,7 @@ class Trainings:
 def _answered(rest: nn.Module, maps: Tensor) -> tuple[Tensor, Tensor]:
     """Logits and features, float32, in evaluation mode."""
     with torch.no_grad():
-        found = [logits_and_features(rest, part) for part in maps.split(_BATCH)]
+        found = [logits_and_features(rest, part) for part in torch.split(maps, _BATCH)]
     return torch.cat([logits for logits, _ in found]), torch.cat([features for _, features in found])
 
 

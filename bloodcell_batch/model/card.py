@@ -1,11 +1,17 @@
 """The model card: what a model file says of itself, as Markdown."""
 
+from typing import Any
+
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, RESEARCH_USE_ONLY, rolled_up
 from bloodcell_batch.model.file import ModelFile
 
 _FIGURES = """\
 The test images were used for nothing else. The figures are PyTorch's in float32; `bloodcell-batch evaluate DATA` prints
 those of the backend in use, which differ by a few images where it computes in bfloat16."""
+
+_CROSS_VALIDATED = """\
+From repeated cross-validation: every cell was judged by networks that had not learned it. The thresholds were fitted to
+the same cells."""
 
 _LIMITS = """\
 - Single-cell images with the cell near the centre; a whole field of view is not a cell.
@@ -30,8 +36,7 @@ _OTHERS = """\
 def model_card(model: ModelFile) -> str:
     """Render the card. Every figure comes from the model file's header."""
     header, training, classes = model.header, model.header.training, model.header.class_list
-    metrics, recipe = header.metrics, training.get("recipe", {})
-    split = training.get("split", {})
+    metrics = header.metrics
     images = training.get("images", {})
     rows = [
         f"| {cell.name} | {cell.role.value} | {images.get(cell.name, '?')} | {_share(figures, 'precision')} "
@@ -47,15 +52,7 @@ def model_card(model: ModelFile) -> str:
             f"{header.preprocessing.input_size}x{header.preprocessing.input_size} RGB\n"
             f"- Licence: {header.licence}\n- Training data: {header.attribution}"
         ),
-        "## Training",
-        (
-            f"{split.get('train', '?')} training, {split.get('validation', '?')} validation (choice of the epoch, "
-            f"calibration) and {split.get('test', '?')} test images, stratified, duplicates kept together, seed "
-            f"{recipe.get('seed', '?')}. {recipe.get('epochs', '?')} epochs, best: {training.get('best_epoch', '?')}. "
-            f"Started from {recipe.get('init_weights') or ('timm weights' if recipe.get('pretrained') else 'scratch')}."
-        ),
-        "## Figures on the test images",
-        _FIGURES,
+        *(_adapted(training) if "adaptation" in training else _trained(training)),
         (
             f"| accuracy | balanced accuracy | macro F1 | ECE | left for review | accuracy of the rest |\n"
             f"|---|---|---|---|---|---|\n| {_share(metrics, 'accuracy')} | {_share(metrics, 'balanced_accuracy')} "
@@ -78,3 +75,29 @@ def model_card(model: ModelFile) -> str:
 def _share(figures: dict[str, float], key: str) -> str:
     value = figures.get(key)
     return "?" if value is None or value != value else f"{value:.2%}"  # noqa: PLR0124 - NaN is its own opposite
+
+
+def _trained(training: dict[str, Any]) -> list[str]:
+    recipe, split = training.get("recipe", {}), training.get("split", {})
+    told = (
+        f"{split.get('train', '?')} training, {split.get('validation', '?')} validation (choice of the epoch, "
+        f"calibration) and {split.get('test', '?')} test images, stratified, duplicates kept together, seed "
+        f"{recipe.get('seed', '?')}. {recipe.get('epochs', '?')} epochs, best: {training.get('best_epoch', '?')}. "
+        f"Started from {recipe.get('init_weights') or ('timm weights' if recipe.get('pretrained') else 'scratch')}."
+    )
+    return ["## Training", told, "## Figures on the test images", _FIGURES]
+
+
+def _adapted(training: dict[str, Any]) -> list[str]:
+    source, figures = training["adapted_from"], training["adaptation"]
+    control, before = figures["control"], figures["before"]
+    cells = sum(training["images"].values())
+    told = (
+        f"Adapted from {source['name']} (SHA-256 `{source['sha256']}`) to {cells} cells of a laboratory; layers that "
+        f"learned: {figures['layers']}. Before, {_share(before, 'accuracy')} of these cells were right and "
+        f"{_share(before, 'review_share')} left for review; of {control['cells']} control cells of PBC, "
+        f"{_share(control, 'before')} were right before and {_share(control, 'after')} are now."
+    )
+    if not figures["is_better"]:
+        told += " **It was not better than before, and was written because the user wished it.**"
+    return ["## Training", told, "## Figures on the laboratory's cells", _CROSS_VALIDATED]

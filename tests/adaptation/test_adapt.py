@@ -1,8 +1,9 @@
 """`adapt` on drawn cells and a small network with random weights, which knows nothing before."""
 
+import functools
+import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from typer.testing import CliRunner, Result
 
 from bloodcell_batch.adaptation import adapt as adapting
 from bloodcell_batch.adaptation import validation
-from bloodcell_batch.adaptation.rehearsal import ASSET, load_rehearsal
-from bloodcell_batch.cell_classes import DEFAULT_CLASSES
+from bloodcell_batch.adaptation.figures import Judgement
+from bloodcell_batch.adaptation.rehearsal import ASSET, Rehearsal, load_rehearsal
+from bloodcell_batch.adaptation.trainings import Answers
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList, Role
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.adapt import AdaptConfig
 from bloodcell_batch.errors import TrainingError
@@ -64,20 +67,16 @@ def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bloodcell_batch.adaptation.trainings._STEPS_PER_CELL", 0.1)
 
 
-@pytest.fixture(scope="session")
-def few_rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., object]:
-    def load(*given: object) -> object:
-        whole = load_rehearsal(*given)  # type: ignore[arg-type]
-        every = np.arange(0, len(whole.learned), 20)
-        return type(whole)(
-            whole.learned.take(every), whole.control.take(every[every < len(whole.control)]), whole.held_out, "PBC"
-        )
-
-    return load
+@functools.cache
+def few_rehearsed(classes: ClassList, preprocessing: Preprocessing) -> Rehearsal:
+    """Every twentieth cell of the package."""
+    whole = load_rehearsal(classes, preprocessing)
+    learned, control = (np.arange(0, len(cells), 20) for cells in (whole.learned, whole.control))
+    return Rehearsal(whole.learned.take(learned), whole.control.take(control), whole.held_out, whole.attribution)
 
 
 @pytest.fixture(autouse=True)
-def small_rehearsal(monkeypatch: pytest.MonkeyPatch, few_rehearsed: Callable[..., object]) -> None:
+def small_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapting, "load_rehearsal", few_rehearsed)
 
 
@@ -113,6 +112,9 @@ def test_the_written_model_classifies_what_it_learned(
 ) -> None:
     out = tmp_path / "ours.safetensors"
     adapting.adapt(config_of(base), five, out)
+    card = CliRunner().invoke(app, ["model-card", str(out)]).output
+    assert f"Adapted from small (SHA-256 `{base.sha256}`) to 25 cells" in " ".join(card.split())
+    assert "Figures on the laboratory's cells" in card
     result = CliRunner().invoke(app, ["evaluate", str(out), str(toy_cells), "--backend", "pytorch", "--bootstrap", "0"])
     assert result.exit_code == 0, result.output
 
@@ -133,7 +135,7 @@ def test_an_interrupted_adaptation_goes_on_and_ends_with_the_same_bytes(
     adapting.adapt(config_of(base), five, whole)
     write = validation.KeptAnswers.write
 
-    def broken(self: validation.KeptAnswers, name: str, answers: validation.Answers) -> None:
+    def broken(self: validation.KeptAnswers, name: str, answers: Answers) -> None:
         write(self, name, answers)
         if name == "stages-2":
             raise KeyboardInterrupt
@@ -154,7 +156,7 @@ def test_an_interrupted_adaptation_goes_on_and_ends_with_the_same_bytes(
 def test_answers_of_another_adaptation_are_not_used(base: ModelFile, five: Path, tmp_path: Path) -> None:
     kept = validation.KeptAnswers(tmp_path / "ours.adaptation", "another")
     kept.begin()
-    kept.write("stages-1", validation.Answers(np.zeros((1, 8), np.float32), np.zeros(1, np.float32)))
+    kept.write("stages-1", Answers(np.zeros((1, 8), np.float32), np.zeros(1, np.float32)))
     seen = Listener()
     adapting.adapt(config_of(base), five, tmp_path / "ours.safetensors", seen)
     assert not [note for note in seen.noted if note.startswith("going on")]
@@ -163,7 +165,7 @@ def test_answers_of_another_adaptation_are_not_used(base: ModelFile, five: Path,
 def test_a_model_that_is_not_better_is_not_written(base: ModelFile, five: Path, tmp_path: Path) -> None:
     good = tmp_path / "good.safetensors"
     # A model that is right about every cell and leaves none for review can't be bettered.
-    perfect = adapting.Judgement(np.ones(25, dtype=bool), np.ones(25, dtype=bool))
+    perfect = Judgement(np.ones(25, dtype=bool), np.ones(25, dtype=bool))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapting, "_judged_before", lambda *_: perfect)
         seen = Listener()
@@ -229,7 +231,7 @@ def test_contradictory_labels_are_listed(base: ModelFile, five: Path, tmp_path: 
         adapting.adapt(config_of(base), data, tmp_path / "o.safetensors")
 
 
-def test_unreadable_files_are_told(base: ModelFile, five: Path, tmp_path: Path) -> None:
+def test_unreadable_files_are_told(base: ModelFile, tmp_path: Path) -> None:
     data = tmp_path / "data"
     for name in ("monocyte", "neutrophil"):
         (data / name).mkdir(parents=True)
@@ -242,8 +244,6 @@ def test_unreadable_files_are_told(base: ModelFile, five: Path, tmp_path: Path) 
 
 
 def test_cells_that_the_model_knows_or_is_tested_on_are_left_out(base: ModelFile, five: Path, tmp_path: Path) -> None:
-    import hashlib  # noqa: PLC0415 - only here
-
     def digest(path: Path) -> int:
         return int(hashlib.sha256(path.read_bytes()).hexdigest()[:16], 16)
 
@@ -255,10 +255,10 @@ def test_cells_that_the_model_knows_or_is_tested_on_are_left_out(base: ModelFile
     }
     trained = save_model(tmp_path / "trained.safetensors", base.header, tensors | {"seen.train": seen_cells})
     tested = np.array([digest(path) for path in sorted((five / "eosinophil").iterdir())], dtype=np.uint64)
-    whole = load_rehearsal(DEFAULT_CLASSES, Preprocessing(input_size=32))
+    few = few_rehearsed(DEFAULT_CLASSES, Preprocessing(input_size=32))
     seen = Listener()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adapting, "load_rehearsal", lambda *_: type(whole)(whole.learned, whole.control, tested, ""))
+        patch.setattr(adapting, "load_rehearsal", lambda *_: Rehearsal(few.learned, few.control, tested, ""))
         found = adapting.adapt(config_of(trained), five, tmp_path / "o.safetensors", seen)
     assert set(found.counts) == {"lymphocyte", "monocyte", "neutrophil"}
     assert any("left out 5 cells that the model was trained or calibrated on" in text for text in seen.warned)
@@ -303,8 +303,6 @@ def test_the_rehearsal_cells_are_small_and_known_to_the_packaged_model() -> None
 
 
 def test_kinds_of_cells_are_found_in_the_packaged_cells() -> None:
-    from bloodcell_batch.cell_classes import CellClass, ClassList, Role  # noqa: PLC0415 - only here
-
     kinds = ClassList(
         (
             CellClass("band_neutrophil", Role.LEUKOCYTE, "neutrophil"),
