@@ -25,11 +25,13 @@ from bloodcell_batch.config.adapt import AdaptConfig
 from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.files.publishing import check_new
-from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile, open_model
+from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.model.network import InferenceModule, load_inference_module
 from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.stages.infer import reported
+from bloodcell_batch.training.data.seen import Seen
+from bloodcell_batch.training.data.sources import FREE
 from bloodcell_batch.training.evaluation.metrics import Rules
 from bloodcell_batch.training.fit.calibration import predict
 
@@ -93,7 +95,7 @@ def _adapted(
     truth = np.array(roll_up.target)[own.labels]
     before = _judged_before(model, module, own.inputs, truth, roll_up.reported)
     parts = divided(with_classes(module, _rows(model.header.class_list, own.classes)))
-    trainings = Trainings(parts, own, rehearsal.learned, config.seed, observer)
+    trainings = Trainings(parts, own, rehearsal.learned, len(model.header.classes), config.seed, observer)
     folds = folds_of(own.labels, own.groups, config.seed)
     found: dict[Depth, tuple[Decisions, Change]] = {}
     for depth in Depth:
@@ -154,9 +156,8 @@ def _in_classes(probabilities: NDArray[np.float32], roll_up: RollUp, classes: Cl
 def _control(
     model: ModelFile, modules: tuple[InferenceModule, InferenceModule], cells: PackagedCells, classes: ClassList
 ) -> Control:
-    seen = list(model.load_tensors(SEEN_PREFIX).values())
-    new = ~np.isin(cells.digests, np.concatenate(seen)) if seen else np.ones(len(cells), dtype=bool)
-    cells = cells.take(np.flatnonzero(new))
+    known = Seen.by(model).recognise(cells.digests, cells.hashes)
+    cells = cells.take(np.flatnonzero(known.parts == FREE))
     if not len(cells):
         return Control(0, None, None)
     after = rolled_up(classes)

@@ -6,7 +6,6 @@ PBC is the folder with one folder per class. Cells to be learned again are those
 control cells are such as it never saw. The same images and model give the same bytes with the same version of Pillow.
 """
 
-import hashlib
 import io
 import re
 import sys
@@ -20,12 +19,14 @@ from PIL import Image
 from bloodcell_batch.adaptation.rehearsal import METADATA_KEY, RehearsalHeader
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.files.publishing import written_whole
+from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.labels.synonyms import KNOWN_CELLS, known_cell, rolled_up
-from bloodcell_batch.model.file import SEEN_PREFIX, open_model
+from bloodcell_batch.model.file import open_model
+from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.training.data.class_names import ClassNames
-from bloodcell_batch.training.data.labelled import short_digest
-from bloodcell_batch.training.data.sources import LabelledFile, open_source
+from bloodcell_batch.training.data.labelled import load_labelled
+from bloodcell_batch.training.data.seen import Seen, SeenPart
 
 _SIDE = 192
 _QUALITY = 85
@@ -40,18 +41,18 @@ _ATTRIBUTION = (
 
 def build(pbc: Path, out: Path) -> None:
     """Choose the cells and write the file."""
-    source = open_source(pbc, ClassNames(DEFAULT_CLASSES), NullObserver())
-    bytes_of = {entry.file.path: (pbc / entry.file.path).read_bytes() for entry in source.entries}
-    digests = np.array([_digest(bytes_of[entry.file.path]) for entry in source.entries], dtype=np.uint64)
-    labels = np.array([entry.label for entry in source.entries])
-    seen = open_model().load_tensors(SEEN_PREFIX)
-    trained = np.isin(digests, seen["train"])
-    held_out = ~trained & ~np.isin(digests, seen["validation"])
+    names = ClassNames(DEFAULT_CLASSES)
+    cells, _ = load_labelled(pbc, Preprocessing(input_size=16), available_cpus(), NullObserver(), names=names)
+    seen = Seen.by(open_model())
+    trained = np.isin(cells.digests, seen.train.digests)
+    held_out = ~trained & ~np.isin(cells.digests, seen.validation.digests)
     rng = np.random.default_rng(_SEED)
-    chosen, control = (_chosen(labels, part, count, rng) for part, count in ((trained, _LEARNED), (held_out, _CONTROL)))
+    chosen, control = (
+        _chosen(cells.labels, part, count, rng) for part, count in ((trained, _LEARNED), (held_out, _CONTROL))
+    )
     picks = np.concatenate([chosen, control])
     kinds = tuple(cell.name for cell in KNOWN_CELLS)
-    images = [_small(bytes_of[source.entries[i].file.path]) for i in picks]
+    images = [_small((pbc / cells.paths[i]).read_bytes()) for i in picks]
     header = RehearsalHeader(
         kinds=kinds,
         parents=tuple(rolled_up(cell) for cell in KNOWN_CELLS),
@@ -59,13 +60,16 @@ def build(pbc: Path, out: Path) -> None:
         attribution=_ATTRIBUTION,
         licence="CC BY 4.0",
     )
+    tested = SeenPart.of(cells.digests[held_out], cells.hashes[held_out])
     tensors: dict[str, NDArray[np.generic]] = {
         "images": np.frombuffer(b"".join(images), dtype=np.uint8),
         "ends": np.cumsum([len(image) for image in images]),
-        "kinds": np.array([kinds.index(_kind(source.entries[i])) for i in picks]),
+        "kinds": np.array([kinds.index(_kind(cells.paths[i], DEFAULT_CLASSES.names[cells.labels[i]])) for i in picks]),
         "control": np.arange(len(picks)) >= len(chosen),
-        "digests": digests[picks],
-        "held_out": np.sort(digests[held_out]),
+        "digests": cells.digests[picks],
+        "hashes": cells.hashes[picks],
+        "held_out": tested.digests,
+        "held_out_hashes": tested.hashes,
     }
     with written_whole(out) as partial:
         partial.write_bytes(safetensors.numpy.save(tensors, metadata={METADATA_KEY: header.model_dump_json()}))
@@ -80,10 +84,9 @@ def _chosen(
     )
 
 
-def _kind(entry: LabelledFile) -> str:
+def _kind(path: str, name: str) -> str:
     """The kind that the prefix of a file's name tells, `BNE_1.jpg`, or else its class."""
-    name = DEFAULT_CLASSES.names[entry.label]
-    prefix = _PREFIX.match(PurePosixPath(entry.file.path).name)
+    prefix = _PREFIX.match(PurePosixPath(path).name)
     kind = known_cell(prefix[0]) if prefix else None
     return kind.name if kind and rolled_up(kind) == name else name
 
@@ -93,10 +96,6 @@ def _small(data: bytes) -> bytes:
     image = Image.open(io.BytesIO(data)).convert("RGB")
     image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS).save(stream, "WEBP", quality=_QUALITY, method=6)
     return stream.getvalue()
-
-
-def _digest(data: bytes) -> int:
-    return short_digest(hashlib.sha256(data).hexdigest())
 
 
 if __name__ == "__main__":

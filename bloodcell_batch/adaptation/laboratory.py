@@ -12,13 +12,15 @@ from bloodcell_batch.cell_classes import CellClass, ClassList
 from bloodcell_batch.config.adapt import AdaptConfig
 from bloodcell_batch.errors import TrainingError, UsageError
 from bloodcell_batch.labels.synonyms import KNOWN_CELLS
-from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile
+from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.label_audit import audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
-from bloodcell_batch.training.data.sources import open_source
+from bloodcell_batch.training.data.seen import Seen, SeenPart
+from bloodcell_batch.training.data.sources import FREE, open_source
+from bloodcell_batch.wording import counted
 
 LEAST_CELLS, LEAST_CLASSES = 5, 2
 _ENLARGED = 2
@@ -29,7 +31,8 @@ class LaboratoryCells:
     """Cells to adapt to.
 
     `inputs` uint8 (N, S, S, 3) are as the network takes them, `pixels` uint8 (N, 2S, 2S, 3) are larger, for training;
-    `labels` int64 (N,) index `classes`, those of the new model; `digests` uint64 (N,) are of the files; `groups` int64
+    `labels` int64 (N,) index `classes`, those of the new model; `digests` uint64 (N,) and `hashes` uint64 (N, 2, 4) are
+    of the files, see `Seen`; `groups` int64
     (N,) are equal for cells of one slide, and for copies; `slides` is the number of slides, 0 where the data name none.
     """
 
@@ -37,6 +40,7 @@ class LaboratoryCells:
     inputs: NDArray[np.uint8]
     labels: NDArray[np.int64]
     digests: NDArray[np.uint64]
+    hashes: NDArray[np.uint64]
     groups: NDArray[np.int64]
     slides: int
     classes: ClassList
@@ -52,7 +56,7 @@ class LaboratoryCells:
 
 
 def read_laboratory(
-    data: Path, model: ModelFile, config: AdaptConfig, held_out: NDArray[np.uint64], observer: Observer
+    data: Path, model: ModelFile, config: AdaptConfig, held_out: SeenPart, observer: Observer
 ) -> LaboratoryCells:
     """Read the labelled cells of `data`, and leave out what can't be used.
 
@@ -60,7 +64,7 @@ def read_laboratory(
         data: as for `train`.
         model: the model to be adapted.
         config: what labels mean, and what to do with contradictions.
-        held_out: digests of images that are kept for tests of the packaged model.
+        held_out: images that are kept for tests of the packaged model.
         observer: told what is left out.
 
     Raises:
@@ -94,6 +98,7 @@ def read_laboratory(
         inputs=fresh.pixels[order],
         labels=images.labels,
         digests=images.digests,
+        hashes=images.hashes,
         groups=_together(images.groups, slides, observer),
         slides=named,
         classes=images.classes,
@@ -120,18 +125,23 @@ def _possible_classes(base: ClassList, declared: Iterable[CellClass]) -> ClassLi
 
 
 def _unknown_to_the_model(
-    images: LabelledImages, model: ModelFile, held_out: NDArray[np.uint64], observer: Observer
+    images: LabelledImages, model: ModelFile, held_out: SeenPart, observer: Observer
 ) -> LabelledImages:
     """Without the images that say nothing about another laboratory, or must not be learned."""
-    seen = list(model.load_tensors(SEEN_PREFIX).values())
-    known = np.isin(images.digests, np.concatenate(seen)) if seen else np.zeros(len(images), dtype=bool)
-    kept_for_tests = np.isin(images.digests, held_out) & ~known
-    if known.any():
-        observer.warn(f"left out {known.sum()} cells that the model was trained or calibrated on")
+    seen = Seen.by(model)
+    seen.warn_of_files_only(model.path, observer)
+    found = seen.recognise(images.digests, images.hashes)
+    known, counts = found.parts != FREE, found.counts()
+    if counts.seen:
+        cells = counted(counts.seen, "cell")
+        observer.warn(f"left out {cells} that the model was trained or calibrated on ({counts.why()})")
+    tested = Seen(held_out, Seen.nothing().validation).recognise(images.digests, images.hashes)
+    kept_for_tests = (tested.parts != FREE) & ~known
     if kept_for_tests.any():
+        cells = counted(int(kept_for_tests.sum()), "cell")
         observer.warn(
-            f"left out {kept_for_tests.sum()} cells that belong to the test part of the packaged model (PBC): a model "
-            "that has learned them could no longer be tested on them"
+            f"left out {cells} of the test part of the packaged model (PBC): a model that has learned them could no "
+            "longer be tested on them"
         )
     return images.take(np.flatnonzero(~known & ~kept_for_tests))
 
@@ -159,6 +169,7 @@ def _with_enough(images: LabelledImages, base: ClassList, observer: Observer) ->
         images.pixels,
         numbers[labels],
         images.digests,
+        images.hashes,
         images.groups,
         images.parts,
         images.laboratories,

@@ -6,7 +6,8 @@ however many others run beside it.
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,26 +18,45 @@ from torch.nn import functional
 from bloodcell_batch.model.network import InferenceModule
 from bloodcell_batch.training.fit.depthwise import keep_strided_depthwise_float32
 
-BATCH = 32
-_LEARNING_RATE = 5e-4
+_BATCH = 40
+_LEARNING_RATE = 1e-3
 _WEIGHT_DECAY = 0.03
 _RISING = 0.25  # share of the steps in which the learning rate rises
 _SMOOTHING = 0.05
 _OWN_SHARE = 0.5  # of each batch, and of the classifier's loss
+_TAUGHT = 0.7  # share of the old network's word in what packaged cells are
+_MOVED = 0.8  # of the way from the old weights to the new ones
 _STAY = 3e-4  # what it costs the classifier to leave its old weights
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Cells to learn from: `maps` bfloat16 (V, N, …), see `NetworkParts.varied_maps`, and `labels` int64 (N,)."""
+    """Cells to learn from: `maps` bfloat16 (V, N, …), see `NetworkParts.varied_maps`, `labels` int64 (N,) and `targets`
+    float32 (V, N, C), what each view shall be called, in shares of 1."""
 
     maps: Tensor
     labels: NDArray[np.int64]
+    targets: Tensor
+
+    @classmethod
+    def named(cls, maps: Tensor, labels: NDArray[np.int64], classes: int) -> Self:
+        """Cells that are what their labels say."""
+        one = functional.one_hot(torch.from_numpy(labels), classes).float()
+        return cls(maps, labels, (one * (1 - _SMOOTHING) + _SMOOTHING / classes).expand(len(maps), -1, -1))
+
+    def taught(self, probabilities: Tensor) -> Self:
+        """The same cells, called in part what another network says of each view, float32 (V, N, C): what it tells of
+        their likeness keeps the network as it is better than the labels alone."""
+        return replace(self, targets=_TAUGHT * probabilities + (1 - _TAUGHT) * self.targets)
+
+    def take(self, index: NDArray[np.int64]) -> Self:
+        """The cells at `index`."""
+        return replace(self, maps=self.maps[:, index], labels=self.labels[index], targets=self.targets[:, index])
 
     def drawn(self, index: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A random view of each of the cells at `index`, and their labels."""
+        """A random view of each of the cells at `index`, and what it shall be called."""
         views = rng.integers(len(self.maps), size=len(index))
-        return self.maps[views, index], torch.from_numpy(self.labels[index])
+        return self.maps[views, index], self.targets[views, index]
 
 
 def fit_classifier(
@@ -98,23 +118,34 @@ def fit_stages(
     optimiser = torch.optim.AdamW(groups, lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=steps, pct_start=_RISING)
     rng = np.random.default_rng(seed)
-    count = round(_OWN_SHARE * BATCH) if len(packaged.labels) else BATCH
+    count = round(_OWN_SHARE * _BATCH) if len(packaged.labels) else _BATCH
     sources = [(own, _balanced(own.labels, count, rng))]
-    if count < BATCH:
-        sources.append((packaged, _balanced(packaged.labels, BATCH - count, rng)))
+    if count < _BATCH:
+        sources.append((packaged, _balanced(packaged.labels, _BATCH - count, rng)))
     for _ in range(steps):
         stepped()
         drawn = [part.drawn(next(draws), rng) for part, draws in sources]
         maps = torch.cat([maps for maps, _ in drawn]).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_bfloat16()):
             logits = fitted(maps if _has_bfloat16() else maps.float())
-        labels = torch.cat([labels for _, labels in drawn])
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=_SMOOTHING)
+        loss = functional.cross_entropy(logits.float(), torch.cat([targets for _, targets in drawn]))
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         optimiser.zero_grad()
-    return fitted.eval()
+    return _between(network, fitted).eval()
+
+
+def _between(start: nn.Module, end: nn.Module) -> nn.Module:
+    """The `end` network with weights between both, which keep more of what was known (Wortsman et al., 2022)."""
+    old = start.state_dict()
+    end.load_state_dict(
+        {
+            name: torch.lerp(old[name], value, _MOVED) if value.is_floating_point() else value
+            for name, value in end.state_dict().items()
+        }
+    )
+    return end
 
 
 def with_classes(module: InferenceModule, rows: list[int | None]) -> InferenceModule:

@@ -19,6 +19,7 @@ from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.images.decoding import decode_rgb
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
+from bloodcell_batch.training.data.seen import SeenPart
 
 ASSET = "rehearsal.safetensors"
 METADATA_KEY = "rehearsal"
@@ -43,30 +44,34 @@ class PackagedCells:
     """Cells of the package for one network.
 
     `inputs` uint8 (N, S, S, 3) are as the network takes them, `pixels` uint8 (N, M, M, 3) are larger, for training;
-    `labels` int64 (N,) index the classes of the model, `digests` uint64 (N,) are of the original files.
+    `labels` int64 (N,) index the classes of the model; `digests` uint64 (N,) and `hashes` uint64 (N, 2, 4) are of the
+    original files, see `Seen`.
     """
 
     pixels: NDArray[np.uint8]
     inputs: NDArray[np.uint8]
     labels: NDArray[np.int64]
     digests: NDArray[np.uint64]
+    hashes: NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: NDArray[np.int64]) -> "PackagedCells":
         """The cells at `index`, in its order."""
-        return PackagedCells(self.pixels[index], self.inputs[index], self.labels[index], self.digests[index])
+        return PackagedCells(
+            self.pixels[index], self.inputs[index], self.labels[index], self.digests[index], self.hashes[index]
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """`learned` are cells to be learned again, `control` cells that the packaged model never learned, `held_out` the
-    digests uint64 (N,) of all cells that are kept for tests of it, and `attribution` names the source of all."""
+    """`learned` are cells to be learned again, `control` cells that the packaged model never learned, `held_out` all
+    cells that are kept for tests of it, and `attribution` names the source of all."""
 
     learned: PackagedCells
     control: PackagedCells
-    held_out: NDArray[np.uint64]
+    held_out: SeenPart
     attribution: str
 
 
@@ -92,9 +97,11 @@ def load_rehearsal(classes: ClassList, preprocessing: Preprocessing) -> Rehearsa
                 inputs=_stacked(rgb, preprocessing),
                 labels=labels[chosen],
                 digests=tensors["digests"][chosen],
+                hashes=tensors["hashes"][chosen],
             )
         )
-    return Rehearsal(parts[0], parts[1], tensors["held_out"], header.attribution)
+    held_out = SeenPart(tensors["held_out"], tensors["held_out_hashes"])
+    return Rehearsal(parts[0], parts[1], held_out, header.attribution)
 
 
 def read_header(data: bytes) -> RehearsalHeader:

@@ -20,7 +20,7 @@ from bloodcell_batch.model.outlier_score import OutlierScore, fit_outlier_score
 from bloodcell_batch.progress import Observer
 
 _MOST_VIEWS, _FEWEST_VIEWS, _ALL_VIEWS = 10, 2, 1000
-_PACKAGED_VIEWS = 2
+_PACKAGED_VIEWS = 3
 _STEPS_PER_CELL, _FEWEST_STEPS, _MOST_STEPS = 0.64, 48, 640
 _MEASURED = 50  # packaged cells of each class that the outlier score is fitted on
 _BATCH = 64
@@ -52,11 +52,19 @@ class Learned:
 class Trainings:
     """Everything that the trainings on one set of cells share; methods may run in several threads at once.
 
+    The first `old` classes are those that the network had before.
+
     `steps` is the length of a training of stages.
     """
 
     def __init__(
-        self, parts: NetworkParts, own: LaboratoryCells, packaged: PackagedCells, seed: int, observer: Observer
+        self,
+        parts: NetworkParts,
+        own: LaboratoryCells,
+        packaged: PackagedCells,
+        old: int,
+        seed: int,
+        observer: Observer,
     ) -> None:
         self.steps = int(np.clip(round(_STEPS_PER_CELL * len(own)), _FEWEST_STEPS, _MOST_STEPS))
         self._parts, self._seed = parts, seed
@@ -79,7 +87,9 @@ class Trainings:
             "varying the cells",
             observer,
         )
-        self._own, self._packaged = Material(made[0], own.labels), Material(made[1], packaged.labels)
+        self._own = Material.named(made[0], own.labels, len(own.classes))
+        named = Material.named(made[1], packaged.labels, len(own.classes))
+        self._packaged = named.taught(self._old_word(made[1], old))
         self._own_maps, self._packaged_maps = made[2:]
         self._own_features = _answered(parts.rest, self._own_maps)[1]
         self._packaged_features = _answered(parts.rest, self._packaged_maps)[1]
@@ -98,14 +108,19 @@ class Trainings:
         rest = copy.deepcopy(self._parts.rest)
         replace_classifier(rest, fitted)
         if depth is Depth.STAGES:
-            own = Material(self._own.maps[:, index], labels)
-            rest = fit_stages(rest, own, self._packaged, self.steps, self._seed + number, stepped)
+            rest = fit_stages(rest, self._own.take(index), self._packaged, self.steps, self._seed + number, stepped)
         return Learned(rest, self._outlier(rest, index))
 
     def answers(self, learned: Learned, index: NDArray[np.int64]) -> Answers:
         """What a trained network says of the laboratory's cells at `index`."""
         logits, features = _answered(learned.rest, self._own_maps[index])
         return Answers(logits.numpy(), learned.outlier(features.numpy()))
+
+    def _old_word(self, maps: Tensor, old: int) -> Tensor:
+        """Probabilities (V, N, C) that the network gives before it learns, to the first `old` classes only."""
+        logits = _answered(self._parts.rest, maps.flatten(0, 1).float())[0] / self._parts.module.temperature
+        logits[:, old:] = -torch.inf
+        return torch.softmax(logits, dim=1).reshape(*maps.shape[:2], -1)
 
     def _outlier(self, rest: nn.Module, index: NDArray[np.int64]) -> OutlierScore:
         maps = torch.cat([self._own_maps[index], self._packaged_maps[self._measured]])

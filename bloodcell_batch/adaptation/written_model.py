@@ -27,6 +27,7 @@ from bloodcell_batch.model.file import (
 )
 from bloodcell_batch.model.network import InferenceModule, load_inference_module
 from bloodcell_batch.model.outlier_score import OutlierScore
+from bloodcell_batch.training.data.seen import Seen, SeenPart
 from bloodcell_batch.training.fit.calibration import predict
 
 _CHECKED = 64
@@ -68,9 +69,15 @@ def write_model(
     state = network.module.network.state_dict()
     tensors: dict[str, NDArray[Any]] = {NETWORK_PREFIX + name: value.numpy() for name, value in state.items()}
     tensors |= {OUTLIER_PREFIX + name: value for name, value in network.outlier.tensors().items()}
-    seen = base.load_tensors(SEEN_PREFIX)
-    seen["train"] = np.union1d(seen.get("train", own.digests[:0]), np.union1d(own.digests, rehearsal.learned.digests))
-    tensors |= {SEEN_PREFIX + part: digests for part, digests in seen.items()}
+    learned = Seen(
+        SeenPart.of(
+            np.concatenate([own.digests, rehearsal.learned.digests]),
+            np.concatenate([own.hashes, rehearsal.learned.hashes]),
+        ),
+        Seen.nothing().validation,
+    )
+    seen = Seen.by(base).and_also(learned)
+    tensors |= {SEEN_PREFIX + name: value for name, value in seen.tensors().items()}
     model = save_model(out, _header(config, base, own, rehearsal, network, figures), tensors)
     some = own.inputs[:_CHECKED]
     if not np.allclose(predict(load_inference_module(model), some)[0], predict(network.module, some)[0], atol=1e-4):

@@ -24,6 +24,8 @@ from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import ModelFile, open_model, save_model
 from bloodcell_batch.model.network import load_inference_module
 from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.training.data.seen import Seen, SeenPart
+from bloodcell_batch.training.data.sources import FREE, TRAIN
 from bloodcell_batch.training.fit.calibration import predict
 
 FIVE = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil")
@@ -247,22 +249,25 @@ def test_cells_that_the_model_knows_or_is_tested_on_are_left_out(base: ModelFile
     def digest(path: Path) -> int:
         return int(hashlib.sha256(path.read_bytes()).hexdigest()[:16], 16)
 
-    seen_cells = np.array([digest(path) for path in sorted((five / "basophil").iterdir())], dtype=np.uint64)
+    seen_cells = np.sort(np.array([digest(path) for path in (five / "basophil").iterdir()], dtype=np.uint64))
     tensors = {
         f"{part}.{name}": value
         for part in ("network", "outlier")
         for name, value in base.load_tensors(f"{part}.").items()
     }
     trained = save_model(tmp_path / "trained.safetensors", base.header, tensors | {"seen.train": seen_cells})
-    tested = np.array([digest(path) for path in sorted((five / "eosinophil").iterdir())], dtype=np.uint64)
+    tested = np.sort(np.array([digest(path) for path in (five / "eosinophil").iterdir()], dtype=np.uint64))
+    unknown = np.zeros((5, 2, 4), dtype=np.uint64)
     few = few_rehearsed(DEFAULT_CLASSES, Preprocessing(input_size=32))
     seen = Listener()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adapting, "load_rehearsal", lambda *_: Rehearsal(few.learned, few.control, tested, ""))
+        patch.setattr(
+            adapting, "load_rehearsal", lambda *_: Rehearsal(few.learned, few.control, SeenPart(tested, unknown), "")
+        )
         found = adapting.adapt(config_of(trained), five, tmp_path / "o.safetensors", seen)
     assert set(found.counts) == {"lymphocyte", "monocyte", "neutrophil"}
     assert any("left out 5 cells that the model was trained or calibrated on" in text for text in seen.warned)
-    assert any("left out 5 cells that belong to the test part" in text for text in seen.warned)
+    assert any("left out 5 cells of the test part" in text for text in seen.warned)
 
 
 def test_cells_of_one_slide_stay_together(base: ModelFile, toy_cells: Path, tmp_path: Path) -> None:
@@ -292,10 +297,10 @@ def test_the_command_writes_the_model_and_an_audit_line(base: ModelFile, five: P
 def test_the_rehearsal_cells_are_small_and_known_to_the_packaged_model() -> None:
     packaged = open_model()
     found = load_rehearsal(DEFAULT_CLASSES, Preprocessing(input_size=32))
-    seen = packaged.load_tensors("seen.")
-    assert np.isin(found.learned.digests, seen["train"]).all()
-    assert not np.isin(found.control.digests, np.concatenate(list(seen.values()))).any()
-    assert np.isin(found.control.digests, found.held_out).all()
+    seen = Seen.by(packaged)
+    assert (seen.recognise(found.learned.digests, found.learned.hashes).parts == TRAIN).all()
+    assert (seen.recognise(found.control.digests, found.control.hashes).parts == FREE).all()
+    assert np.isin(found.control.digests, found.held_out.digests).all()
     assert np.bincount(found.learned.labels).tolist() == [100] * 8
     assert np.bincount(found.control.labels).tolist() == [50] * 8
     assert (Path(adapting.__file__).parents[1] / "assets" / ASSET).stat().st_size < 6_000_000

@@ -23,9 +23,10 @@ import numpy as np
 from bloodcell_batch.adaptation.adapt import adapt
 from bloodcell_batch.config.adapt import AdaptConfig
 from bloodcell_batch.config.evaluate import EvaluateConfig
-from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile, open_model
+from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.training.data.labelled import short_digest
+from bloodcell_batch.training.data.seen import Seen
 from bloodcell_batch.training.evaluation.evaluate import evaluate
 from bloodcell_batch.training.evaluation.metrics import Metrics
 
@@ -115,9 +116,10 @@ def main() -> int:
 
 def unseen(folder: Path, made: Path) -> Path:
     """The images that the packaged model has not seen, in another folder."""
-    seen = np.concatenate(list(open_model().load_tensors(SEEN_PREFIX).values()))
+    seen = Seen.by(open_model())
+    known = {*seen.train.digests.tolist(), *seen.validation.digests.tolist()}
     for file in sorted(folder.glob("*/*")):
-        if short_digest(hashlib.sha256(file.read_bytes()).hexdigest()) not in seen:
+        if short_digest(hashlib.sha256(file.read_bytes()).hexdigest()) not in known:
             (made / file.parent.name).mkdir(exist_ok=True)
             shutil.copy(file, made / file.parent.name)
     return made
