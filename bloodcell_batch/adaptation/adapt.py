@@ -30,8 +30,8 @@ from bloodcell_batch.model.network import InferenceModule, load_inference_module
 from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.stages.infer import reported
+from bloodcell_batch.training.data.labelled_files import FREE
 from bloodcell_batch.training.data.seen import Seen
-from bloodcell_batch.training.data.sources import FREE
 from bloodcell_batch.training.evaluation.metrics import Rules
 from bloodcell_batch.training.fit.calibration import predict
 

@@ -1,7 +1,7 @@
 """A laboratory's labelled cells: read, checked, and counted against the classes of the model that they shall change."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ from bloodcell_batch.progress import NullObserver, Observer
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.label_audit import audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
+from bloodcell_batch.training.data.labelled_files import FREE
 from bloodcell_batch.training.data.seen import Seen, SeenPart
-from bloodcell_batch.training.data.sources import FREE, open_source
 from bloodcell_batch.wording import counted
 
 LEAST_CELLS, LEAST_CLASSES = 5, 2
@@ -76,7 +76,7 @@ def read_laboratory(
     names = ClassNames(_possible_classes(base, config.declared), config.class_map)
     workers = available_cpus() if config.workers is None else config.workers
     larger = preprocessing.model_copy(update={"input_size": _ENLARGED * preprocessing.input_size})
-    images, rejected = load_labelled(data, larger, workers, observer, names=names)
+    images, rejected = load_labelled(data, larger, workers, observer, names=names, images=config.images)
     images, _ = audit(images, rejected, config.conflicts, observer)
     images = _unknown_to_the_model(images, model, held_out, observer)
     images = _with_enough(images, base, observer)
@@ -88,19 +88,19 @@ def read_laboratory(
         NullObserver(),
         only=frozenset(images.paths),
         names=ClassNames(names.classes, config.class_map),
+        images=config.images,
     )
     place = {path: i for i, path in enumerate(fresh.paths)}
     order = np.array([place[path] for path in images.paths])
-    slides = _slides_of(data, images.paths, ClassNames(names.classes, config.class_map))
-    named = int((slides >= 0).any()) and len(np.unique(slides[slides >= 0]))
+    named = images.slides != ""
     return LaboratoryCells(
         pixels=images.pixels,
         inputs=fresh.pixels[order],
         labels=images.labels,
         digests=images.digests,
         hashes=images.hashes,
-        groups=_together(images.groups, slides, observer),
-        slides=named,
+        groups=_together(images.groups, images.slides, observer),
+        slides=len(np.unique(images.slides[named])),
         classes=images.classes,
     )
 
@@ -164,17 +164,7 @@ def _with_enough(images: LabelledImages, base: ClassList, observer: Observer) ->
     there = {names[label] for label in labels}
     classes = ClassList(tuple(cell for cell in images.classes.classes if cell.name in base.names or cell.name in there))
     numbers = np.array([classes.names.index(name) if name in classes.names else -1 for name in names])
-    return LabelledImages(
-        images.paths,
-        images.pixels,
-        numbers[labels],
-        images.digests,
-        images.hashes,
-        images.groups,
-        images.parts,
-        images.laboratories,
-        classes,
-    )
+    return replace(images, labels=numbers[labels], classes=classes)
 
 
 def _check_counts(images: LabelledImages, unreadable: int) -> None:
@@ -189,19 +179,11 @@ def _check_counts(images: LabelledImages, unreadable: int) -> None:
     )
 
 
-def _slides_of(data: Path, paths: Iterable[str], names: ClassNames) -> NDArray[np.int64]:
-    """A number for the slide of each image, -1 where the data name none."""
-    if data.is_dir():
-        return np.full(len(tuple(paths)), -1)
-    slide = {entry.file.path: entry.file.slide_id for entry in open_source(data, names, NullObserver()).entries}
-    known = sorted({name for name in slide.values() if name})
-    return np.array([known.index(slide[path]) if slide[path] else -1 for path in paths])
-
-
-def _together(copies: NDArray[np.int64], slides: NDArray[np.int64], observer: Observer) -> NDArray[np.int64]:
+def _together(copies: NDArray[np.int64], slides: NDArray[np.str_], observer: Observer) -> NDArray[np.int64]:
     """Groups of cells that must not be told apart by a cross-validation."""
-    alone = np.where(slides >= 0, slides, slides.max(initial=0) + 1 + np.arange(len(slides)))
-    groups = joined_groups(copies, alone)
+    _, number = np.unique(slides, return_inverse=True)
+    alone = len(slides) + np.arange(len(slides))
+    groups = joined_groups(copies, np.where(slides == "", alone, number))
     if len(np.unique(groups)) >= LEAST_CLASSES:
         return groups
     observer.warn("all cells are of one slide: the figures below tell little about others")

@@ -24,8 +24,8 @@ from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import ModelFile, open_model, save_model
 from bloodcell_batch.model.network import load_inference_module
 from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.training.data.labelled_files import FREE, TRAIN
 from bloodcell_batch.training.data.seen import Seen, SeenPart
-from bloodcell_batch.training.data.sources import FREE, TRAIN
 from bloodcell_batch.training.fit.calibration import predict
 
 FIVE = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil")

@@ -16,8 +16,8 @@ def adapt(
     labelled: Annotated[
         Path,
         typer.Argument(
-            help="Labelled cells: a folder with one folder of images per class, or a .csv, .xlsx or .parquet manifest "
-            "(path, label, maybe slide_id).",
+            help="Labelled cells: a folder with one folder of images per class, a .csv, .xlsx or .parquet manifest "
+            "(path, label, maybe slide_id), or a reviewed result table.",
             metavar="LABELLED",
         ),
     ],
