@@ -1,8 +1,8 @@
-"""Make the pictures of the documentation from the drawn example slides: the terminal and the report.
+"""Make the pictures of the documentation from the drawn example slides: the terminal, the report and the review.
 
     python docs/make_pictures.py
 
-Needs Chromium for the report.
+Needs Chromium for the pages.
 """
 
 import re
@@ -23,7 +23,7 @@ from bloodcell_batch.cli.exit_summary import conclude
 
 PROJECT = Path(__file__).parent.parent
 PICTURES = PROJECT / "docs" / "pictures"
-WIDTH, HEIGHT = 1180, 900
+REPORT_SIZE, REVIEW_SIZE = (1180, 900), (1366, 640)  # the latter is what a small laptop leaves of its screen
 
 
 class Notes(NullObserver):
@@ -55,25 +55,26 @@ def terminal(table: Path) -> None:
     (PICTURES / "terminal.svg").write_text(svg, encoding="utf-8")
 
 
-def report(table: Path) -> None:
-    """The head of the report, as PNG."""
-    page = table.with_name("report.html")
-    program = [sys.executable, "-m", "bloodcell_batch", "report", str(table), "--out", str(page)]
+def page(table: Path, name: str, size: tuple[int, int], *command: str) -> None:
+    """The page that a command makes of the table, as PNG."""
+    file = table.with_name(f"{name}.html")
+    program = [sys.executable, "-m", "bloodcell_batch", *command, str(table), "--out", str(file)]
     subprocess.run([*program, "--images", "examples/slides"], check=True)
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        raise SystemExit("Chromium is needed for the picture of the report.")
-    target = f"--screenshot={PICTURES / 'report.png'}"
-    options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}"]
-    subprocess.run([browser, *options, target, page.as_uri()], check=True, capture_output=True)
+        raise SystemExit("Chromium is needed for the pictures of pages.")
+    target = f"--screenshot={PICTURES / name}.png"
+    options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size[0]},{size[1]}"]
+    subprocess.run([browser, *options, target, file.as_uri()], check=True, capture_output=True)
 
 
 def main() -> None:
-    """Make both."""
+    """Make all."""
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "results.parquet"
         terminal(table)
-        report(table)
+        page(table, "report", REPORT_SIZE, "report")
+        page(table, "review", REVIEW_SIZE, "review", "export", "--cells", "all")
 
 
 if __name__ == "__main__":

@@ -33,4 +33,4 @@ def has_readers(records: Sequence[Record]) -> bool:
 
 def is_blind(records: Sequence[Record]) -> bool:
     """Whether the reader was not shown what the program said."""
-    return not any(record.get(name) for record in records for name in PREDICTED)
+    return all(record.get(name) == "" for record in records for name in PREDICTED)

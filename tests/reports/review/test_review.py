@@ -330,9 +330,11 @@ class TestBlind:
         assert "the reader did not see what the program said" in said
         (review,) = load_results(tmp_path / "v.parquet").reviews
         assert (review.blind, review.scope, review.cells) == (True, "flagged", 24)
-        path, _ = filled(run, tmp_path)
+        path, seen = filled(run, tmp_path)
         assert "did not see" not in call("import", run.table, path, "--out", tmp_path / "w.parquet")
         assert not load_results(tmp_path / "w.parquet").reviews[0].blind
+        write(path, [{name: text for name, text in row.items() if name not in PREDICTED} for row in seen])
+        assert "did not see" not in call("import", run.table, path, "--out", tmp_path / "x.parquet")
 
     def test_the_workbook_hides_names_as_well(self, run: Run, tmp_path: Path) -> None:
         call("export", run.table, "--blind", "--out", tmp_path / "blind.xlsx")
