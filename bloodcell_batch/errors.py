@@ -6,7 +6,7 @@ BloodcellBatchError            1
 ├── InputError                 1   a folder, manifest or table given as input can't be used
 ├── OutputError                1   the results can't be written where asked
 ├── ModelFileError             1   the model file can't be read or is not one of ours
-│   └── ModelRefusedError      4   it is not the one that was required
+│   └── ModelRefusedError      4   it is not the one that was required, or no better than chance
 ├── BackendError               4   a backend named on the command line can't run here
 ├── LockedError                5   another run is writing the same output
 ├── TrainingError              1   the data or the run can't give a usable model
@@ -70,7 +70,7 @@ class ModelFileError(BloodcellBatchError):
 
 
 class ModelRefusedError(ModelFileError):
-    """The model file has another SHA-256 than the user requires."""
+    """The model file has another SHA-256 than the user requires, or its own figures say that it is no use."""
 
     exit_code = ExitCode.BACKEND_REFUSED
 

@@ -207,6 +207,7 @@ def _classify(root: Path, model: ModelFile, config: BenchmarkConfig) -> WholeRun
         batch_size=config.batch_size,
         workers=config.workers,
         overwrite=True,
+        force=True,  # how fast it is doesn't depend on how good it is
     )
     runs: list[WholeRun] = []
     with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as name:

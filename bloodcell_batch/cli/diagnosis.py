@@ -10,13 +10,15 @@ import platformdirs
 from bloodcell_batch import __version__
 from bloodcell_batch.backends import AUTO_LADDER
 from bloodcell_batch.backends.selection import open_backend, why_not
+from bloodcell_batch.model.evidence import require_evidence
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.parallel.cpus import available_cpus
+from bloodcell_batch.progress import Observer
 from bloodcell_batch.runs.run_facts import versions
 
 
-def examine(model_path: Path | None, folder: Path) -> Iterator[str]:
-    """Lines of the report, each as soon as it is known.
+def examine(model_path: Path | None, folder: Path, observer: Observer) -> Iterator[str]:
+    """Lines of the report, each as soon as it is known; the observer is told of a model that had little to learn from.
 
     Raises:
         BloodcellBatchError: the model file or every backend is unusable; the lines so far were still yielded.
@@ -31,6 +33,7 @@ def examine(model_path: Path | None, folder: Path) -> Iterator[str]:
     yield f"  {'sha256':<12} {model.sha256}"
     yield f"  {'network':<12} {header.architecture}, {header.preprocessing.input_size} px"
     yield f"  {'thresholds':<12} review {header.review_threshold:.3f}, outlier {header.outlier.threshold:.2f}"
+    require_evidence(model, observer, force=False)
     yield "backends, best first"
     for rung in AUTO_LADDER:
         reason = why_not(rung, model)

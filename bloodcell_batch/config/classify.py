@@ -86,6 +86,9 @@ class ClassifyConfig(NetworkConfig):
         le=86_400,
         description="Seconds after which a file that can't be read or decoded fails as timed_out",
     )
+    force: Annotated[bool, Option(panel=Panel.ADVANCED), Effect.NOTHING] = Field(
+        False, description="Use a model whose own figures don't show that it is better than chance"
+    )
     audit_log: AuditLogOption = None
     overwrite: OverwriteOption = False
     update: Annotated[bool, Option(), Effect.NOTHING] = Field(

@@ -50,6 +50,7 @@ class ModelEntry(Entry):
         reported_classes(DEFAULT_CLASSES),
         description="Classes that the run reports, in the order of their columns; the eight where it doesn't say",
     )
+    doubt: str = Field("", description="Why classify refuses the model without --force; empty for other models")
 
     @model_validator(mode="after")
     def _classes_make_a_list(self) -> Self:

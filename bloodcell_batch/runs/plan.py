@@ -11,6 +11,7 @@ from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, InputError, UsageError
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.images.file_formats import suffixes_read
+from bloodcell_batch.model.evidence import require_evidence
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ScanResult
@@ -97,6 +98,7 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
     half_published = begun_publishing(paths.journal)
     check_results(paths, overwrite=_replaces(config) or half_published)
     model = open_model(config.model, config.require_model_sha256)
+    require_evidence(model, observer, force=config.force)
     with open_journal(paths.journal, as_outputs(out)[0], roll_up_of(config, model).reported) as journal:
         found = _find(root, config, observer)
         stopwatch.lap("scan")

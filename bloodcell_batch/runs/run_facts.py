@@ -13,6 +13,7 @@ from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.integrity.digests import listing_digest
+from bloodcell_batch.model.evidence import doubt
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts, ScanResult, Status
 from bloodcell_batch.results.record_entries import (
@@ -77,6 +78,7 @@ def record_of(facts: RunFacts) -> RunRecord:
             sha256=facts.model.sha256,
             architecture=facts.model.header.architecture,
             classes=reported_classes(facts.classes),
+            **({"doubt": why} if (why := doubt(facts.model.header)) else {}),
         ),
         backend=BackendEntry(
             name=facts.backend, description=facts.backend_description, skipped=list(facts.backends_skipped)

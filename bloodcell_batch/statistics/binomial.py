@@ -1,6 +1,6 @@
-"""Exact limits of a share."""
+"""Exact limits and tests of a share."""
 
-from scipy.special import betaincinv
+from scipy.special import betainc, betaincinv
 
 
 def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -18,3 +18,15 @@ def clopper_pearson(count: int, total: int, confidence: float = 0.95) -> tuple[f
     low = 0.0 if count == 0 else float(betaincinv(count, total - count + 1, tail))
     high = 1.0 if count == total else float(betaincinv(count + 1, total - count, 1 - tail))
     return low, high
+
+
+def chance_of_at_least(count: int, total: int, share: float) -> float:
+    """Probability of `count` successes or more in `total` trials that each succeed with the probability `share`: the
+    one-sided exact binomial test.
+
+    Raises:
+        ValueError: `count` is not in 0..`total`, or `share` not in 0-1.
+    """
+    if not 0 <= count <= total or not 0 <= share <= 1:
+        raise ValueError(f"no binomial: {count} of {total} at {share}")
+    return 1.0 if count == 0 else float(betainc(count, total - count + 1, share))

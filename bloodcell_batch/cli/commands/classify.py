@@ -47,8 +47,8 @@ def classify(
 
     The same command after an interruption goes on where it stopped.
 
-    Exit codes: 0 complete; 1 error; 2 wrong usage; 3 complete, but some files failed; 4 backend refused; 5 another
-    run is writing this output; 130 and 143 interrupted. For Research Use Only.
+    Exit codes: 0 complete; 1 error; 2 wrong usage; 3 complete, but some files failed; 4 backend or model refused; 5
+    another run is writing this output; 130 and 143 interrupted. For Research Use Only.
     """
     settings = call.settings
     if json_summary and STDOUT in out:

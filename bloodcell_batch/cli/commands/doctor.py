@@ -13,5 +13,5 @@ def doctor(call: Call[DoctorConfig]) -> None:
     from bloodcell_batch.cli.diagnosis import examine  # noqa: PLC0415
     from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
 
-    for line in examine(call.settings.model, call.settings.folder):
+    for line in examine(call.settings.model, call.settings.folder, call.observer()):
         write_text(line)

@@ -16,6 +16,7 @@ from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import OutputError, TrainingError
 from bloodcell_batch.files.publishing import check_new
 from bloodcell_batch.images.preprocessing import Preprocessing
+from bloodcell_batch.model.evidence import doubt
 from bloodcell_batch.model.file import (
     NETWORK_PREFIX,
     OUTLIER_PREFIX,
@@ -89,6 +90,8 @@ def train(
     tensors |= {SEEN_PREFIX + name: value for name, value in training_set.seen_with_this().tensors().items()}
     model = save_model(out, _header(config, fitted, training_set), tensors)
     _check_saved(model, fitted)
+    if why := doubt(model.header):
+        observer.warn(f"the model {why}: `bloodcell-batch classify` refuses it without --force")
     folder.end()
     return model, fitted.metrics
 

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
+from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
-from bloodcell_batch.errors import InputError, ModelFileError, OutputError, TrainingError
+from bloodcell_batch.errors import InputError, ModelFileError, ModelRefusedError, OutputError, TrainingError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile, open_model, save_model
 from bloodcell_batch.model.network import load_inference_module
@@ -152,14 +153,22 @@ def test_evaluate_without_unseen_images_says_what_to_do(model: ModelFile, toy_ce
 
 @pytest.mark.parametrize("backend", ["openvino", "pytorch"])
 def test_a_trained_model_classifies(trained: tuple[Path, str], toy_cells: Path, tmp_path: Path, backend: str) -> None:
-    from bloodcell_batch.config.classify import ClassifyConfig  # noqa: PLC0415
-
     settings = ClassifyConfig(model=trained[0], backend=backend, min_confidence=0.0, outlier_threshold=1e9)
     result = classify_slides(toy_cells, str(tmp_path / "r.csv"), settings)
     assert {slide.slide_id for slide in result.slides} == set(DEFAULT_CLASSES.names)
     assert sum(slide.classified for slide in result.slides) == 160
     right = sum(slide.shares[slide.slide_id].count for slide in result.slides if slide.slide_id in slide.shares)
     assert right >= 0.8 * 120
+
+
+def test_a_model_that_learnt_nothing_is_told_of(toy_recipe: Path, toy_cells: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    words = ["train", str(toy_cells), "--config", str(toy_recipe), "--epochs", "0", "--out", str(out), "--quiet"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+    assert "is not better than chance at its own test images" in " ".join(result.stderr.split())
+    with pytest.raises(ModelRefusedError, match="not better than chance"):
+        classify_slides(toy_cells, str(tmp_path / "r.csv"), ClassifyConfig(model=out))
 
 
 def test_the_same_seed_gives_the_same_model(toy_cells: Path, tmp_path: Path) -> None:
