@@ -154,6 +154,21 @@ def test_every_format_and_kind_of_duplicates(messy: Path, tmp_path: Path, suffix
     assert same_tables(plain, out)
 
 
+def test_shards_of_another_share_of_unclassified_cells(messy: Path, plain: Path, tmp_path: Path) -> None:
+    """The share beyond which percentages are withheld is that of the shards, in the tables and in the record."""
+    loose, out = tmp_path / "loose.parquet", tmp_path / "merged.parquet"
+    classify_slides(messy, str(loose), QUICK.model_copy(update={"max_unclassified": 0.99}))
+    merge_shards(split(messy, tmp_path, ".parquet", max_unclassified=0.99), str(out))
+    assert same_tables(loose, out)
+    withheld = [
+        pq.read_table(table.with_name(f"{table.stem}.slides.parquet")).column("withheld").to_pylist()
+        for table in (plain, out)
+    ]
+    assert withheld[0].count("too_many_unclassified") > withheld[1].count("too_many_unclassified")
+    record = json.loads(out.with_name("merged.run.json").read_text(encoding="utf-8"))
+    assert record["max_unclassified"] == record["config"]["max_unclassified"] == 0.99
+
+
 def test_a_shard_without_slides_is_complete(messy: Path, plain: Path, tmp_path: Path) -> None:
     tables = []
     for index in range(10):
@@ -188,6 +203,7 @@ class TestRefusals:
             ("the model", lambda record: record["model"].update(sha256="00")),
             ("the threshold of the outlier", lambda record: record["thresholds"].update(outlier=9.0)),
             ("the option dedup_distance", lambda record: record["config"].update(dedup_distance=3)),
+            ("the option max_unclassified", lambda record: record["config"].update(max_unclassified=0.5)),
             ("the option batch_size", lambda record: record["config"].update(batch_size=5)),
             ("the files that they found", lambda record: record["shard"].update(listing_sha256="00")),
             ("made by version 9", lambda record: record.update(bloodcell_batch="9")),

@@ -14,9 +14,12 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, OTHER_LABELS
 from bloodcell_batch.cli.app import app
+from bloodcell_batch.progress import Withheld
 from bloodcell_batch.records import Prediction
 from bloodcell_batch.reports.review.columns import ANSWERS, PREDICTED
+from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
 
@@ -56,6 +59,33 @@ class TestRoundTrip:
             assert new.withheld is None
             assert new.found == old.found == new.classified + new.unclassified + new.duplicates + new.failed
         assert snapshot(run.table.parent) == kept
+
+    @pytest.mark.parametrize("name", ["v.csv", "v.xlsx"])
+    def test_reviewing_a_withheld_slide_brings_its_percentages_back(self, run: Run, tmp_path: Path, name: str) -> None:
+        table = run.copy(tmp_path / "r.parquet")
+        record = read_record(table)
+        stricter = record.updated(max_unclassified=0.05).with_digests(record.results_id, {"images": table})
+        run_record_of(table).write_text(stricter.as_json(), encoding="utf-8")
+        before = {slide.slide_id: slide for slide in load_results(table).slides}
+        assert {slide.withheld for slide in before.values()} == {Withheld.TOO_MANY_UNCLASSIFIED}
+        assert {share.percent for slide in before.values() for share in slide.shares.values()} == {None}
+
+        call("export", table, "--out", tmp_path / "review.csv", "--cells", "unclassified")
+        rows = read(tmp_path / "review.csv")
+        for row in rows:
+            if row["slide_id"].removeprefix("'") == "007":
+                row["verified_label"], row["verified_by"] = "neutrophil", "A. Reviewer"
+        write(tmp_path / "review.csv", rows)
+        call("import", table, tmp_path / "review.csv", "--partial", "--out", tmp_path / name)
+        after = {slide.slide_id: slide for slide in load_results(tmp_path / name).slides}
+        assert after["007"].withheld is None
+        assert after["007"].shares["neutrophil"].percent == 60.0  # 24 and the 6 that were reviewed, of 50
+        assert sum(share.percent or 0 for share in after["007"].shares.values()) == pytest.approx(100)
+        assert {slide for slide, found in after.items() if found.withheld} == after.keys() - {"007"}
+        shown = CliRunner().invoke(app, ["differential", str(tmp_path / name), "--out", str(tmp_path / "d.csv")])
+        assert shown.exit_code == 0, shown.output
+        percent = {row["slide_id"]: row["neutrophil_percent"] for row in read(tmp_path / "d.csv")}
+        assert percent == {slide: "60.0" if slide == "007" else "" for slide in after}
 
     def test_provenance_is_complete_and_the_original_is_kept(self, run: Run, tmp_path: Path) -> None:
         path, rows = filled(run, tmp_path)
