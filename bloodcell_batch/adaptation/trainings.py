@@ -100,16 +100,21 @@ class Trainings:
 
     def learn(self, depth: Depth, index: NDArray[np.int64], number: int, stepped: Callable[[], None]) -> Learned:
         """Train on the laboratory's cells at `index`; trainings of other numbers draw otherwise."""
-        head = self._parts.rest.get_classifier()  # type: ignore[operator]
-        labels = self._own_labels[index]
-        fitted = fit_classifier(
-            head, (self._own_features[index], labels), (self._packaged_features, self._packaged_labels)
-        )
-        rest = copy.deepcopy(self._parts.rest)
-        replace_classifier(rest, fitted)
         if depth is Depth.STAGES:
-            rest = fit_stages(rest, self._own.take(index), self._packaged, self.steps, self._seed + number, stepped)
+            # Not from the fitted classifier: its weights fit features that are about to change.
+            rest = fit_stages(
+                self._parts.rest, self._own.take(index), self._packaged, self.steps, self._seed + number, stepped
+            )
+        else:
+            rest = self._with_fitted_classifier(index)
         return Learned(rest, self._outlier(rest, index))
+
+    def _with_fitted_classifier(self, index: NDArray[np.int64]) -> nn.Module:
+        own = (self._own_features[index], self._own_labels[index])
+        rest = copy.deepcopy(self._parts.rest)
+        head = rest.get_classifier()  # type: ignore[operator]
+        replace_classifier(rest, fit_classifier(head, own, (self._packaged_features, self._packaged_labels)))
+        return rest
 
     def answers(self, learned: Learned, index: NDArray[np.int64]) -> Answers:
         """What a trained network says of the laboratory's cells at `index`."""
