@@ -1,6 +1,6 @@
 """What a recipe is trained on: the labelled images, what is wrong with them, and which of them are for what."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ class TrainingSet:
         seen: by the initial weights, as far as it is known.
         known: which of the images that is.
         split: parts of `images`.
+        labels: those of the data that have another name than their class, and that class.
     """
 
     config: TrainConfig
@@ -52,6 +53,7 @@ class TrainingSet:
     seen: Seen
     known: Recognised
     split: Split
+    labels: dict[str, str] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -114,12 +116,13 @@ def read_training_set(config: TrainConfig, data: Path, observer: Observer) -> Tr
 def read_unsplit(config: TrainConfig, data: Path, observer: Observer) -> TrainingSet:
     """As `read_training_set`, but every image is in the training part: for those who split in other ways."""
     size = Preprocessing(input_size=CACHE_FACTOR * config.input_size)
+    names = ClassNames(config.class_list, config.class_map)
     images, rejected = load_labelled(
         data,
         size,
         _workers(config),
         observer,
-        names=ClassNames(config.class_list, config.class_map),
+        names=names,
         cache=config.cache,
         images=config.images,
     )
@@ -127,7 +130,8 @@ def read_unsplit(config: TrainConfig, data: Path, observer: Observer) -> Trainin
     everything, nothing = np.arange(len(images)), np.empty(0, dtype=np.int64)
     split = Split(everything, nothing, nothing)
     seen = seen_by_initial_weights(config, observer)
-    return TrainingSet(config, data, images, findings, seen, seen.recognise(images.digests, images.hashes), split)
+    known = seen.recognise(images.digests, images.hashes)
+    return TrainingSet(config, data, images, findings, seen, known, split, dict(names.found))
 
 
 def _workers(config: TrainConfig) -> int:

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.images.preprocessing import Preprocessing
@@ -23,7 +24,7 @@ from bloodcell_batch.training.fit.batches import InMemory, checking_loader, trai
 from bloodcell_batch.training.fit.callbacks import Checkpoint, Report, averages_and_stops
 from bloodcell_batch.training.fit.contrastive import ContrastiveLearner
 from bloodcell_batch.training.fit.fine_labels import fine_labels
-from bloodcell_batch.training.fit.initial_weights import load_teachers, read_weights, weights_names
+from bloodcell_batch.training.fit.initial_weights import load_teachers, read_weights, rows_by_name, weights_names
 from bloodcell_batch.training.fit.lightning_module import Batch, CellClassifier, NormalisedNetwork
 from bloodcell_batch.training.fit.run_folder import CHECKPOINT, CONTRASTIVE_CHECKPOINT, RunFolder
 from bloodcell_batch.wording import counted
@@ -140,9 +141,7 @@ def fit(
         teachers=load_teachers(config.teachers),
     )
     if config.init_weights:
-        replaced = classifier.load_initial_weights(read_weights(config.init_weights))
-        afresh = counted(len(replaced), "tensor starts", "tensors start")
-        observer.note(f"started from {weights_names(config.init_weights)}; {afresh} afresh: {replaced[:4]}")
+        _start_from_weights(config, classifier, training_set.images.classes, observer)
     if config.contrastive_epochs and not (folder and folder.checkpoint.exists()):
         _pretrain_contrastively(session, preprocessing, data, classifier)
     if config.epochs == 0:
@@ -151,6 +150,20 @@ def fit(
     loaders = training_loader(config, data, classifier), checking_loader(checked)
     session.run(classifier, loaders, config.epochs, [*averages_and_stops(config, steps), *callbacks], CHECKPOINT)
     return classifier.cpu()
+
+
+def _start_from_weights(
+    config: TrainConfig, classifier: CellClassifier, classes: ClassList, observer: Observer
+) -> None:
+    rows = rows_by_name(config.init_weights, classes)
+    replaced = classifier.load_initial_weights(read_weights(config.init_weights), rows)
+    afresh = counted(len(replaced), "tensor starts", "tensors start")
+    observer.note(f"started from {weights_names(config.init_weights)}; {afresh} afresh: {replaced[:4]}")
+    kept = None if rows is None else {classes.names[ours] for ours in rows}
+    if kept is not None and len(kept) < len(classes):
+        fresh = ", ".join(name for name in classes.names if name not in kept)
+        told = ", ".join(name for name in classes.names if name in kept) or "none"
+        observer.note(f"outputs of the classifier taken over by name: {told}; new: {fresh}")
 
 
 def _datasets(

@@ -7,7 +7,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from bloodcell_batch.errors import InputError
+from bloodcell_batch.cell_classes import ClassList
+from bloodcell_batch.errors import InputError, ModelFileError
 from bloodcell_batch.model.file import NETWORK_PREFIX, open_model
 from bloodcell_batch.model.network import InferenceModule, load_inference_module
 from bloodcell_batch.training.data.training_set import weights_path
@@ -36,6 +37,26 @@ def read_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
         name: torch.stack([state[name].double() for state in (first, *others)]).mean(dim=0).to(value.dtype)
         for name, value in first.items()
     }
+
+
+def rows_by_name(paths: Sequence[Path], classes: ClassList) -> dict[int, int] | None:
+    """Which outputs of the initial models are the same classes as ours, by name: ours to theirs.
+
+    None for bare weights, which don't name their classes.
+
+    Raises:
+        InputError: the models have different classes.
+    """
+    lists = []
+    for path in paths:
+        try:
+            lists.append(open_model(weights_path(path)).header.class_list.names)
+        except ModelFileError:
+            return None
+    if len(set(lists)) != 1:
+        hint = "Give models that were trained from the same start, with the same classes."
+        raise InputError("The initial weights are of models with different classes.", hint=hint)
+    return {ours: lists[0].index(name) for ours, name in enumerate(classes.names) if name in lists[0]}
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

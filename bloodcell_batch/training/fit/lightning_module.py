@@ -196,18 +196,33 @@ class CellClassifier(NormalisedNetwork):
         self.best_state, self.best_score, self.best_epoch = best["state"], best["score"], best["epoch"]
         self.history = checkpoint["history"]
 
-    def load_initial_weights(self, state: Mapping[str, Tensor]) -> list[str]:
+    def load_initial_weights(self, state: Mapping[str, Tensor], rows: Mapping[int, int] | None = None) -> list[str]:
         """Take over every tensor whose name and shape fit; returns the names that the network lacks or shapes
-        differently (usually the old classifier)."""
+        differently.
+
+        `rows` says which outputs of the initial classifier are the same classes as ours, ours to theirs; no others are
+        taken over then, however well the shapes fit. None where it is not known.
+        """
         own = self.network.state_dict()
-        fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+        head = self.network.get_classifier()  # type: ignore[operator]
+        place = next(name for name, module in self.network.named_modules() if module is head)
+        same = rows is None or rows == {ours: ours for ours in range(self.classes)}
+        fitting = {
+            name: value
+            for name, value in state.items()
+            if name in own and own[name].shape == value.shape and (same or not name.startswith(f"{place}."))
+        }
         self.network.load_state_dict(fitting, strict=False)
         fresh = sorted(set(own) - set(fitting))
-        head = self.network.get_classifier()  # type: ignore[operator]
         if any(own[name].shape == head.weight.shape for name in fresh):
             # timm draws a new head so large that its first errors would spoil the features before it.
             nn.init.normal_(head.weight, std=_NEW_HEAD)
             nn.init.zeros_(head.bias)
+        if not same and f"{place}.weight" in state:
+            with torch.no_grad():
+                for ours, theirs in (rows or {}).items():
+                    head.weight[ours] = state[f"{place}.weight"][theirs]
+                    head.bias[ours] = state[f"{place}.bias"][theirs]
         return fresh
 
     def _main_loss(self, logits: Tensor, targets: Tensor) -> Tensor:

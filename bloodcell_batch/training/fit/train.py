@@ -178,6 +178,7 @@ def _header(config: TrainConfig, fitted: Fitted, training_set: TrainingSet) -> M
     recipe["teachers"] = weights_names(config.teachers)
     training = {
         "date": datetime.now(UTC).date().isoformat(),
+        "labels": training_set.labels,
         "images": dict(zip(training_set.images.classes.names, counts, strict=True)),
         "split": training_set.sizes,
         "known_to_initial_weights": training_set.known.counts().as_dict(),
