@@ -9,10 +9,11 @@ import pytest
 from conftest import TOY_RECIPE, encode
 from typer.testing import CliRunner
 
-from bloodcell_batch.cell_classes import CellClass, Role
+from bloodcell_batch.cell_classes import CellClass, ClassList, Role
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.training.fit.initial_weights import rows_by_name
 
 PBC = ("BA", "EO", "ERB", "IG", "PMY", "MY", "MMY", "LY", "MO", "BNE", "SNE", "NEUTROPHIL", "PLATELET")
 FIVE = ("neutrophil", "lymphocyte", "blast", "smudge_cell", "hairy_cell")
@@ -182,3 +183,10 @@ def test_outputs_of_the_initial_model_are_taken_over_by_name(five: Path, tmp_pat
             np.testing.assert_array_equal(after["weight"][place], before["weight"][FIVE.index(name)])
             np.testing.assert_array_equal(after["bias"][place], before["bias"][FIVE.index(name)])
     assert abs(after["weight"][3]).max() < 0.1
+
+
+def test_a_kind_that_the_initial_model_does_not_know_starts_as_its_parent(two: Path) -> None:
+    kinds = (CellClass("hairy_cell", Role.LEUKOCYTE, "lymphocyte"), CellClass("platelet", Role.PLATELET))
+    classes = ClassList((*kinds, CellClass("blast", Role.LEUKOCYTE), CellClass("lymphocyte", Role.LEUKOCYTE)))
+    lymphocyte, platelet = (open_model(two).header.class_list.names.index(name) for name in TWO)
+    assert rows_by_name([two], classes) == {0: lymphocyte, 1: platelet, 3: lymphocyte}

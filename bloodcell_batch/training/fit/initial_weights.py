@@ -40,7 +40,8 @@ def read_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
 
 
 def rows_by_name(paths: Sequence[Path], classes: ClassList) -> dict[int, int] | None:
-    """Which outputs of the initial models are the same classes as ours, by name: ours to theirs.
+    """Which outputs of the initial models are the same classes as ours, by name: ours to theirs. A kind that they don't
+    know starts as the class that it is a kind of.
 
     None for bare weights, which don't name their classes.
 
@@ -56,7 +57,9 @@ def rows_by_name(paths: Sequence[Path], classes: ClassList) -> dict[int, int] | 
     if len(set(lists)) != 1:
         hint = "Give models that were trained from the same start, with the same classes."
         raise InputError("The initial weights are of models with different classes.", hint=hint)
-    return {ours: lists[0].index(name) for ours, name in enumerate(classes.names) if name in lists[0]}
+    known = {name: place for place, name in enumerate(lists[0])}
+    nearest = ((ours, known.get(one.name, known.get(one.parent))) for ours, one in enumerate(classes.classes))
+    return {ours: theirs for ours, theirs in nearest if theirs is not None}
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
