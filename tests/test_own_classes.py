@@ -26,7 +26,7 @@ blast = "leukocyte"
 smudge_cell = "outside"
 hairy_cell = { role = "leukocyte", parent = "lymphocyte" }
 """
-ANY = ("--min-confidence", "0", "--outlier-threshold", "1000000", "--workers", "1")
+ANY = ("--min-confidence", "0", "--outlier-threshold", "1000000", "--workers", "1", "--force")
 EACH = 12
 
 
