@@ -123,6 +123,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/exit-codes.md": exit_codes,
     "reference/recipes.md": _page_of("configs/README.md"),
     "reference/systems.md": _page_of("configs/models/README.md"),
+    "reference/release.md": _page_of("configs/release/README.md"),
     "develop/changelog.md": _page_of("CHANGELOG.md"),
     "develop/security.md": _page_of(".github/SECURITY.md"),
 }
