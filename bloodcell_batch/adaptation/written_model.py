@@ -128,7 +128,8 @@ def _header(
             "review_share": figures["after"]["review_share"],
             "selective_accuracy": figures["after"]["selective_accuracy"],
             "per_class": {
-                name: {"recall": row["right_after"] / row["cells"]} for name, row in figures["per_class"].items()
+                name: {"images": row["cells"], "recall": row["right_after"] / row["cells"]}
+                for name, row in figures["per_class"].items()
             },
         },
         licence=before.licence,

@@ -1,6 +1,8 @@
 """Whether a model file's own figures show that the model is better than chance."""
 
-from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
+import math
+
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from bloodcell_batch.errors import ModelRefusedError
 from bloodcell_batch.model.file import ModelFile, ModelHeader
@@ -14,32 +16,38 @@ of all samples of so many images."""
 _FEW_IMAGES = 1000
 
 
+class _OfClass(BaseModel):
+    """Test images of a class, and the share (0-1) that the model is right about; None without any."""
+
+    images: NonNegativeInt
+    recall: float | None = Field(ge=0, le=1)
+
+    @property
+    def right(self) -> float:
+        """Right answers; a mean over repetitions may be a fraction."""
+        return self.images * (self.recall or 0)
+
+
 class _Figures(BaseModel):
-    """What is needed of a header's figures: the confusion matrix, true classes as rows."""
+    """What is needed of a header's figures."""
 
-    confusion: list[list[NonNegativeInt]]
-
-    @model_validator(mode="after")
-    def _is_square(self) -> "_Figures":
-        if any(len(row) != len(self.confusion) for row in self.confusion):
-            raise ValueError("the confusion matrix is not square")
-        return self
+    per_class: dict[str, _OfClass]
 
 
 def doubt(header: ModelHeader) -> str:
     """Why a model's own figures don't show that it is better than chance, as the rest of a sentence about the model;
     empty if they do.
 
-    The figures are of the test part of its own training. The number of right answers is compared, by an exact binomial
-    test, with that of a program that always names the commonest class, the best that can be done without looking.
-    Balanced accuracy has no exact test, and single images of rare classes would decide about it.
+    The figures are of images that its own training never saw. The number of right answers is compared, by an exact
+    binomial test, with that of a program that always names the commonest class, the best without looking. Balanced
+    accuracy has no exact test, and single images of rare classes would decide about it.
     """
     try:
-        confusion = _Figures.model_validate(header.metrics).confusion
+        classes = _Figures.model_validate(header.metrics).per_class.values()
     except ValidationError:
         return "holds no figures of test images: it was never trained, or not by this program"
-    right = sum(row[place] for place, row in enumerate(confusion))
-    sizes = [sum(row) for row in confusion]
+    right = math.floor(sum(one.right for one in classes) + 1e-6)
+    sizes = [one.images for one in classes]
     images, commonest = sum(sizes), max(sizes, default=0)
     if not images:
         return "was measured on no test images"

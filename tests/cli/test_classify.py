@@ -99,6 +99,7 @@ ARGV = [
     pytest.param(["--require-model-sha256", "AB" * 32], {"require_model_sha256": "ab" * 32}, id="require-model-sha256"),
     pytest.param(["--audit-log", "audit.jsonl"], {"audit_log": Path("audit.jsonl")}, id="audit-log"),
     pytest.param(["--overwrite"], {"overwrite": True}, id="overwrite"),
+    pytest.param(["--force"], {"force": True}, id="force"),
     pytest.param(["--update"], {"update": True}, id="update"),
     pytest.param(["--file-timeout", "5"], {"file_timeout": 5.0}, id="file-timeout"),
     pytest.param(["--allow-failed", "4"], {"allow_failed": 4}, id="allow-failed"),

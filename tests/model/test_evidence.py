@@ -1,6 +1,7 @@
 """A model that learnt nothing does not classify in silence."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from bloodcell_batch.model.file import ModelFile, open_model, save_model
 from bloodcell_batch.statistics.binomial import chance_of_at_least
 
 
-def confusion(right: list[int], wrong: list[int]) -> dict[str, Any]:
-    """Figures in which so many images of each class are right, and the others are called the next class."""
-    size = len(right)
-    table = [[0] * size for _ in right]
-    for place, (hits, misses) in enumerate(zip(right, wrong, strict=True)):
-        table[place][place] = hits
-        table[place][(place + 1) % size] = misses
-    return {"confusion": table}
+def figures(right: Sequence[float], wrong: Sequence[float]) -> dict[str, Any]:
+    """Figures in which so many images of each class are right."""
+    return {
+        "per_class": {
+            str(place): {
+                "images": int(hits + misses),
+                "recall": hits / (hits + misses) if hits + misses else None,
+            }
+            for place, (hits, misses) in enumerate(zip(right, wrong, strict=True))
+        }
+    }
 
 
 NONE = "holds no figures"
@@ -33,21 +37,23 @@ CHANCE = "is not better than chance"
 @pytest.mark.parametrize(
     ("metrics", "expected"),
     [
-        pytest.param(confusion([99] * 8, [1] * 8), "", id="good"),
-        pytest.param(confusion([2] * 8, [0] * 8), "", id="few images, all right"),
-        pytest.param(confusion([900, 40, 40], [10, 5, 5]), "", id="one class is most of all"),
-        pytest.param(confusion([40] + [0] * 7, [0] + [20] * 7), CHANCE, id="always the commonest"),
-        pytest.param(confusion([13] * 8, [87] * 8), CHANCE, id="guessed"),
-        pytest.param(confusion([18] * 8, [82] * 8), "", id="little, but surely, better"),
-        pytest.param(confusion([0] * 8, [9] * 8), CHANCE, id="always wrong"),
-        pytest.param(confusion([1, 1, 0], [0, 0, 0]), CHANCE, id="too few to tell"),
-        pytest.param(confusion([0] * 8, [0] * 8), "was measured on no test images", id="no images"),
-        pytest.param({"confusion": []}, "was measured on no test images", id="no classes"),
+        pytest.param(figures([99] * 8, [1] * 8), "", id="good"),
+        pytest.param(figures([2] * 8, [0] * 8), "", id="few images, all right"),
+        pytest.param(figures([900, 40, 40], [10, 5, 5]), "", id="one class is most of all"),
+        pytest.param(figures([40] + [0] * 7, [0] + [20] * 7), CHANCE, id="always the commonest"),
+        pytest.param(figures([13] * 8, [87] * 8), CHANCE, id="guessed"),
+        pytest.param(figures([18] * 8, [82] * 8), "", id="little, but surely, better"),
+        pytest.param(figures([0] * 8, [9] * 8), CHANCE, id="always wrong"),
+        pytest.param(figures([1, 1, 0], [0, 0, 0]), CHANCE, id="too few to tell"),
+        pytest.param(figures([0] * 8, [0] * 8), "was measured on no test images", id="no images"),
+        pytest.param(figures([4.5] * 8, [0.5] * 8), "", id="means of repeated cross-validation"),
+        pytest.param({"per_class": {}}, "was measured on no test images", id="no classes"),
         pytest.param({}, NONE, id="never trained"),
         pytest.param({"accuracy": 0.99}, NONE, id="a mere claim"),
-        pytest.param({"confusion": [[1, 2], [3]]}, NONE, id="not square"),
-        pytest.param({"confusion": [[-1]]}, NONE, id="negative"),
-        pytest.param({"confusion": "[[9]]"}, NONE, id="text"),
+        pytest.param({"per_class": {"ig": {"images": 9}}}, NONE, id="no recall"),
+        pytest.param({"per_class": {"ig": {"images": -1, "recall": 1.0}}}, NONE, id="negative"),
+        pytest.param({"per_class": {"ig": {"images": 9, "recall": 1.5}}}, NONE, id="more than all"),
+        pytest.param({"per_class": "ig"}, NONE, id="text"),
     ],
 )
 def test_doubt(metrics: dict[str, Any], expected: str) -> None:
@@ -124,7 +130,7 @@ def test_a_model_that_had_little_to_learn_from_is_told_of(
     untrained: ModelFile, slides: Path, recipe: dict[str, Any], images: int, *, told: bool
 ) -> None:
     training = {"recipe": recipe, "split": {"train": images}}
-    header = untrained.header.model_copy(update={"metrics": confusion([9] * 8, [1] * 8), "training": training})
+    header = untrained.header.model_copy(update={"metrics": figures([9] * 8, [1] * 8), "training": training})
     model = save_model(slides.parent / "m.safetensors", header, untrained.load_tensors(""))
     code, said = classify(slides, model, "--quiet")
     assert code == 0

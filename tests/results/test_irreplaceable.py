@@ -115,6 +115,7 @@ COMMANDS = (
     "pseudonymize {f}/plain.parquet --key {f}/key --out {t} --overwrite",
     "pseudonymize {t} --key {f}/key --out {t} --overwrite",
     "train {i} --out {t} --overwrite",
+    "adapt {f}/plain.parquet --out {t} --overwrite",
     "evaluate {i} --out {t}",
     "evaluate {i} --out {b}.run.json",
     "export-onnx --out {t} --overwrite",
