@@ -49,11 +49,16 @@ def cells_for_adaptation(
     not chosen again, nor is a copy of a picture, also of one in another slide.
 
     Raises:
-        InputError: the model is not that of the run, or there are too few cells.
+        InputError: the model is not that of the run, there are too few cells, or several in one image.
         BloodcellBatchError: the folder or the model can't be read.
     """
     model = _model_of(results, config.model)
     cells = [row for row in results.rows if row.is_cell]
+    if len({row.file for row in cells}) < len(cells):
+        hint = "Use --sample, or --cells flagged."
+        raise InputError(
+            f"{results.path} has images with several cells: --for-adaptation takes images of one.", hint=hint
+        )
     named = [row for row in cells if row.verified_label]
     rows = {
         row.file: row for row in (*_candidates(cells, config.seed), *shuffled(named, config.seed)[:_MOST_CANDIDATES])

@@ -1,5 +1,6 @@
 """Which cells are chosen to be named for adaptation."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ from typer.testing import CliRunner
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
+from bloodcell_batch.config.results import ReviewExportConfig
+from bloodcell_batch.errors import InputError
+from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.reports.review.adaptation import cells_for_adaptation
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.statistics.representatives import representatives
@@ -140,6 +145,12 @@ class TestExport:
         said = refused("export", run.table, "--for-adaptation", "5", "--model", model, "--out", out)
         assert "was made by the model" in said
         assert "Name the file of that model with --model" in said
+
+    def test_several_cells_in_one_image_are_refused(self, run: Run) -> None:
+        results = load_results(run.table)
+        twice = dataclasses.replace(results, rows=(*results.rows, next(row for row in results.rows if row.is_cell)))
+        with pytest.raises(InputError, match="images with several cells"):
+            cells_for_adaptation(twice, 5, run.images, ReviewExportConfig(for_adaptation=5), NullObserver())
 
     @pytest.mark.parametrize(
         ("options", "told"),
