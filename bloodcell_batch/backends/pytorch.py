@@ -20,6 +20,7 @@ from bloodcell_batch.model.network import InferenceModule, load_inference_module
 _log = logging.getLogger(__name__)
 
 _CPU_BATCH = 32
+_FINDER_BATCH = 1  # on the CPU; a field is a few large tiles, and padding them would cost several times the work
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _NAMES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -45,7 +46,8 @@ class PyTorchBackend:
             self._precision = "fp16" if self._device.type == "cuda" else "fp32"
         self._module = self._load()
         self._width = self._feature_width()
-        size = options.batch if self._device.type == "cuda" else _CPU_BATCH
+        on_cpu = _CPU_BATCH if model.header.finder is None else _FINDER_BATCH
+        size = options.batch if self._device.type == "cuda" else on_cpu
         size = min(size, _remembered(self._key) or size)
         self._batches = self._largest_that_fits(size)
         if self._batches.size < size:

@@ -14,14 +14,17 @@ from bloodcell_batch.cli.commands.concordance import concordance
 from bloodcell_batch.cli.commands.differential import differential
 from bloodcell_batch.cli.commands.doctor import doctor
 from bloodcell_batch.cli.commands.evaluate import evaluate
+from bloodcell_batch.cli.commands.evaluate_finder import evaluate_finder
 from bloodcell_batch.cli.commands.export import export_onnx, export_openvino, export_trt
 from bloodcell_batch.cli.commands.export_fhir import export_fhir
+from bloodcell_batch.cli.commands.find import find
 from bloodcell_batch.cli.commands.merge import merge
 from bloodcell_batch.cli.commands.model_card import model_card
 from bloodcell_batch.cli.commands.pseudonymize import pseudonymize
 from bloodcell_batch.cli.commands.report import report
 from bloodcell_batch.cli.commands.review import review
 from bloodcell_batch.cli.commands.train import train
+from bloodcell_batch.cli.commands.train_finder import train_finder
 from bloodcell_batch.cli.commands.tune import tune
 from bloodcell_batch.cli.commands.verify import verify
 from bloodcell_batch.cli.streams import outlive_readers
@@ -56,6 +59,7 @@ def _print_version(*, on: bool) -> None:
 
 
 app.command()(classify)
+app.command()(find)
 app.command()(merge)
 app.command()(differential)
 app.command()(report)
@@ -67,6 +71,8 @@ app.command()(verify)
 app.command()(train)
 app.command()(adapt)
 app.command()(evaluate)
+app.command("train-finder")(train_finder)
+app.command("evaluate-finder")(evaluate_finder)
 app.command()(compare)
 app.command()(tune)
 app.command("export-trt")(export_trt)

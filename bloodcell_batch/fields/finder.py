@@ -19,6 +19,7 @@ Infer = Callable[[NDArray[np.uint8]], tuple[Floats, Floats]]
 _GUESSES = (20.0, 40.0, 80.0, 160.0, 320.0)  # pixels of a red cell to start from, where nothing is known
 _NEAR_ENOUGH = math.log(1.15)
 _PASSES = 3
+_SMALLEST = 8.0  # pixels of a red cell that the image is enlarged for; below it there is nothing to see
 _BORDER = 0.04  # share of a cell's side by which its box may stay away from the border that cuts it
 _LEUKOCYTE, _RED_CELL, _PLATELET = (FIELD_CLASSES.index(name) for name in ("leukocyte", "red_cell", "platelet"))
 
@@ -84,11 +85,12 @@ def find_cells(
 
 def _at_own_scale(rgb: NDArray[np.uint8], finder: Finder, guess: float) -> _Found:
     """Look, measure, and look again at the measured scale, until both agree."""
+    guess = max(guess, _SMALLEST)
     found = _look(rgb, finder, guess)
     for _ in range(_PASSES - 1):
         if found.diameter is None or abs(math.log(found.diameter / guess)) <= _NEAR_ENOUGH:
             break
-        guess = found.diameter
+        guess = max(found.diameter, _SMALLEST)
         found = _look(rgb, finder, guess)
     return found
 

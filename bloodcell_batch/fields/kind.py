@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from bloodcell_batch.fields.cells import Cell, ImageKind
 
-_FIELD_LENGTH, _FIELD_AREA = 5.7, 26.0  # in red cells, from which on an image is a field
+_FIELD_LENGTH, _FIELD_AREA = 5.6, 24.5  # in red cells, from which on an image is a field
 _SINGLE_LENGTH = 5.3  # longest side of an image of one cell, in red cells
-_CENTRAL = 0.2  # share of the sides by which a single cell may lie beside the centre
+_CENTRAL = 0.15  # share of the sides by which a single cell may lie beside the centre
 _LARGE = 0.08  # share of the image that a single cell takes at least, where no red cell tells the scale
 
 

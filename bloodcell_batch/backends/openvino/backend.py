@@ -18,6 +18,7 @@ from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus
 
 _BATCH = 16  # fixed at compilation; measured fastest on two cores, and small batches keep every core busy
+_FINDER_BATCH = 1  # a field is a few large tiles; padding them to more would cost several times the work
 
 
 class OpenVinoBackend:
@@ -29,17 +30,20 @@ class OpenVinoBackend:
         arithmetic: of whatever the network does not say itself, "f32" or "bf16".
         precision: in words, for the description.
         threads: processors to use; all that there are if None.
+        batch: images of one request.
     """
 
-    def __init__(self, network: Network, side: int, arithmetic: str, precision: str, threads: int | None) -> None:
-        self._precision = precision
+    def __init__(
+        self, network: Network, side: int, arithmetic: str, precision: str, threads: int | None, batch: int = _BATCH
+    ) -> None:
+        self._precision, self._batch = precision, batch
         self._threads = threads or available_cpus()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_NUM_THREADS": self._threads,
             "INFERENCE_PRECISION_HINT": arithmetic,
         }
-        self._compiled = compiled(network, (_BATCH, side, side, 3), settings)
+        self._compiled = compiled(network, (batch, side, side, 3), settings)
         self._queue = openvino.AsyncInferQueue(self._compiled)
 
     @property
@@ -56,14 +60,14 @@ class OpenVinoBackend:
         features = np.empty((len(images), width), dtype=np.float32)
 
         def store(request: openvino.InferRequest, start: int) -> None:
-            stop = min(start + _BATCH, len(images))
+            stop = min(start + self._batch, len(images))
             # Copied out: the request's own buffers are reused by its next batch.
             probabilities[start:stop] = request.get_output_tensor(0).data[: stop - start]
             features[start:stop] = request.get_output_tensor(1).data[: stop - start]
 
         self._queue.set_callback(store)
-        for start in range(0, len(images), _BATCH):
-            self._queue.start_async({0: padded(images[start : start + _BATCH], _BATCH)}, start)
+        for start in range(0, len(images), self._batch):
+            self._queue.start_async({0: padded(images[start : start + self._batch], self._batch)}, start)
         self._queue.wait_all()
         return probabilities, features
 
@@ -83,7 +87,8 @@ def open_on_cpu(model: ModelFile, options: BackendOptions) -> OpenVinoBackend:
             return _open_int8(model, options.threads)
         arithmetic = _arithmetic(options.precision)
         side = model.header.preprocessing.input_size
-        return OpenVinoBackend(converted(model), side, arithmetic, arithmetic, options.threads)
+        batch = _BATCH if model.header.finder is None else _FINDER_BATCH
+        return OpenVinoBackend(converted(model), side, arithmetic, arithmetic, options.threads, batch)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO refused the network: {str(error).splitlines()[0]}") from error
 

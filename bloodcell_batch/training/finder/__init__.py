@@ -1,0 +1,1 @@
+"""How the finder is trained and measured: fields with boxes in, a model file or figures out."""

@@ -1,0 +1,132 @@
+"""From labelled fields to a finder and its figures, by the commands."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import SHARED
+from drawn_fields import grid_of_red_cells, smear
+from PIL import Image
+from typer.testing import CliRunner
+
+from bloodcell_batch.cli.app import app
+from bloodcell_batch.config.finder import EvaluateFinderConfig, FieldSource, TrainFinderConfig
+from bloodcell_batch.config.resolve import resolve
+from bloodcell_batch.errors import InputError, OutputError, TrainingError, UsageError
+from bloodcell_batch.model.file import DEFAULT_FINDER, open_finder
+from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.training.finder.data import FieldFile, field_files, part_of, read_field
+from bloodcell_batch.training.finder.evaluate import evaluate_finder
+from bloodcell_batch.training.finder.train import check_finder_path, checkpoint_of
+
+RECIPE = """
+name = "toy finder"
+epochs = 1
+epoch_crops = 4
+batch_size = 2
+canvas = 64
+tile = 64
+attribution = "nobody"
+
+[sources.lab]
+folder = "fields"
+boxes = "yolo"
+labels = { 0 = "leukocyte", 1 = "red_cell" }
+complete = ["leukocyte", "red_cell"]
+test = ["f0.png"]
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    (root / "fields").mkdir()
+    for number in range(4):
+        white = [(60.0 + 10 * number, 60.0, 36.0)]
+        red = grid_of_red_cells(200, 150, 20, but_not_at=white)
+        Image.fromarray(smear(200, 150, red, white)).save(root / "fields" / f"f{number}.png")
+        lines = [f"0 {x / 200} {y / 150} {d / 200} {d / 150}" for x, y, d in white]
+        lines += [f"1 {x / 200} {y / 150} {d / 200} {d / 150}" for x, y, d in red]
+        (root / "fields" / f"f{number}.txt").write_text("\n".join(lines), encoding="utf-8")
+    (root / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    return root
+
+
+def test_the_commands_train_and_measure(data: Path, tmp_path: Path) -> None:
+    out, figures = tmp_path / "finder.safetensors", tmp_path / "figures.json"
+    run = CliRunner().invoke(
+        app, ["train-finder", str(data), "--config", str(data / "recipe.toml"), "--out", str(out), "--quiet"]
+    )
+    assert run.exit_code == 0, run.output
+    assert "lab: 1 images" in run.output
+    model = open_finder(out)
+    assert model.header.name == "toy finder"
+    assert model.header.attribution == "nobody"
+    assert model.header.training["images"]["lab"]["test"] == 1
+    assert model.header.metrics["lab"]["classes"]["leukocyte"]["by_centre"]["labelled"] == 1
+    assert not checkpoint_of(out).exists()
+    options = ["--recipe", str(data / "recipe.toml"), "--finder", str(out), "--out", str(figures), "--part", "all"]
+    run = CliRunner().invoke(app, ["evaluate-finder", str(data), *options, "--backend", "pytorch", "--quiet"])
+    assert run.exit_code == 0, run.output
+    assert json.loads(figures.read_text(encoding="utf-8"))["lab"]["images"] == 4
+
+
+def test_an_interrupted_training_is_not_lost_by_accident(tmp_path: Path) -> None:
+    out = tmp_path / "finder.safetensors"
+    checkpoint_of(out).parent.mkdir()
+    checkpoint_of(out).write_bytes(b"state")
+    with pytest.raises(OutputError, match="interrupted training"):
+        check_finder_path(out, overwrite=False, resume=False)
+    check_finder_path(out, overwrite=False, resume=True)
+    assert checkpoint_of(out).exists()
+    check_finder_path(out, overwrite=True, resume=False)
+    assert not checkpoint_of(out).exists()
+
+
+def test_a_source_without_images_is_named(data: Path) -> None:
+    with pytest.raises(TrainingError, match="'other' has no images"):
+        list(field_files({"other": FieldSource(folder="none", boxes="none")}, data))
+
+
+def test_an_unknown_source_is_named(data: Path) -> None:
+    config = resolve(TrainFinderConfig, {"leave_out": ("labb",)}, data / "recipe.toml")
+    with pytest.raises(UsageError, match="labb"):
+        config.used_sources()
+    with pytest.raises(UsageError, match="labb"):
+        EvaluateFinderConfig(source=("labb",)).chosen(config.sources)
+
+
+def test_parts_depend_on_the_name_alone() -> None:
+    source = FieldSource(folder="x", boxes="none", test=("B-*",), train_only=("B-7*",), test_share=0.3)
+    assert part_of("B-1.jpg", source) == "test"
+    assert part_of("B-7.jpg", source) == "train"
+    parts = [part_of(f"{number}.jpg", source) for number in range(1000)]
+    assert 250 < parts.count("test") < 350
+    assert 40 < parts.count("validation") < 130
+
+
+def test_a_damaged_field_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG damaged")
+    with pytest.raises(InputError, match=r"a\.png can't be decoded"):
+        read_field(FieldFile(tmp_path / "a.png", "x", "train"), FieldSource(folder="x", boxes="none"))
+
+
+def test_a_field_without_red_cells_needs_a_scale(tmp_path: Path) -> None:
+    Image.new("RGB", (100, 80), (240, 230, 220)).save(tmp_path / "a.png")
+    file = FieldFile(tmp_path / "a.png", "x", "train")
+    assert read_field(file, FieldSource(folder="x", boxes="none")) is None
+    field = read_field(file, FieldSource(folder="x", boxes="none", red_cell_pixels=20))
+    assert field is not None
+    assert field.levels[0].shape == (160, 200, 3)
+
+
+@pytest.mark.skipif(not (SHARED / "data" / "fields_bccd").is_dir(), reason="the fields are not on this machine")
+def test_the_packaged_finder_finds_the_leukocytes_of_held_out_fields() -> None:
+    recipe = resolve(TrainFinderConfig, {}, Path("finder/default"))
+    sources = {name: recipe.sources[name] for name in ("bccd", "txl_bcdd")}
+    config = EvaluateFinderConfig(backend="openvino", precision="fp32")
+    figures = evaluate_finder(open_finder(DEFAULT_FINDER), SHARED / "data", sources, config, NullObserver())
+    for source in figures.values():
+        found = source.by_centre["leukocyte"].as_dict()
+        assert found["recall"][0] >= 0.97
+        assert found["precision"][0] >= 0.95
