@@ -77,7 +77,7 @@ def make_small_finder(folder: Path) -> ModelFile:
         temperature=1,
         review_threshold=0,
         outlier=NO_OUTLIER_RULE,
-        finder=FinderRule(stride=STRIDE, red_cell_side=28, thresholds=(0.4, 0.4, 0.4)),
+        finder=FinderRule(stride=STRIDE, red_cell_side=28, thresholds=(1, 1, 1)),
         training={},
         metrics={},
         licence="CC0",

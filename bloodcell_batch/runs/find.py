@@ -13,7 +13,7 @@ from PIL import Image
 
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import open_backend
-from bloodcell_batch.config.find import FindConfig
+from bloodcell_batch.config.finder import FindConfig
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.fields.cells import Cell, FieldCells
 from bloodcell_batch.fields.crops import crop

@@ -11,7 +11,7 @@ from small_model import make_small_finder
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.config.find import FindConfig
+from bloodcell_batch.config.finder import FindConfig
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.runs import find as module

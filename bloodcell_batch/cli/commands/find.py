@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch.cli.configured import Call, configured
-from bloodcell_batch.config.find import FindConfig
+from bloodcell_batch.config.finder import FindConfig
 from bloodcell_batch.errors import ExitCode
 
 
