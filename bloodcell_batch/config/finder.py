@@ -73,7 +73,7 @@ class TrainFinderConfig(CommandConfig):
     precision: Annotated[Literal["fp32", "bf16"], Option(panel=Panel.SPEED), Effect.RESULT] = Field(
         "fp32", description="Arithmetic of the training"
     )
-    seed: SeedOption = 0
+    seed: SeedOption = Field(0, description="Seed of the drawing, the initialisation and the order")
     licence: str = Field("Apache-2.0", description="Licence of the model, written to its header")
     attribution: str = Field("", description="Sources of the training images, written to its header")
 

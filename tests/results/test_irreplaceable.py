@@ -89,6 +89,9 @@ def snapshot(table: Path) -> dict[str, str]:
 # What each command writes over `r.SUFFIX` and the files beside it. {t}: the reviewed table; {b}: its name without
 # suffix; {f}: the folder with the inputs; {i}: the images; {s}: another format's suffix.
 COMMANDS = (
+    "find {i} --out {t}",
+    "train-finder {i} --out {t} --overwrite",
+    "evaluate-finder {i} --out {t}",
     "classify {i} --out {t} --overwrite",
     "classify {i} --out {t} --update",
     "classify {i} --out {t}",

@@ -133,7 +133,7 @@ def test_the_tables_are_those_of_the_plain_run(
     watcher = Watcher(kill=kill)
     classify_slides(slides, str(tmp_path / "r.parquet"), on_cluster, watcher)
     assert tables(tmp_path / "r.parquet") == tables(plain)
-    assert len(set(watcher.pids)) >= 2
+    assert len(set(watcher.pids)) >= 1 + kill  # the second may open after everything is done
     assert len([warning for warning in watcher.warnings if "done again" in warning]) == kill
 
 

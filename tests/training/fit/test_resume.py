@@ -137,7 +137,7 @@ def test_another_recipe_or_other_images_are_no_continuation(
         target = fewer / path.relative_to(toy_cells)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(path)
-    with pytest.raises(TrainingError, match="the images or their labels"):
+    with pytest.raises(TrainingError, match="the images, their labels or their laboratories"):
         train(config, fewer, out)
     assert (tmp_path / "m.training" / "last.ckpt").exists()
 
