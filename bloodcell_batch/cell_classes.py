@@ -121,6 +121,11 @@ class ClassList:
         return tuple(entry.name for entry in sorted(self.classes, key=self._place))
 
     @cached_property
+    def in_reading_order(self) -> tuple[CellClass, ...]:
+        """The classes themselves, in that order."""
+        return tuple(self.by_name[name] for name in self.reading_order)
+
+    @cached_property
     def leukocytes(self) -> tuple[str, ...]:
         """The classes of the differential, in the order in which laboratories report them."""
         return self.with_role(Role.LEUKOCYTE)

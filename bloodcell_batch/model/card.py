@@ -41,7 +41,7 @@ def model_card(model: ModelFile) -> str:
     rows = [
         f"| {cell.name} | {cell.role.value} | {images.get(cell.name, '?')} | {_share(figures, 'precision')} "
         f"| {_share(figures, 'recall')} | {_share(figures, 'f1')} |"
-        for cell in rolled_up(classes).reported.classes
+        for cell in rolled_up(classes).reported.in_reading_order
         for figures in [metrics.get("per_class", {}).get(cell.name, {})]
     ]
     sections = [

@@ -40,8 +40,9 @@ def train(
     --config default is the recipe of the model in the package.
     """
     settings = call.settings
+    from bloodcell_batch.cell_classes import rolled_up  # noqa: PLC0415
     from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
-    from bloodcell_batch.training.evaluation.metrics import as_text  # noqa: PLC0415
+    from bloodcell_batch.training.evaluation.figures_text import as_text  # noqa: PLC0415
     from bloodcell_batch.training.fit.train import check_model_path  # noqa: PLC0415
     from bloodcell_batch.training.fit.train import train as run  # noqa: PLC0415
 
@@ -49,4 +50,5 @@ def train(
     result = run(settings, data, out, call.observer())
     if result is not None:
         model, metrics = result
-        write_text(f"{out} (sha256 {model.sha256})\n{as_text(metrics)}")
+        classes = rolled_up(model.header.class_list).reported
+        write_text(f"{out} (sha256 {model.sha256})\n{as_text(metrics, classes)}")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Backend, BackendOptions
 from bloodcell_batch.backends.selection import open_backend
-from bloodcell_batch.cell_classes import rolled_up
+from bloodcell_batch.cell_classes import ClassList, rolled_up
 from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.model.file import ModelFile
@@ -39,7 +39,8 @@ _CODES = {"unseen": FREE, "training": TRAIN, "validation": VALIDATION}
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Figures and what they were measured with; `left_out` are the images outside the part."""
+    """Figures and what they were measured with; `left_out` are the images outside the part, `classes` those of the
+    figures."""
 
     metrics: Metrics
     intervals: dict[str, tuple[float, float]]
@@ -53,6 +54,7 @@ class Report:
     part: str
     left_out: Counts
     labels: dict[str, str]
+    classes: ClassList
     failed: tuple[str, ...]
 
     @property
@@ -128,9 +130,7 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
     finally:
         choice.backend.close()
     rules = Rules(model.header.review_threshold, model.header.outlier.threshold)
-    intervals = {}
-    if config.bootstrap:
-        intervals = bootstrap_intervals(probabilities, wanted.labels, wanted.groups, config.bootstrap)
+    intervals = bootstrap_intervals(probabilities, wanted.labels, wanted.groups, config.bootstrap)
     return Report(
         metrics=measure(probabilities, load_outlier_score(model)(features), wanted.labels, wanted.classes, rules),
         intervals=intervals,
@@ -144,6 +144,7 @@ def evaluate(model: ModelFile, data: Path, config: EvaluateConfig, observer: Obs
         part=config.part,
         left_out=left_out,
         labels=dict(names.found),
+        classes=wanted.classes,
         failed=tuple(bad.file.path for bad in rejected),
     )
 

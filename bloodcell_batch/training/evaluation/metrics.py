@@ -135,30 +135,3 @@ def without_nan(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, list | tuple):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and np.isnan(value) else value
-
-
-def as_text(metrics: Metrics) -> str:
-    """The figures as a plain table for people, the confusion matrix below."""
-    lines = [
-        f"images                {metrics.images}",
-        f"accuracy              {metrics.accuracy:.2%}",
-        f"balanced accuracy     {metrics.balanced_accuracy:.2%}",
-        f"macro F1              {metrics.macro_f1:.2%}",
-        f"AUROC                 {'-' if np.isnan(metrics.auroc) else format(metrics.auroc, '.4f')}",
-        f"ECE ({ECE_BINS} bins)         {metrics.ece:.2%}",
-        f"left for review       {metrics.review_share:.2%}",
-        f"accuracy of the rest  {metrics.selective_accuracy:.2%}",
-        "",
-        f"{'class':<14}{'images':>8}{'precision':>11}{'recall':>9}{'F1':>9}",
-    ]
-    for name, figures in metrics.per_class.items():
-        shares = f"{figures.precision:>11.2%}{figures.recall:>9.2%}{figures.f1:>9.2%}" if figures.images else ""
-        lines.append(f"{name:<14}{figures.images:>8}{shares}")
-    lines += [
-        "",
-        "rows: true class, columns: predicted",
-        " " * 14 + "".join(f"{name[:6]:>8}" for name in metrics.per_class),
-    ]
-    for name, row in zip(metrics.per_class, metrics.confusion, strict=True):
-        lines.append(f"{name:<14}" + "".join(f"{count:>8}" for count in row))
-    return "\n".join(lines) + "\n"

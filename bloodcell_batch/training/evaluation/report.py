@@ -13,7 +13,7 @@ from bloodcell_batch.files.writing import writing
 from bloodcell_batch.training.evaluation.corruption_suite import CorruptionReport
 from bloodcell_batch.training.evaluation.corruptions import SEVERITIES
 from bloodcell_batch.training.evaluation.evaluate import Report, describe
-from bloodcell_batch.training.evaluation.metrics import as_text
+from bloodcell_batch.training.evaluation.figures_text import as_text, percent, share_of
 from bloodcell_batch.training.evaluation.uncertainty import COVERAGES
 from bloodcell_batch.wording import counted
 
@@ -53,12 +53,8 @@ def write_report(report: Report, folder: Path) -> None:
 
 def summary(report: Report) -> str:
     """The figures as plain text for the terminal."""
-    lines = [as_text(report.metrics)]
-    if report.intervals:
-        limits = (f"{_NAMED[key]} {low:.2%} - {high:.2%}" for key, (low, high) in report.intervals.items())
-        lines.append(f"95 % intervals: {', '.join(limits)}")
-    shares = (f"{report.risk_coverage.accuracy_at(share):.2%} of the surest {share:.0%}" for share in COVERAGES[1:5])
-    lines.append(f"accuracy by confidence: {', '.join(shares)}")
+    lines = [as_text(report.metrics, report.classes, report.intervals), "accuracy of the surest images"]
+    lines += [f"{share:<22.0%}{_of_the_surest(report, share)}" for share in COVERAGES[1:]]
     if report.images_left_out:
         lines.append(f"left out: {describe(report.left_out)}")
     suite = report.corruptions
@@ -73,6 +69,11 @@ def summary(report: Report) -> str:
             f"worst: {name}, severity {severity}, {value:.2%}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _of_the_surest(report: Report, share: float) -> str:
+    curve = report.risk_coverage
+    return share_of(curve.accuracy_at(share), curve.images_at(share))
 
 
 def as_markdown(report: Report) -> str:
@@ -99,7 +100,7 @@ def as_markdown(report: Report) -> str:
         limits = f"{interval[0]:.2%} - {interval[1]:.2%}" if interval else "-"
         lines.append(f"| {name} | {getattr(figures, key):.2%} | {limits} |")
     lines += [
-        f"| AUROC (each class against the others) | {_number(figures.auroc, '.4f')} | - |",
+        f"| AUROC (each class against the others) | {percent(figures.auroc, '.4f')} | - |",
         f"| negative log-likelihood | {figures.negative_log_likelihood:.4f} | - |",
         f"| Brier score | {figures.brier:.4f} | - |",
         "",
@@ -108,25 +109,28 @@ def as_markdown(report: Report) -> str:
         "| class | images | precision | recall | exact 95 % limits | F1 | AUROC |",
         "|---|---|---|---|---|---|---|",
     ]
-    absent = [name for name, row in figures.per_class.items() if not row.images]
-    for name, row in figures.per_class.items():
+    absent = [name for name in report.classes.reading_order if not figures.per_class[name].images]
+    rest = figures.images - round(figures.review_share * figures.images)
+    for name in report.classes.reading_order:
+        row = figures.per_class[name]
         if row.images:
             lines.append(
-                f"| {name} | {row.images} | {_number(row.precision)} | {row.recall:.2%} | {row.recall_low:.1%} - "
-                f"{row.recall_high:.1%} | {row.f1:.2%} | {_number(row.auroc, '.4f')} |"
+                f"| {name} | {row.images} | {percent(row.precision)} | {row.recall:.2%} | {row.recall_low:.1%} - "
+                f"{row.recall_high:.1%} | {row.f1:.2%} | {percent(row.auroc, '.4f')} |"
             )
     if absent:
         lines += ["", f"No images of {', '.join(absent)}: outside the averages."]
     lines += ["", "![Confusion matrix](confusion.png)", "", "## When the model is sure", ""]
     lines += [
         (
-            f"With its own thresholds the model leaves {figures.review_share:.2%} of these images for review "
-            f"({figures.outlier_share:.2%} as outliers); of the rest {_number(figures.selective_accuracy)} are right."
+            f"With its own thresholds the model leaves {share_of(figures.review_share, figures.images)} for review, "
+            f"as outliers {share_of(figures.outlier_share, figures.images)}; of the rest "
+            f"{share_of(figures.selective_accuracy, rest)} are right."
         ),
         "",
         "| surest share of the images | accuracy |",
         "|---|---|",
-        *(f"| {share:.0%} | {report.risk_coverage.accuracy_at(share):.2%} |" for share in COVERAGES),
+        *(f"| {share:.0%} | {_of_the_surest(report, share)} |" for share in COVERAGES),
         "",
         "![Reliability](reliability.png)",
         "",
@@ -156,12 +160,10 @@ def _corruption_lines(suite: CorruptionReport) -> list[str]:
     return [*lines, "", "![Corruptions](corruptions.png)"]
 
 
-def _number(value: float, form: str = ".2%") -> str:
-    return "-" if np.isnan(value) else format(value, form)
-
-
 def _confusion(report: Report) -> Figure:
-    counts = np.array(report.metrics.confusion)
+    names = report.classes.reading_order
+    places = [list(report.metrics.per_class).index(name) for name in names]
+    counts = np.array(report.metrics.confusion)[np.ix_(places, places)]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(6.6, 5.8), layout="constrained")
     axes = figure.subplots()
@@ -170,7 +172,6 @@ def _confusion(report: Report) -> Figure:
         if count:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{count}", ha="center", va="center", color=colour)
-    names = list(report.metrics.per_class)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")

@@ -33,8 +33,11 @@ class RiskCoverage:
 
     def accuracy_at(self, coverage: float) -> float:
         """Accuracy among the surest `coverage` of the images, 0-1."""
-        index = max(0, round(coverage * len(self.risk)) - 1)
-        return float(1 - self.risk[index])
+        return float(1 - self.risk[self.images_at(coverage) - 1])
+
+    def images_at(self, coverage: float) -> int:
+        """Number of images in the surest `coverage`, at least one."""
+        return max(1, round(coverage * len(self.risk)))
 
 
 def reliability(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[ReliabilityBin, ...]:
@@ -78,9 +81,11 @@ def bootstrap_intervals(
         probabilities: float32 (N, C).
         labels: int64 (N,).
         groups: int64 (N,), equal for duplicates.
-        replicates: number of samples.
+        replicates: number of samples; without any there are no intervals.
         seed: of the drawing.
     """
+    if not replicates:
+        return {}
     names, group = np.unique(groups, return_inverse=True)
     columns = _countable(probabilities, labels)
     per_group = np.zeros((len(names), columns.shape[1]))

@@ -16,6 +16,7 @@ from bloodcell_batch.progress import Observer
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.split import Split, stratified_folds, stratified_split
 from bloodcell_batch.training.data.training_set import read_unsplit
+from bloodcell_batch.training.evaluation.figures_text import percent
 from bloodcell_batch.training.evaluation.metrics import Metrics
 from bloodcell_batch.training.fit.train import fit_and_measure
 from bloodcell_batch.wording import counted
@@ -49,9 +50,9 @@ class CrossValidation:
         lines = [f"{'fold':<24}{'mean':>9}{'sd':>8}{heads}"]
         for name, figure in _FIGURES.items():
             values = np.array([figure(found) for found in self.folds])
-            each = "".join(f"{value:>{width}.2%}" for value, width in zip(values, widths, strict=True))
-            spread = f"{values.std(ddof=1):.2%}" if len(values) > 1 else ""
-            lines.append(f"{name:<24}{values.mean():>9.2%}{spread:>8}{each}")
+            each = "".join(f"{percent(value):>{width}}" for value, width in zip(values, widths, strict=True))
+            spread = percent(values.std(ddof=1)) if len(values) > 1 else ""
+            lines.append(f"{name:<24}{percent(values.mean()):>9}{spread:>8}{each}")
         return "\n".join(lines) + "\n"
 
 
