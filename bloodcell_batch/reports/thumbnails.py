@@ -73,10 +73,20 @@ def make_thumbnails(
 
 def images_folder(results: Results, images: Path | None, observer: Observer) -> Path | None:
     """The folder with the images: `images`, or the one in the run record if it is still there."""
-    folder = images or Path(results.record.input)
-    if folder.is_dir() and results.record.input:
-        return folder
-    observer.warn(f"no thumbnails: there is no folder {folder}; name it with --images", folder=str(folder))
+    if results.record.pseudonymised:
+        missing = "these results have codes in place of the images' paths"
+    elif images is not None:
+        if images.is_dir():
+            return images
+        missing = f"--images {images} is not a folder"
+    elif not results.record.input:
+        missing = "the run record names no folder of images; name it with --images"
+    else:
+        folder = Path(results.record.input)
+        if folder.is_dir():
+            return folder
+        missing = f"the folder {folder} that was classified is not there; name the images' folder with --images"
+    observer.warn(f"no thumbnails: {missing}")
     return None
 
 

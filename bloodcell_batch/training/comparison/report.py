@@ -14,6 +14,7 @@ from bloodcell_batch.config.comparison import CompareConfig
 from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.results.formats import write_parquet
+from bloodcell_batch.statistics.binomial import clopper_pearson
 from bloodcell_batch.training.comparison.system_row import FINISHED, Row
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
@@ -41,7 +42,7 @@ class _Column:
 COLUMNS: tuple[_Column, ...] = (
     _Column("input_size", "pixels", str),
     _Column("epochs", "epochs", str),
-    _Column("accuracy", "accuracy", _share),
+    _Column("accuracy", "accuracy (95 % limits)", _share),
     _Column("balanced_accuracy", "balanced accuracy", _share),
     _Column("precision", "precision", _share),
     _Column("recall", "recall", _share),
@@ -77,15 +78,15 @@ def write_comparison(rows: Sequence[Row], out: Path, options: CompareConfig, com
 
 def as_text(rows: Sequence[Row]) -> str:
     """The table for the terminal, most accurate first."""
-    lines = [f"{'system':<24}{'accuracy':>10}{'balanced':>10}{'AUROC':>9}{'ECE':>9}{'images/s':>10}{'training':>11}"]
+    lines = [f"{'system':<20}{'accuracy':>9}{'95 % limits':>15}{'of':>7}{'balanced':>9}{'images/s':>9}{'training':>11}"]
     for row in _in_order(rows):
         if row.status != FINISHED:
-            lines.append(f"{row.name:<24}{row.status:>10}  {row.reason[:60]}".rstrip())
+            lines.append(f"{row.name:<20}{row.status:>9}  {row.reason[:60]}".rstrip())
             continue
-        figures = (row.accuracy, row.balanced_accuracy, row.auroc, row.ece, row.images_per_second, row.training_s)
-        accuracy, balanced, auroc, ece, rate, seconds = (value if value is not None else 0.0 for value in figures)
-        line = f"{row.name:<24}{accuracy:>10.2%}{balanced:>10.2%}{auroc:>9.4f}{ece:>9.2%}"
-        lines.append(f"{line}{rate:>10,.0f}{seconds:>9,.0f} s")
+        figures = (row.accuracy, row.balanced_accuracy, row.images_per_second, row.training_s)
+        accuracy, balanced, rate, seconds = (value if value is not None else 0.0 for value in figures)
+        line = f"{row.name:<20}{accuracy:>9.2%}{_limits(row):>15}{row.images_test or 0:>7,}{balanced:>9.2%}"
+        lines.append(f"{line}{rate:>9,.0f}{seconds:>9,.0f} s")
     return "\n".join(lines) + "\n"
 
 
@@ -151,11 +152,20 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
 def _cells(row: Row, columns: Sequence[_Column]) -> list[str]:
     texts = []
     for column in columns:
+        limits = f" ({_limits(row)})" if column.field == "accuracy" else ""
         value = getattr(row, column.field)
-        texts.append(_NOTHING if value is None else column.form(value))
+        texts.append(_NOTHING if value is None else column.form(value) + limits)
         if column is _FOLDS and row.folds_sd is not None:
             texts[-1] += f" ± {row.folds_sd:.2%}"
     return texts
+
+
+def _limits(row: Row) -> str:
+    """Exact 95 % limits of the accuracy."""
+    if row.accuracy is None or not row.images_test:
+        return _NOTHING
+    low, high = clopper_pearson(round(row.accuracy * row.images_test), row.images_test)
+    return f"{100 * low:.2f}-{high:.2%}"
 
 
 def _terms(rows: Sequence[Row], options: CompareConfig) -> list[str]:

@@ -104,22 +104,9 @@ def as_markdown(report: Report) -> str:
         f"| negative log-likelihood | {figures.negative_log_likelihood:.4f} | - |",
         f"| Brier score | {figures.brier:.4f} | - |",
         "",
-        "## Classes",
-        "",
-        "| class | images | precision | recall | exact 95 % limits | F1 | AUROC |",
-        "|---|---|---|---|---|---|---|",
+        *_class_lines(report),
     ]
-    absent = [name for name in report.classes.reading_order if not figures.per_class[name].images]
     rest = figures.images - round(figures.review_share * figures.images)
-    for name in report.classes.reading_order:
-        row = figures.per_class[name]
-        if row.images:
-            lines.append(
-                f"| {name} | {row.images} | {percent(row.precision)} | {row.recall:.2%} | {row.recall_low:.1%} - "
-                f"{row.recall_high:.1%} | {row.f1:.2%} | {percent(row.auroc, '.4f')} |"
-            )
-    if absent:
-        lines += ["", f"No images of {', '.join(absent)}: outside the averages."]
     lines += ["", "![Confusion matrix](confusion.png)", "", "## When the model is sure", ""]
     lines += [
         (
@@ -139,6 +126,25 @@ def as_markdown(report: Report) -> str:
     if report.corruptions is not None:
         lines += _corruption_lines(report.corruptions)
     return "\n".join(lines) + "\n"
+
+
+def _class_lines(report: Report) -> list[str]:
+    per_class = report.metrics.per_class
+    lines = [
+        "## Classes",
+        "",
+        "| class | images | precision | recall | exact 95 % limits | F1 | AUROC |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    absent = [name for name in report.classes.reading_order if not per_class[name].images]
+    for name in report.classes.reading_order:
+        row = per_class[name]
+        if row.images:
+            lines.append(
+                f"| {name} | {row.images} | {percent(row.precision)} | {row.recall:.2%} | {row.recall_low:.1%} - "
+                f"{row.recall_high:.1%} | {row.f1:.2%} | {percent(row.auroc, '.4f')} |"
+            )
+    return [*lines, "", f"No images of {', '.join(absent)}: outside the averages."] if absent else lines
 
 
 def _corruption_lines(suite: CorruptionReport) -> list[str]:
