@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from bloodcell_batch.records import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bloodcell_batch.records import RunCounts, SlideDifferential
+    from bloodcell_batch.records import SlideDifferential
 
 _log = logging.getLogger("bloodcell_batch")
+
+
+@dataclass(slots=True)
+class RunCounts:
+    """Running totals of one run; `check` is the conservation law."""
+
+    found: int = 0
+    ignored: int = 0
+    by_status: dict[Status, int] = field(default_factory=lambda: dict.fromkeys(Status, 0))
+
+    @property
+    def done(self) -> int:
+        """Image files that have an outcome by now."""
+        return sum(self.by_status.values())
+
+    @property
+    def duplicates(self) -> int:
+        """Exact and near duplicates together."""
+        return self.by_status[Status.EXACT_DUPLICATE] + self.by_status[Status.NEAR_DUPLICATE]
+
+    def balanced(self) -> bool:
+        """True when files found = classified + unclassified + duplicates + failed + ignored."""
+        return self.found == self.done + self.ignored
 
 
 class Observer(Protocol):
@@ -94,3 +120,9 @@ class ForwardingObserver:
     def slides(self, slides: Sequence[SlideDifferential]) -> None:
         """See `Observer.slides`."""
         self._inner.slides(slides)
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """`1 cell`, `2,000 cells`: a number with what it counts; `nouns` where the plural needs more than an s, or where a
+    verb follows, as in "1 file was"."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

@@ -231,6 +231,7 @@ class CrossSlideMatch:
 class Withheld(StrEnum):
     """Why the percentages of a slide are empty, as written to the column `withheld`."""
 
+    LOOKS_LIKE_FIELDS = "looks_like_fields"
     TOO_MANY_UNCLASSIFIED = "too_many_unclassified"
     NO_LEUKOCYTES = "no_leukocytes"
 
@@ -275,26 +276,3 @@ class SlideDifferential:
     nrbc_per_100_wbc_low: float | None = None
     nrbc_per_100_wbc_high: float | None = None
     group_counts: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class RunCounts:
-    """Running totals of one run; `check` is the conservation law."""
-
-    found: int = 0
-    ignored: int = 0
-    by_status: dict[Status, int] = field(default_factory=lambda: dict.fromkeys(Status, 0))
-
-    @property
-    def done(self) -> int:
-        """Image files that have an outcome by now."""
-        return sum(self.by_status.values())
-
-    @property
-    def duplicates(self) -> int:
-        """Exact and near duplicates together."""
-        return self.by_status[Status.EXACT_DUPLICATE] + self.by_status[Status.NEAR_DUPLICATE]
-
-    def balanced(self) -> bool:
-        """True when files found = classified + unclassified + duplicates + failed + ignored."""
-        return self.found == self.done + self.ignored

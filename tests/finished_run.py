@@ -66,7 +66,7 @@ def cell(root: Path, name: str, label: str, confidence: float, reason: Reason | 
 
 def write_run(root: Path, outcomes: tuple[Outcome, ...], out: Path) -> Path:
     """The files that `classify` would publish."""
-    tally = SlideTally(len(outcomes), 0, DEFAULT_CLASSES, MAX_UNCLASSIFIED)
+    tally = SlideTally(len(outcomes), 0, DEFAULT_CLASSES)
     list(tally(outcomes))
     model = open_model()
     record = RunRecord.from_document(

@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("slides",),
     ("files", "parallel", "statistics", "labels"),
-    ("errors", "records", "cell_classes", "progress", "wording"),
+    ("errors", "records", "cell_classes", "progress"),
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 VOCABULARY = set(LAYERS[-1])  # these few import each other, and nothing else

@@ -17,8 +17,8 @@ from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, ExitCode, LockedError, OutputError
 from bloodcell_batch.images import decoding, jpeg
-from bloodcell_batch.progress import NullObserver
-from bloodcell_batch.records import ImageFile, LoadedImage, Reason, Rejection, RunCounts, Status
+from bloodcell_batch.progress import NullObserver, RunCounts
+from bloodcell_batch.records import ImageFile, LoadedImage, Reason, Rejection, Status
 from bloodcell_batch.results import journal as journals
 from bloodcell_batch.runs import local, plan
 from bloodcell_batch.runs import local as classification

@@ -12,8 +12,8 @@ from conftest import draw_picture, encode
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.files import publishing
-from bloodcell_batch.progress import NullObserver
-from bloodcell_batch.records import ImageFile, LoadedImage, Rejection, RunCounts
+from bloodcell_batch.progress import NullObserver, RunCounts
+from bloodcell_batch.records import ImageFile, LoadedImage, Rejection
 from bloodcell_batch.results import journal as journals
 from bloodcell_batch.runs import local as classification
 from bloodcell_batch.runs.pipeline import RunResult, classify_slides

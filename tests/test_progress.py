@@ -1,7 +1,6 @@
 from typing import Any
 
-from bloodcell_batch.progress import ForwardingObserver, NullObserver
-from bloodcell_batch.records import RunCounts
+from bloodcell_batch.progress import ForwardingObserver, NullObserver, RunCounts
 
 
 class _Listening(NullObserver):

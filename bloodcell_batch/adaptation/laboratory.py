@@ -14,13 +14,12 @@ from bloodcell_batch.errors import TrainingError, UsageError
 from bloodcell_batch.labels.synonyms import KNOWN_CELLS
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus
-from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.progress import NullObserver, Observer, counted
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.label_audit import audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.data.labelled_files import FREE
 from bloodcell_batch.training.data.seen import Seen, SeenPart
-from bloodcell_batch.wording import counted
 
 LEAST_CELLS, LEAST_CLASSES = 5, 2
 _ENLARGED = 2

@@ -19,8 +19,8 @@ from bloodcell_batch.benchmark.parts import MEANINGS
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.writing import writing
+from bloodcell_batch.progress import counted
 from bloodcell_batch.runs.run_facts import versions
-from bloodcell_batch.wording import counted
 
 JSON_NAME, PLOT_NAME = "benchmark.json", "benchmark.png"
 _BLUE, _RED, _GREY, _GREEN = "#2f6fab", "#a61b1b", "#8796a5", "#2d7d46"

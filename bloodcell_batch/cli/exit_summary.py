@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from bloodcell_batch.errors import ExitCode
+from bloodcell_batch.progress import counted
 from bloodcell_batch.records import Rejection, SlideDifferential, Status
 from bloodcell_batch.results.formats import STDOUT
-from bloodcell_batch.wording import counted
 
 if TYPE_CHECKING:
     from bloodcell_batch.progress import Observer

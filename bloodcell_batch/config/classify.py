@@ -57,6 +57,11 @@ class ClassifyConfig(NetworkConfig):
         gt=0,
         description="Cells with a higher outlier score stay unclassified; the model's own threshold if not given",
     )
+    images: Annotated[Literal["auto", "cells"], Option(panel=Panel.SLIDES), Effect.RESULT] = Field(
+        "auto",
+        description="cells: every image shows one cell, whatever it looks like; auto: withhold the percentages of a "
+        "slide whose images look like whole fields, which `find` cuts up",
+    )
     max_unclassified: Annotated[float, Option("SHARE", panel=Panel.ADVANCED), Effect.RESULT] = Field(
         0.1,
         ge=0,

@@ -1,9 +1,8 @@
 """The differential of one slide from its counts, and the alerts that go with it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from types import MappingProxyType
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
 from bloodcell_batch.differential.arithmetic import (
@@ -15,39 +14,88 @@ from bloodcell_batch.differential.arithmetic import (
     nrbc_per_100_wbc,
     too_many_unclassified,
 )
+from bloodcell_batch.progress import counted
 from bloodcell_batch.records import ClassShare, CrossSlideMatch, SlideDifferential, Status, Withheld
-from bloodcell_batch.wording import counted
 
 WITHHELD_ADEQUACY = "withheld"
-"""Adequacy of a slide with too many unclassified cells: however many were counted, they support no percentage."""
+"""Adequacy of a slide whose percentages are withheld: however many were counted, they support none."""
 
 _SLIDES_NAMED = 5
+# Programs that cut cells out make squares; cameras take 4:3 or wider, from 640x480 pixels on.
+_FIELD_SIDE, _FIELD_ASPECT = 400, 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Withholding:
+    """When the percentages of a slide are withheld.
+
+    Attributes:
+        max_unclassified: share (0-1) of the cells that could be leukocytes, beyond which too many are unclassified.
+        images_are_cells: whether somebody has said that every image shows one cell, whatever it looks like.
+    """
+
+    max_unclassified: float = MAX_UNCLASSIFIED
+    images_are_cells: bool = False
+
+
+@dataclass(slots=True)
+class SlideCounts:
+    """What the rows of one slide come to.
+
+    Attributes:
+        statuses: of all rows.
+        labels: of the cells that have one, also what a person calls a cell of no class.
+        groups: of the unclassified cells of which a group is sure. They are in no percentage, and the limits allow for
+            every class of theirs all the same: how often a group is right at another laboratory is not known.
+        sized: images that were decoded.
+        like_fields: those among them that have the shape of a camera's whole picture.
+    """
+
+    statuses: Counter[Status] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    groups: Counter[str] = field(default_factory=Counter)
+    sized: int = 0
+    like_fields: int = 0
+
+    def add(self, status: Status, label: str = "", group: str = "", width: int | None = None, height: int = 0) -> None:
+        """Count a row: its status, its label if it has one, else its group, and the size of the image in pixels."""
+        self.statuses[status] += 1
+        if label:
+            self.labels[label] += 1
+        elif group and status is Status.UNCLASSIFIED:
+            self.groups[group] += 1
+        if width is not None:
+            short, long = sorted((width, height))
+            self.sized += 1
+            self.like_fields += short >= _FIELD_SIDE and long >= _FIELD_ASPECT * short
+
+    @property
+    def looks_like_fields(self) -> bool:
+        """Whether most images look like whole fields of view, each of which was taken for one cell."""
+        return 2 * self.like_fields > self.sized
 
 
 def slide_differential(
     slide: str,
-    statuses: Counter[Status],
-    labels: Counter[str],
+    counts: SlideCounts,
     classes: ClassList,
     alerts: Sequence[str] = (),
-    max_unclassified: float = MAX_UNCLASSIFIED,
-    groups: Mapping[str, int] = MappingProxyType({}),
+    withholding: Withholding = Withholding(),
 ) -> SlideDifferential:
-    """The differential of one slide from its counts of statuses and labels, in a run that reports `classes`; labels
-    may also be what a person calls a cell of none of them.
+    """The differential of one slide from what its rows come to, in a run that reports `classes`.
 
-    Where more than `max_unclassified` (0-1) of the cells that could be leukocytes are unclassified, percentages are
-    withheld and the first alert says what to do; `alerts` follow. `groups` counts the unclassified cells of which a
-    group is sure; they are in no percentage, and the limits allow for every class of theirs all the same: how often a
-    group is right at another laboratory is not known.
+    Where percentages are withheld, the first alert says why and what to do; `alerts` follow.
     """
+    statuses, labels = counts.statuses, counts.labels
     wbc, unclassified = sum(labels[name] for name in classes.leukocytes), statuses[Status.UNCLASSIFIED]
     shares = leukocyte_shares(labels, classes.leukocytes, unclassified)
     nrbc_count = sum(labels[name] for name in classes.nrbc)
     nrbc = nrbc_per_100_wbc(nrbc_count, wbc, unclassified) if classes.nrbc else Rate(None, None, None)
-    withheld, shown = _withheld(wbc, unclassified, max_unclassified), list(alerts)
-    if withheld is Withheld.TOO_MANY_UNCLASSIFIED:
-        shown.insert(0, _what_to_do(wbc, unclassified, max_unclassified))
+    withheld, shown = _withheld(counts, wbc, withholding), list(alerts)
+    if withheld is Withheld.LOOKS_LIKE_FIELDS:
+        shown.insert(0, _cut_them_up(counts))
+    elif withheld is Withheld.TOO_MANY_UNCLASSIFIED:
+        shown.insert(0, _what_to_do(wbc, unclassified, withholding.max_unclassified))
     if wbc == 0:
         shown.append("no_leukocytes: nothing to count")
     return SlideDifferential(
@@ -65,19 +113,28 @@ def slide_differential(
         },
         nrbc_per_100_wbc=None if withheld else nrbc.value,
         platelet_images=sum(labels[name] for name in classes.platelets),
-        adequacy=WITHHELD_ADEQUACY if withheld is Withheld.TOO_MANY_UNCLASSIFIED else adequacy(wbc),
+        adequacy=adequacy(wbc) if withheld in {None, Withheld.NO_LEUKOCYTES} else WITHHELD_ADEQUACY,
         alerts=tuple(shown),
         withheld=withheld,
         nrbc_per_100_wbc_low=nrbc.low,
         nrbc_per_100_wbc_high=nrbc.high,
-        group_counts={group.name: groups.get(group.name, 0) for group in classes.groups},
+        group_counts={group.name: counts.groups[group.name] for group in classes.groups},
     )
 
 
-def _withheld(wbc: int, unclassified: int, max_unclassified: float) -> Withheld | None:
-    if too_many_unclassified(wbc, unclassified, max_unclassified):
+def _withheld(counts: SlideCounts, wbc: int, withholding: Withholding) -> Withheld | None:
+    if counts.looks_like_fields and not withholding.images_are_cells:
+        return Withheld.LOOKS_LIKE_FIELDS
+    if too_many_unclassified(wbc, counts.statuses[Status.UNCLASSIFIED], withholding.max_unclassified):
         return Withheld.TOO_MANY_UNCLASSIFIED
     return None if wbc else Withheld.NO_LEUKOCYTES
+
+
+def _cut_them_up(counts: SlideCounts) -> str:
+    fields = f"{counts.like_fields:,} of {counted(counts.sized, 'image')}"
+    what = "cut the cells out with `find` and classify these, or say --images cells if each image shows one cell"
+    have = "has" if counts.like_fields == 1 else "have"
+    return f"looks_like_fields: {what}: {fields} {have} the shape of whole fields"
 
 
 def _what_to_do(wbc: int, unclassified: int, max_unclassified: float) -> str:

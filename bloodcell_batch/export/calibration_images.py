@@ -14,7 +14,7 @@ from bloodcell_batch.export.parity_images import evenly
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.records import DecodedImage, ImageFile, Rejection
 from bloodcell_batch.stages.decode import decode_ahead, make_decoder, make_reader
 from bloodcell_batch.stages.scan import scan
@@ -23,7 +23,6 @@ from bloodcell_batch.training.data.labelled import hashing_decoder, short_digest
 from bloodcell_batch.training.data.labelled_files import TRAIN
 from bloodcell_batch.training.data.seen import Seen, as_hashes
 from bloodcell_batch.training.data.sources import open_source
-from bloodcell_batch.wording import counted
 
 LEAST_COMPARED = 500
 """Fewer images can't show a loss of a tenth of a percent."""

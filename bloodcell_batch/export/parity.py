@@ -13,7 +13,7 @@ from bloodcell_batch.errors import BackendError
 from bloodcell_batch.export.parity_images import Sample
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.model.network import load_inference_module
-from bloodcell_batch.wording import counted
+from bloodcell_batch.progress import counted
 
 _BATCH = 32
 _LEAST_AGREEMENT = 0.9995

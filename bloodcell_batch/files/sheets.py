@@ -18,7 +18,7 @@ from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.archives import check_workbook
 from bloodcell_batch.files.library_errors import library_reads, read_one_by_one
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, restored
-from bloodcell_batch.wording import counted
+from bloodcell_batch.progress import counted
 
 _DELIMITERS = ",;\t"
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")

@@ -27,8 +27,7 @@ from bloodcell_batch.config.base import CommandConfig
 from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.digests import canonical_json, file_sha256
-from bloodcell_batch.progress import ForwardingObserver, Observer
-from bloodcell_batch.records import RunCounts
+from bloodcell_batch.progress import ForwardingObserver, Observer, RunCounts
 
 FIRST = "0" * 64
 """`previous` of the first line."""

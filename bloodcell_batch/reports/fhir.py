@@ -14,11 +14,11 @@ from bloodcell_batch.cell_classes import OTHER_LABELS, RESEARCH_USE_ONLY, ClassL
 from bloodcell_batch.config.results import FhirConfig
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY
 from bloodcell_batch.files.publishing import publish_files, text_writer
+from bloodcell_batch.progress import counted
 from bloodcell_batch.records import SlideDifferential, Withheld
 from bloodcell_batch.results.finished import Results, load_results
 from bloodcell_batch.results.irreplaceable import check_outputs
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
-from bloodcell_batch.wording import counted
 
 _PANEL = "panel"
 LOINC: dict[str, tuple[str, str]] = {
@@ -35,6 +35,7 @@ _PERCENT = {"unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}
 _PER_100 = {"unit": "/100 WBCs", "system": "http://unitsofmeasure.org", "code": "/100{WBCs}"}
 _LIMITS = "95 % limits, which cover sampling and every class that unclassified cells could be:"
 _ABSENT = {
+    Withheld.LOOKS_LIKE_FIELDS: "withheld: the images look like whole fields of view, not like single cells",
     Withheld.TOO_MANY_UNCLASSIFIED: "withheld until unclassified cells are reviewed",
     Withheld.NO_LEUKOCYTES: "no leukocyte was counted",
 }

@@ -79,6 +79,6 @@ def _record(hidden: Results, path_of: dict[str, str]) -> RunRecord:
     reviews: list[JsonValue] = [review.model_dump(include=_KEPT_OF_A_REVIEW) for review in hidden.reviews]
     return RunRecord.from_document(
         {name: document[name] for name in _KEPT}
-        | {"max_unclassified": hidden.record.max_unclassified}
+        | {"max_unclassified": hidden.record.max_unclassified, "images_are_cells": hidden.record.images_are_cells}
         | {"pseudonymised": True, "cross_slide_duplicates": matches, "reviews": reviews}
     )

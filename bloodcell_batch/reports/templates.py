@@ -6,8 +6,8 @@ import jinja2
 
 from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
+from bloodcell_batch.progress import counted
 from bloodcell_batch.results.finished import Results
-from bloodcell_batch.wording import counted
 
 
 def render(template: str, **values: object) -> str:

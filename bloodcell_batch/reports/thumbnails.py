@@ -17,9 +17,8 @@ from bloodcell_batch.images.decoding import decode_rgb
 from bloodcell_batch.images.file_formats import suffix_of
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.parallel.cpus import available_cpus
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.results.finished import ResultRow, Results
-from bloodcell_batch.wording import counted
 
 _QUALITY = 72
 _AT_A_TIME = 512

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
-from bloodcell_batch.differential.slide import duplicate_alerts, slide_differential
+from bloodcell_batch.differential.slide import SlideCounts, duplicate_alerts, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
@@ -28,7 +28,7 @@ _UNCHANGED = "The table was changed, or the two files are of different runs. Use
 class ResultRow:
     """One image file of a run. `file` is its path under the scanned folder; `path` is the name to show, which is a
     pseudonym where one was asked for; `top_class` is the most probable class, also of a cell that stayed unclassified,
-    and empty without probabilities."""
+    and empty without probabilities; `size` is width and height in pixels, empty of what was not decoded."""
 
     file: str
     path: str
@@ -50,6 +50,7 @@ class ResultRow:
     verified_label: str
     verified_by: str
     remark: str
+    size: tuple[int, int] | tuple[()]
 
     @property
     def is_cell(self) -> bool:
@@ -98,25 +99,13 @@ class Results:
     def slides(self) -> tuple[SlideDifferential, ...]:
         """The differentials, counted again from the rows; verified labels take the place of the program's."""
         alerts = duplicate_alerts(self._matches())
-        statuses: dict[str, Counter[Status]] = {}
-        labels: dict[str, Counter[str]] = {}
-        groups: dict[str, Counter[str]] = {}
+        slides: dict[str, SlideCounts] = {}
         for row in self.rows:
-            statuses.setdefault(row.slide_id, Counter())[row.final_status] += 1
-            labels.setdefault(row.slide_id, Counter())[row.verified_label or row.label] += row.is_cell
-            unclassified = row.final_status is Status.UNCLASSIFIED
-            groups.setdefault(row.slide_id, Counter())[row.group] += unclassified and bool(row.group)
+            label = row.verified_label or row.label
+            slides.setdefault(row.slide_id, SlideCounts()).add(row.final_status, label, row.group, *row.size)
         return tuple(
-            slide_differential(
-                slide,
-                statuses[slide],
-                labels[slide],
-                self.classes,
-                alerts.get(slide, ()),
-                self.record.max_unclassified,
-                groups[slide],
-            )
-            for slide in sorted(statuses)
+            slide_differential(slide, counts, self.classes, alerts.get(slide, ()), self.record.withholding)
+            for slide, counts in sorted(slides.items())
         )
 
     @property
@@ -215,6 +204,7 @@ def _rows(images: pa.Table, classes: ClassList) -> Iterator[ResultRow]:
             probabilities=() if None in shares else shares,
             top_class="" if None in shares else classes.names[shares.index(max(shares))],
             duplicate_distance=values["duplicate_distance"],
+            size=() if values["width"] is None else (values["width"], values["height"]),
             digest=text["sha256"],
             **text,
         )

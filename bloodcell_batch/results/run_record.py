@@ -14,8 +14,10 @@ from pydantic import Field, JsonValue, PrivateAttr, ValidationError
 
 from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.differential.arithmetic import MAX_UNCLASSIFIED
+from bloodcell_batch.differential.slide import Withholding
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.digests import canonical_json, file_sha256
+from bloodcell_batch.progress import counted
 from bloodcell_batch.records import Status
 from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.record_entries import (
@@ -30,7 +32,6 @@ from bloodcell_batch.results.record_entries import (
     ShardEntry,
     ThroughputEntry,
 )
-from bloodcell_batch.wording import counted
 
 MAX_RECORD_BYTES = 1_000_000_000
 """A hundred bytes for each of ten million failed or ignored files."""
@@ -70,6 +71,9 @@ class RunRecord(Entry):
         lt=1,
         description="Share of the possible leukocytes; where more are unclassified, percentages are withheld",
     )
+    images_are_cells: bool = Field(
+        False, description="Whether --images cells said that every image shows one cell, whatever it looks like"
+    )
     denominator: str = Field(description="Classes that the percentages of the differential are of")
     model: ModelEntry = Field(description="The model")
     backend: BackendEntry = Field(description="What ran the model")
@@ -99,6 +103,11 @@ class RunRecord(Entry):
 
     # Of a record that was read: its digest is of what the file says, to the digit.
     _document: dict[str, JsonValue] | None = PrivateAttr(None)
+
+    @property
+    def withholding(self) -> Withholding:
+        """When the percentages of a slide are withheld."""
+        return Withholding(self.max_unclassified, self.images_are_cells)
 
     @classmethod
     def from_document(cls, document: dict[str, JsonValue]) -> Self:

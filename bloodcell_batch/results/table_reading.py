@@ -14,7 +14,7 @@ from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.archives import check_workbook
 from bloodcell_batch.files.library_errors import library_reads, read_one_by_one
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, restored
-from bloodcell_batch.wording import counted
+from bloodcell_batch.progress import counted
 
 _LEAST_ROWS, _ROWS_A_BYTE = 100_000, 4  # a repeated value costs next to nothing: a few bytes can claim any number
 _MAX_ROWS, _MAX_COLUMNS = 1_048_576, 16_384  # of a sheet; a row may claim to stand anywhere

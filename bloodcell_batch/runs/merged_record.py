@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from bloodcell_batch.files.names import printable
-from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts
+from bloodcell_batch.progress import RunCounts
+from bloodcell_batch.records import CrossSlideMatch, Rejection
 from bloodcell_batch.results.record_entries import BackendEntry, MergedShardEntry
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.runs.run_facts import counts_of, failures_of, matches_of, throughput
@@ -42,6 +43,7 @@ def merged_record(
         key=first.key,
         thresholds=first.thresholds,
         max_unclassified=first.max_unclassified,
+        images_are_cells=first.images_are_cells,
         denominator=first.denominator,
         model=first.model,
         backend=BackendEntry(

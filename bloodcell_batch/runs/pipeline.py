@@ -13,26 +13,18 @@ from pathlib import Path
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import ConservationError, UsageError
 from bloodcell_batch.files.storage import is_url
-from bloodcell_batch.progress import NullObserver, Observer
-from bloodcell_batch.records import (
-    CrossSlideMatch,
-    Outcome,
-    Rejection,
-    RunCounts,
-    SlideDifferential,
-    Status,
-)
+from bloodcell_batch.progress import NullObserver, Observer, RunCounts, counted
+from bloodcell_batch.records import CrossSlideMatch, Outcome, Rejection, SlideDifferential, Status
 from bloodcell_batch.results.file_names import as_outputs, shard_file_of
 from bloodcell_batch.results.journal import Journal
 from bloodcell_batch.results.remote_output import local_output
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.shard_file import ShardRows
 from bloodcell_batch.runs.plan import Plan, plan
-from bloodcell_batch.runs.run_facts import RunFacts, record_of
+from bloodcell_batch.runs.run_facts import RunFacts, record_of, withholding_of
 from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.tally import SlideTally
 from bloodcell_batch.stages.write import publish_run
-from bloodcell_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +79,7 @@ def carry_out(settled: Plan, observer: Observer, command: Sequence[str] = ()) ->
     """
     found, config, journal, stopwatch = settled.found, settled.config, settled.journal, settled.stopwatch
     across = CrossSlideSearch(config.dedup, config.dedup_distance)
-    tally = SlideTally(found.found, len(found.ignored), journal.classes, config.max_unclassified)
+    tally = SlideTally(found.found, len(found.ignored), journal.classes, withholding_of(config))
     shard_rows = ShardRows()
     with closing(settled.classifier.classify(found.files, journal, settled.earlier)) as classified:
         outcomes = classified if config.shard is None else shard_rows(classified)

@@ -13,7 +13,7 @@ from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.images.file_formats import suffixes_read
 from bloodcell_batch.model.evidence import require_evidence
 from bloodcell_batch.model.file import ModelFile, open_model
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.records import ScanResult
 from bloodcell_batch.results.file_names import OutputPaths, as_outputs, output_paths
 from bloodcell_batch.results.irreplaceable import check_results
@@ -25,7 +25,6 @@ from bloodcell_batch.slides.rules import slide_rule
 from bloodcell_batch.slides.shards import parse_shard, share_of
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier
 from bloodcell_batch.stages.scan import left_out, scan
-from bloodcell_batch.wording import counted
 
 
 class Stopwatch:

@@ -11,11 +11,13 @@ from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY, ClassList
 from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.classify import ClassifyConfig
+from bloodcell_batch.differential.slide import Withholding
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.model.evidence import doubt
 from bloodcell_batch.model.file import ModelFile
-from bloodcell_batch.records import CrossSlideMatch, Rejection, RunCounts, ScanResult, Status
+from bloodcell_batch.progress import RunCounts
+from bloodcell_batch.records import CrossSlideMatch, Rejection, ScanResult, Status
 from bloodcell_batch.results.record_entries import (
     BackendEntry,
     FailureEntry,
@@ -72,6 +74,7 @@ def record_of(facts: RunFacts) -> RunRecord:
         key=facts.key,
         thresholds=facts.thresholds,
         max_unclassified=facts.config.max_unclassified,
+        images_are_cells=facts.config.images == "cells",
         denominator=facts.classes.denominator,
         model=ModelEntry(
             name=facts.model.header.name,
@@ -99,6 +102,11 @@ def record_of(facts: RunFacts) -> RunRecord:
     shard = parse_shard(facts.config.shard)
     entry = ShardEntry(index=shard.index, count=shard.count, listing_sha256=facts.scan.listing_sha256)
     return record.model_copy(update={"shard": entry})
+
+
+def withholding_of(config: ClassifyConfig) -> Withholding:
+    """When a run with these options withholds the percentages of a slide."""
+    return Withholding(config.max_unclassified, config.images == "cells")
 
 
 def run_key(

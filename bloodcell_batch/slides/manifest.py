@@ -7,7 +7,7 @@ from pathlib import Path
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.names import look
 from bloodcell_batch.files.sheets import listed_lines, read_sheet
-from bloodcell_batch.wording import counted
+from bloodcell_batch.progress import counted
 
 
 class ManifestRule:

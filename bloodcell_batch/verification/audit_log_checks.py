@@ -4,9 +4,9 @@ from pathlib import Path
 
 from bloodcell_batch.integrity.audit_log import check_chain
 from bloodcell_batch.integrity.digests import file_sha256
+from bloodcell_batch.progress import counted
 from bloodcell_batch.results.file_names import run_record_of, slide_table_of
 from bloodcell_batch.verification.findings import Findings
-from bloodcell_batch.wording import counted
 
 
 def check_audit_log(log: Path, table: Path | None, findings: Findings) -> str:

@@ -9,12 +9,12 @@ from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.integrity.digests import file_sha256, listing_digest
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.model.file import DEFAULT_MODEL, open_model
+from bloodcell_batch.progress import counted
 from bloodcell_batch.records import Status
 from bloodcell_batch.results.file_names import slide_table_of
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.table_checks import Seen
-from bloodcell_batch.wording import counted
 
 _PLACE = "run record"
 

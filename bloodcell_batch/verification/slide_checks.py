@@ -1,7 +1,6 @@
 """Checks of the slide table: counted again from the rows, every cell must be what was published."""
 
 import math
-from collections import Counter
 from pathlib import Path
 
 from bloodcell_batch.cell_classes import ClassList
@@ -56,16 +55,8 @@ def _counted(seen: Seen, record: RunRecord, classes: ClassList) -> dict[str, Row
     ]
     alerts = duplicate_alerts(matches)
     slides = [
-        slide_differential(
-            slide,
-            statuses,
-            seen.labels.get(slide, Counter()),
-            classes,
-            alerts.get(slide, ()),
-            record.max_unclassified,
-            seen.groups.get(slide, Counter()),
-        )
-        for slide, statuses in sorted(seen.statuses.items())
+        slide_differential(slide, counts, classes, alerts.get(slide, ()), record.withholding)
+        for slide, counts in sorted(seen.slides.items())
     ]
     return {row["slide_id"]: row for row in slide_batch(slides, classes).to_pylist()}
 

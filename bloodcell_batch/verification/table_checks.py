@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from bloodcell_batch.differential.slide import SlideCounts
 from bloodcell_batch.images.hamming import as_words, pairs_within
 from bloodcell_batch.records import BLANK_BRIGHTNESS, BLANK_CONTRAST, Status
 from bloodcell_batch.results.run_record import RunRecord
@@ -21,16 +22,14 @@ _SURELY_BLANK, _SURELY_NOT_BLANK = BLANK_CONTRAST - 0.005, BLANK_CONTRAST + 0.00
 @dataclass(slots=True)
 class Seen:
     """What the rows say, for all further checks. `files` has size and SHA-256 by path, `failed` path and reason,
-    `by_status` the statuses as the run left them; `statuses`, `labels` and `groups`, by slide, follow a review."""
+    `by_status` the statuses as the run left them; `slides`, what their rows come to, follow a review."""
 
     rows: int = 0
     position: dict[str, int] = field(default_factory=dict)
     kept: dict[str, Row] = field(default_factory=dict)
     failed: list[tuple[str, str]] = field(default_factory=list)
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
-    statuses: dict[str, Counter[Status]] = field(default_factory=dict)
-    labels: dict[str, Counter[str]] = field(default_factory=dict)
-    groups: dict[str, Counter[str]] = field(default_factory=dict)
+    slides: dict[str, SlideCounts] = field(default_factory=dict)
     by_status: Counter[Status] = field(default_factory=Counter)
 
 
@@ -79,18 +78,16 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
     except ValueError:
         return  # reported with the row
     seen.by_status[status] += 1
+    label = ""
     if is_cell(row):
         seen.kept[path] = {name: row[name] for name in _KEPT}
         # A verified label counts in place of the program's, as in `review import`.
-        label = row.get("verified_label") or row["label"]
+        label = row.get("verified_label") or row["label"] or ""
         status = Status.CLASSIFIED if label else Status.UNCLASSIFIED
-        if not label and row["group"]:
-            seen.groups.setdefault(slide, Counter())[row["group"]] += 1
-        if label:
-            seen.labels.setdefault(slide, Counter())[label] += 1
     elif status is Status.FAILED:
         seen.failed.append((path, row["reason"] or ""))
-    seen.statuses.setdefault(slide, Counter())[status] += 1
+    size = () if None in (row["width"], row["height"]) else (row["width"], row["height"])
+    seen.slides.setdefault(slide, SlideCounts()).add(status, label, row["group"] or "", *size)
 
 
 def _duplicate_faults(row: Row, number: int, seen: Seen, limit: int | None, *, ordered: bool) -> Iterator[str]:

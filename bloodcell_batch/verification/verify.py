@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from bloodcell_batch.config.results import VerifyConfig
 from bloodcell_batch.errors import InputError, UsageError
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.results.finished import check_schema
 from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import RunRecord, read_record
@@ -21,7 +21,6 @@ from bloodcell_batch.verification.record_checks import check_digests, check_iden
 from bloodcell_batch.verification.row_checks import Rules
 from bloodcell_batch.verification.slide_checks import check_slides
 from bloodcell_batch.verification.table_checks import check_table
-from bloodcell_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

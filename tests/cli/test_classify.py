@@ -107,6 +107,7 @@ ARGV = [
     pytest.param(["--plan", "m.plan"], {"plan": Path("m.plan")}, id="plan"),
     pytest.param(["--jpeg-decoder", "gpu"], {"jpeg_decoder": "gpu"}, id="jpeg-decoder"),
     pytest.param(["--backend", "pytorch"], {"backend": "pytorch"}, id="backend"),
+    pytest.param(["--images", "cells"], {"images": "cells"}, id="images"),
     pytest.param(["--subclasses"], {"subclasses": True}, id="subclasses"),
     pytest.param(["--shard", "1/3"], {"shard": "1/3"}, id="shard"),
     pytest.param(["--engine", "ray"], {"engine": "ray"}, id="engine"),

@@ -7,18 +7,18 @@ import typer
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.console import JsonObserver, LiveObserver, PlainObserver, QuietObserver
 from bloodcell_batch.cli.exit_summary import conclude
-from bloodcell_batch.differential.slide import slide_differential
+from bloodcell_batch.differential.slide import SlideCounts, slide_differential
 from bloodcell_batch.errors import ExitCode
-from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import ImageFile, Reason, Rejection, RunCounts, Status
+from bloodcell_batch.progress import Observer, RunCounts
+from bloodcell_batch.records import ImageFile, Reason, Rejection, Status
 from bloodcell_batch.runs.pipeline import RunResult
 
 
 def _result(slides: int = 1, failed: int = 0) -> RunResult:
     counts = RunCounts(found=slides + failed)
     counts.by_status[Status.UNCLASSIFIED], counts.by_status[Status.FAILED] = slides, failed
-    statuses = Counter({Status.UNCLASSIFIED: 1})
-    found = tuple(slide_differential(f"s{number}", statuses, Counter(), DEFAULT_CLASSES) for number in range(slides))
+    one = SlideCounts(Counter({Status.UNCLASSIFIED: 1}))
+    found = tuple(slide_differential(f"s{number}", one, DEFAULT_CLASSES) for number in range(slides))
     failures = [
         Rejection(ImageFile(f"s0/{number}.jpg", "s0", 1, 0), Status.FAILED, Reason.TRUNCATED, detail="premature end")
         for number in range(failed)

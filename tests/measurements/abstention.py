@@ -23,7 +23,7 @@ from PIL import Image
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.classify import ClassifyConfig
-from bloodcell_batch.differential.slide import slide_differential
+from bloodcell_batch.differential.slide import SlideCounts, slide_differential
 from bloodcell_batch.records import SlideDifferential, Status
 from bloodcell_batch.reports.fhir import fhir_bundle
 from bloodcell_batch.results.finished import load_results
@@ -46,7 +46,7 @@ def simulated(rng: np.random.Generator, cells: int, abstention: float, preferred
     named = named[named < len(DEFAULT_CLASSES.leukocytes) + 1]  # what is no cell is never given a class here
     labels = Counter(_CLASSES[index] for index in named)
     statuses = Counter({Status.CLASSIFIED: len(named), Status.UNCLASSIFIED: len(left_out)})
-    return slide_differential("s", statuses, labels, DEFAULT_CLASSES)
+    return slide_differential("s", SlideCounts(statuses, labels), DEFAULT_CLASSES)
 
 
 def simulate(slides: int, cells: int) -> bool:

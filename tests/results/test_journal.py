@@ -65,7 +65,10 @@ def _run(place: Path, files: list[ImageFile], *, stop: bool) -> None:
 
 
 def _parts(place: Path) -> list[str]:
-    return sorted(path.name for path in place.glob("part-*"))
+    """The parts that are there, each with its digest and nothing else."""
+    found = sorted(path.name for path in place.glob("part-*.parquet"))
+    assert {path.stem for path in place.glob("part-*")} == {Path(name).stem for name in found}
+    return found
 
 
 def _resumed(place: Path, files: list[ImageFile], key: dict[str, str] | None = None) -> tuple[int, str]:
@@ -138,15 +141,19 @@ def test_rows_of_another_run_are_dropped_and_the_difference_is_named(folder: Pat
     assert json.loads((folder / "key.json").read_text()) == KEY | {"--dedup": '"off"'}
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "missing", "renamed"])
+@pytest.mark.parametrize(
+    "damage", ["cut", *(f"flipped at {tenth}" for tenth in range(10)), "empty", "missing", "renamed", "no digest"]
+)
 def test_a_damaged_part_ends_what_can_be_used(folder: Path, damage: str) -> None:
     part = folder / "part-000000002.parquet"
     data = bytearray(part.read_bytes())
     if damage == "cut":
         part.write_bytes(data[:-100])
-    elif damage == "flipped":
-        data[len(data) // 3] ^= 0xFF
+    elif damage.startswith("flipped"):
+        data[len(data) * int(damage[-1]) // 10] ^= 0x01
         part.write_bytes(data)
+    elif damage == "no digest":
+        part.with_suffix(".xxh3").unlink()
     elif damage == "empty":
         part.write_bytes(b"")
     elif damage == "renamed":

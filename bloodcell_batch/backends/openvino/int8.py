@@ -22,8 +22,8 @@ from bloodcell_batch.backends.openvino.networks import Network
 from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import DEFAULT_MODEL, ModelFile
+from bloodcell_batch.progress import counted
 from bloodcell_batch.statistics.binomial import clopper_pearson
-from bloodcell_batch.wording import counted
 
 HOW_TO_MAKE = "bloodcell-batch export-openvino --precision int8 --images FOLDER makes one"
 _AGAIN = "Make it again on this machine: export-openvino --precision int8 --images FOLDER --overwrite."

@@ -8,7 +8,7 @@ import typer
 from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import FhirConfig
-from bloodcell_batch.wording import counted
+from bloodcell_batch.progress import counted
 
 
 @configured(FhirConfig)

@@ -8,7 +8,7 @@ import typer
 from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import PseudonymizeConfig
-from bloodcell_batch.wording import counted
+from bloodcell_batch.progress import counted
 
 
 @configured(PseudonymizeConfig, config_file="")

@@ -9,7 +9,7 @@ import typer
 from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import ReviewAgreeConfig, ReviewExportConfig, ReviewImportConfig
-from bloodcell_batch.wording import counted
+from bloodcell_batch.progress import counted
 
 review = typer.Typer(no_args_is_help=True, help="Let a person verify cells, and count again with their labels.")
 

@@ -11,7 +11,7 @@ from bloodcell_batch.config.comparison import TuneConfig
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import UsageError
-from bloodcell_batch.wording import counted
+from bloodcell_batch.progress import counted
 
 
 @configured(

@@ -14,7 +14,7 @@ from bloodcell_batch.config.results import ConcordanceConfig
 from bloodcell_batch.differential.reference_ranges import ReferenceRanges, load_reference_ranges
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.publishing import publish_files, text_writer
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.records import SlideDifferential, Withheld
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount
 from bloodcell_batch.reports.concordance.pairs import ClassComparison, Pair
@@ -30,7 +30,6 @@ from bloodcell_batch.statistics.method_comparison import (
     passing_bablok,
     pearson,
 )
-from bloodcell_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,8 @@ def compare(
         kappa_of_commonest=cohens_kappa(Counter((_commonest(slide), _most(count)) for slide, count in complete)),
         only_ours=tuple(name for name in ours if name not in theirs),
         only_theirs=tuple(name for name in theirs if name not in ours),
-        without_leukocytes=_without(Withheld.NO_LEUKOCYTES, ours, theirs),
-        withheld=_without(Withheld.TOO_MANY_UNCLASSIFIED, ours, theirs),
+        without_leukocytes=_without({Withheld.NO_LEUKOCYTES}, ours, theirs),
+        withheld=_without({Withheld.TOO_MANY_UNCLASSIFIED, Withheld.LOOKS_LIKE_FIELDS}, ours, theirs),
     )
 
 
@@ -101,7 +100,7 @@ def write_concordance(table: Path, manual: Path, out: Path, config: ConcordanceC
         (partial, "with less than 100 % in all (were other leukocytes counted, too, or are these no percentages?)"),
         (found.only_theirs, "not in the results"),
         (found.without_leukocytes, "without leukocytes in the results"),
-        (found.withheld, "with too many unclassified cells to be compared (review them first)"),
+        (found.withheld, "with withheld percentages, which can't be compared (see their alerts)"),
     ):
         if slides:
             of_file = f"{counted(len(slides), 'slide')} of {manual}"
@@ -153,8 +152,10 @@ def _pair(slide: SlideDifferential, name: str, theirs: float) -> Pair:
     return Pair(slide.slide_id, ours, low, high, theirs, low <= theirs <= high)
 
 
-def _without(why: Withheld, ours: Mapping[str, SlideDifferential], theirs: Collection[str]) -> tuple[str, ...]:
-    return tuple(name for name in theirs if name in ours and ours[name].withheld is why)
+def _without(
+    why: Collection[Withheld], ours: Mapping[str, SlideDifferential], theirs: Collection[str]
+) -> tuple[str, ...]:
+    return tuple(name for name in theirs if name in ours and ours[name].withheld in why)
 
 
 def _commonest(slide: SlideDifferential) -> str:

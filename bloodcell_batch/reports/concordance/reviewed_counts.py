@@ -5,12 +5,11 @@ from pathlib import Path
 
 from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
 from bloodcell_batch.results.finished import Results, load_results
 from bloodcell_batch.training.data.manifest import table_columns
 from bloodcell_batch.training.data.reviewed_results import is_results, no_truth
-from bloodcell_batch.wording import counted
 
 _SLIDE_TABLE = {"wbc_counted", "adequacy"}
 _NAMED = 5

@@ -8,6 +8,7 @@ from pathlib import Path
 from bloodcell_batch import __version__
 from bloodcell_batch.config.results import ReviewImportConfig
 from bloodcell_batch.errors import InputError
+from bloodcell_batch.progress import counted
 from bloodcell_batch.reports.review.agreement_text import class_lines, kappa_text, share_text
 from bloodcell_batch.reports.review.reading import FilledReview, Verification, read_review
 from bloodcell_batch.reports.review.selection import Selection
@@ -24,7 +25,6 @@ from bloodcell_batch.results.record_entries import (
 )
 from bloodcell_batch.results.rewrite import write_reviewed
 from bloodcell_batch.statistics.agreement import Agreement, agreement
-from bloodcell_batch.wording import counted
 
 _NAMED = 3
 

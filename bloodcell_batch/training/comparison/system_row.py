@@ -20,7 +20,7 @@ from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import NETWORK_PREFIX, open_model
 from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.parallel.cpus import available_cpus
-from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.progress import NullObserver, Observer, counted
 from bloodcell_batch.training.comparison.classical import fit_classical
 from bloodcell_batch.training.comparison.systems import System
 from bloodcell_batch.training.comparison.working_time import WorkingTime
@@ -32,7 +32,6 @@ from bloodcell_batch.training.evaluation.metrics import Metrics, Rules, measure,
 from bloodcell_batch.training.fit.cross_validation import cross_validate, fold_splits
 from bloodcell_batch.training.fit.run_folder import RunFolder
 from bloodcell_batch.training.fit.train import train
-from bloodcell_batch.wording import counted
 
 FINISHED, FAILED, NOT_RUN = "finished", "failed", "not run"
 _BATCH = 256

@@ -4,8 +4,7 @@ import time
 from pathlib import Path
 
 from bloodcell_batch.files.publishing import written_whole
-from bloodcell_batch.progress import ForwardingObserver, Observer
-from bloodcell_batch.records import RunCounts
+from bloodcell_batch.progress import ForwardingObserver, Observer, RunCounts
 
 _INTERVAL_S = 2.0
 

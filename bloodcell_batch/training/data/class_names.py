@@ -9,7 +9,7 @@ from pathlib import Path
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.labels.synonyms import KNOWN_CELLS, known_cell, nearest_names
-from bloodcell_batch.wording import counted
+from bloodcell_batch.progress import counted
 
 IGNORE = "ignore"
 """In a class map: leave the images of this label out."""

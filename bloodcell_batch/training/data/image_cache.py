@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.images.preprocessing import Preprocessing
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.records import ImageFile, Reason, Rejection, Status
 from bloodcell_batch.training.data.seen import as_hashes
-from bloodcell_batch.wording import counted
 
 _VERSION = 2
 

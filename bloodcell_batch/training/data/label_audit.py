@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from bloodcell_batch.errors import TrainingError
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.records import Rejection
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.labelled_files import FREE
-from bloodcell_batch.wording import counted
 
 _LISTED = 10
 

@@ -10,11 +10,10 @@ from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.archives import check_arrays
 from bloodcell_batch.files.library_errors import library_reads
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled_files import TEST, TRAIN, VALIDATION, NamedFile, Source, numbered
-from bloodcell_batch.wording import counted
 
 _PARTS = {"train": TRAIN, "val": VALIDATION, "test": TEST}
 

@@ -11,7 +11,7 @@ from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.storage import is_url, open_fetch
 from bloodcell_batch.images.guards import DecodeLimits
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.records import ImageFile, Status
 from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.finished import load_results
@@ -21,7 +21,6 @@ from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.training.data.class_names import IGNORE, ClassNames
 from bloodcell_batch.training.data.labelled_files import NamedFile, Source, numbered
 from bloodcell_batch.training.data.manifest import table_columns, table_rows
-from bloodcell_batch.wording import counted
 
 _VERIFIED = "verified_label"
 _NAMED = 5

@@ -16,11 +16,10 @@ from bloodcell_batch.images.hamming import HASH_WORDS, as_words
 from bloodcell_batch.images.hash_index import HashIndex
 from bloodcell_batch.images.perceptual_hash import HASH_BYTES, middle_of, perceptual_hashes, turned
 from bloodcell_batch.model.file import SEEN_PREFIX, ModelFile
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.records import LoadedImage
 from bloodcell_batch.stages.decode import measure_quality
 from bloodcell_batch.training.data.labelled_files import FREE, TRAIN, VALIDATION
-from bloodcell_batch.wording import counted
 
 SAME_PICTURE_DISTANCE = 40
 """Bits of 256, between copies of a cell (hardly ever above 22) and other cells (62 at least); see decisions.md."""

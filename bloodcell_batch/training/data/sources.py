@@ -13,7 +13,7 @@ from pathlib import Path
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.labels.synonyms import known_cell
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.stages.decode import make_reader
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.training.data.class_names import IGNORE, ClassNames
@@ -21,7 +21,6 @@ from bloodcell_batch.training.data.labelled_files import NamedFile, Source, numb
 from bloodcell_batch.training.data.manifest import open_manifest
 from bloodcell_batch.training.data.medmnist import open_medmnist
 from bloodcell_batch.training.data.reviewed_results import is_results, open_reviewed
-from bloodcell_batch.wording import counted
 
 _LISTED = 10
 _TABLES = {".csv", ".xlsx", ".parquet"}

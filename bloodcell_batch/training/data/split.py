@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.errors import TrainingError
+from bloodcell_batch.progress import counted
 from bloodcell_batch.training.data.labelled_files import FREE, TEST, TRAIN, VALIDATION
-from bloodcell_batch.wording import counted
 
 _MIN_PER_CLASS = 10
 

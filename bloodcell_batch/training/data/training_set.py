@@ -11,14 +11,13 @@ from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import DEFAULT_MODEL, open_model
 from bloodcell_batch.parallel.cpus import available_cpus
-from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.progress import NullObserver, Observer, counted
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.label_audit import Audit, audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.data.labelled_files import FREE, TRAIN, VALIDATION
 from bloodcell_batch.training.data.seen import Counts, Recognised, Seen, SeenPart
 from bloodcell_batch.training.data.split import Split, stratified_split
-from bloodcell_batch.wording import counted
 
 CACHE_FACTOR = 2
 """Training images are kept at this multiple of the input size, so that magnified cells stay sharp."""

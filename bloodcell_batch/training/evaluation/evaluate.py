@@ -15,7 +15,7 @@ from bloodcell_batch.errors import InputError
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.parallel.cpus import available_cpus
-from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.progress import NullObserver, Observer, counted
 from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
@@ -32,7 +32,6 @@ from bloodcell_batch.training.evaluation.uncertainty import (
     reliability,
     risk_coverage,
 )
-from bloodcell_batch.wording import counted
 
 _CODES = {"unseen": FREE, "training": TRAIN, "validation": VALIDATION}
 

@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bloodcell_batch.files.writing import writing
+from bloodcell_batch.progress import counted
 from bloodcell_batch.training.evaluation.corruption_suite import CorruptionReport
 from bloodcell_batch.training.evaluation.corruptions import SEVERITIES
 from bloodcell_batch.training.evaluation.evaluate import Report, describe
 from bloodcell_batch.training.evaluation.figures_text import as_text, percent, share_of
 from bloodcell_batch.training.evaluation.uncertainty import COVERAGES
-from bloodcell_batch.wording import counted
 
 _HINT = "Choose another place for --out or --report."
 _NAMED = {

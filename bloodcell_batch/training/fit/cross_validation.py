@@ -12,14 +12,13 @@ from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import ModelFileError, TrainingError
 from bloodcell_batch.model.file import ModelHeader
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.split import Split, stratified_folds, stratified_split
 from bloodcell_batch.training.data.training_set import read_unsplit
 from bloodcell_batch.training.evaluation.figures_text import percent
 from bloodcell_batch.training.evaluation.metrics import Metrics
 from bloodcell_batch.training.fit.train import fit_and_measure
-from bloodcell_batch.wording import counted
 
 _FIGURES: dict[str, Callable[[Metrics], float]] = {
     "accuracy": lambda found: found.accuracy,

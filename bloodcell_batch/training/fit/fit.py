@@ -15,7 +15,7 @@ from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.images.preprocessing import Preprocessing
-from bloodcell_batch.progress import Observer
+from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.training.augmentation.oversampling import smote_on_pixels
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.split import Split
@@ -27,7 +27,6 @@ from bloodcell_batch.training.fit.fine_labels import fine_labels
 from bloodcell_batch.training.fit.initial_weights import load_teachers, read_weights, rows_by_name, weights_names
 from bloodcell_batch.training.fit.lightning_module import Batch, CellClassifier, NormalisedNetwork
 from bloodcell_batch.training.fit.run_folder import CHECKPOINT, CONTRASTIVE_CHECKPOINT, RunFolder
-from bloodcell_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from bloodcell_batch.model.file import (
     save_model,
 )
 from bloodcell_batch.model.network import load_inference_module
-from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.progress import NullObserver, Observer, counted
 from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.training_set import TrainingSet, read_training_set
@@ -37,7 +37,6 @@ from bloodcell_batch.training.fit.fit import fit
 from bloodcell_batch.training.fit.initial_weights import weights_names
 from bloodcell_batch.training.fit.lightning_module import CellClassifier
 from bloodcell_batch.training.fit.run_folder import RunFolder, is_main_process
-from bloodcell_batch.wording import counted
 
 _CHECKED = 64
 

@@ -23,12 +23,11 @@ from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.model.architectures import widths_of
-from bloodcell_batch.progress import NullObserver, Observer
+from bloodcell_batch.progress import NullObserver, Observer, counted
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.training_set import TrainingSet, read_training_set
 from bloodcell_batch.training.fit.fit import fit
 from bloodcell_batch.training.fit.lightning_module import CellClassifier
-from bloodcell_batch.wording import counted
 
 _STUDY = "study.db"
 _IDENTITY = "recipe and images"

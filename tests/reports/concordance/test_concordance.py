@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.differential.reference_ranges import Range, ReferenceRanges
-from bloodcell_batch.differential.slide import slide_differential
+from bloodcell_batch.differential.slide import SlideCounts, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.records import SlideDifferential, Status
 from bloodcell_batch.reports.concordance.concordance import compare
@@ -204,7 +204,7 @@ class TestCommand:
 
 def _slide(name: str, counts: dict[str, int], unclassified: int = 0) -> SlideDifferential:
     statuses = Counter({Status.CLASSIFIED: sum(counts.values()), Status.UNCLASSIFIED: unclassified})
-    return slide_differential(name, statuses, Counter(counts), DEFAULT_CLASSES)
+    return slide_differential(name, SlideCounts(statuses, Counter(counts)), DEFAULT_CLASSES)
 
 
 class TestCompare:

@@ -1,6 +1,6 @@
 import pytest
 
-from bloodcell_batch.wording import counted
+from bloodcell_batch.progress import counted
 
 
 @pytest.mark.parametrize(
