@@ -89,7 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ours(base: ModelFile, five: Path, made: Path, short_trainings: None, small_rehearsal: None) -> Path:
+def ours(base: ModelFile, five: Path, made: Path) -> Path:
     """The model adapted to `five` with the seed 0; nobody changes it. Made once, though its settings are patched for
     each test."""
     if not made.exists():
