@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from bloodcell_batch.config.base import CommandConfig, Effect, Option, Panel
 
-CsvDialect = Literal["plain", "excel"]
+CsvDialect = Literal["plain", "excel", "excel-comma"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 
 
@@ -56,7 +56,10 @@ WorkersOption = Annotated[
 ]
 CsvDialectOption = Annotated[
     CsvDialect,
-    Field(description="Form of CSV: plain for programs; excel marks UTF-8 and disarms what a spreadsheet would change"),
+    Field(
+        description="Form of CSV: plain for programs; excel marks UTF-8 and disarms what a spreadsheet would change; "
+        "excel-comma does so for countries that write 0,5: semicolons between the values, decimal commas"
+    ),
     Option(panel=Panel.OUTPUT),
     Effect.NOTHING,
 ]

@@ -9,14 +9,7 @@ from bloodcell_batch.files.publishing import publish_files
 from bloodcell_batch.records import SlideDifferential
 from bloodcell_batch.reports.slide_table import Additions, remarks, slide_table
 from bloodcell_batch.results.finished import load_results
-from bloodcell_batch.results.formats import (
-    OUTPUT_FORMATS,
-    STDOUT,
-    output_suffix,
-    write_csv_text,
-    write_excel_csv,
-    write_excel_csv_text,
-)
+from bloodcell_batch.results.formats import STDOUT, output_suffix, table_writer, write_csv_text
 from bloodcell_batch.results.irreplaceable import check_outputs
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 from bloodcell_batch.results.stdout import stdout_for_tables
@@ -45,10 +38,9 @@ def write_differential(table: Path, out: str | None, config: DifferentialConfig)
     batch = slide_table(results.slides, results.classes, additions)
     found = Differential(results.slides, remarks(results.slides, additions))
     if outputs:
-        write = write_excel_csv if config.csv_dialect == "excel" else OUTPUT_FORMATS[suffix].write
+        write = table_writer(suffix, config.csv_dialect)
         publish_files({path: lambda fresh: write(fresh, batch.schema, [batch]) for path in outputs})
     elif out is not None:
-        write_text = write_excel_csv_text if config.csv_dialect == "excel" else write_csv_text
         with stdout_for_tables() as stream:
-            write_text(stream, batch.schema, [batch])
+            write_csv_text(stream, batch.schema, [batch], config.csv_dialect)
     return found

@@ -6,8 +6,9 @@ pyarrow is imported where it is used, so that `--help` can read the table withou
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -32,38 +33,47 @@ def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
             writer.write_batch(batch)
 
 
-def write_csv(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Plain UTF-8 CSV with LF line ends, for pipes."""
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        write_csv_text(handle, schema, batches)
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """What stands between the values and in the numbers of a CSV, and whether a spreadsheet may open it unharmed.
+
+    For spreadsheets, it begins with a byte-order mark, and texts that they would change start with an apostrophe.
+    """
+
+    delimiter: str = ","
+    decimal: str = "."
+    for_spreadsheets: bool = False
 
 
-def write_csv_text(handle: TextIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """CSV to an open text stream: nulls are empty, booleans `true`/`false`, numbers in their shortest form."""
-    _write_csv(handle, schema, batches, str)
+CSV_FORMS: Mapping[CsvDialect, CsvForm] = {
+    "plain": CsvForm(),
+    "excel": CsvForm(for_spreadsheets=True),
+    # Where people write 0,5, a spreadsheet takes 0.5 for text and 1.5 for the first of May, and splits at semicolons.
+    "excel-comma": CsvForm(";", ",", for_spreadsheets=True),
+}
 
 
-def write_excel_csv(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """CSV that a spreadsheet opens without changing or running anything: see `write_excel_csv_text`."""
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        write_excel_csv_text(handle, schema, batches)
-
-
-def write_excel_csv_text(handle: TextIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """CSV with a byte-order mark, in which texts that a spreadsheet would change start with an apostrophe."""
-    handle.write(EXCEL_MARK)
-    _write_csv(handle, schema, batches, neutralised)
-
-
-def _write_csv(
-    handle: TextIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch], guard: Callable[[str], str]
+def write_csv(
+    path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], csv_dialect: CsvDialect = "plain"
 ) -> None:
-    plain = csv.writer(handle, lineterminator="\n")
-    quoting = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    """UTF-8 CSV with LF line ends: see `write_csv_text`."""
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        write_csv_text(handle, schema, batches, csv_dialect)
+
+
+def write_csv_text(
+    handle: TextIO, schema: pa.Schema, batches: Iterable[pa.RecordBatch], csv_dialect: CsvDialect = "plain"
+) -> None:
+    """CSV to an open text stream: nulls are empty, booleans `true`/`false`, numbers in their shortest form."""
+    form = CSV_FORMS[csv_dialect]
+    guard = neutralised if form.for_spreadsheets else str
+    handle.write(EXCEL_MARK if form.for_spreadsheets else "")
+    plain = csv.writer(handle, delimiter=form.delimiter, lineterminator="\n")
+    quoting = csv.writer(handle, delimiter=form.delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
     plain.writerow(schema.names)
     for batch in batches:
         columns = [
-            [guard(value) if isinstance(value, str) else _text(value) for value in column.to_pylist()]
+            [guard(value) if isinstance(value, str) else _text(value, form.decimal) for value in column.to_pylist()]
             for column in batch.columns
         ]
         for row in zip(*columns, strict=True):
@@ -71,12 +81,12 @@ def _write_csv(
             (quoting if any("\r" in text for text in row) else plain).writerow(row)
 
 
-def _text(value: object) -> str:
+def _text(value: object, decimal: str) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    return str(value).replace(".", decimal) if isinstance(value, float) else str(value)
 
 
 def write_xlsx(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
@@ -125,11 +135,18 @@ ONE_FILE = frozenset(suffix for suffix, kind in OUTPUT_FORMATS.items() if kind.o
 CELLS_SHEET = "Cells"
 
 
+def table_writer(suffix: str, csv_dialect: CsvDialect) -> Callable[[Path, pa.Schema, Iterable[pa.RecordBatch]], None]:
+    """What writes a table in this format; CSV in this dialect."""
+    if suffix == ".csv" and csv_dialect != "plain":
+        return partial(write_csv, csv_dialect=csv_dialect)
+    return OUTPUT_FORMATS[suffix].write
+
+
 def read_table(path: Path, schema: pa.Schema, optional: Iterable[pa.Field] = (), sheet: str = CELLS_SHEET) -> pa.Table:
     """Read a table that this program wrote.
 
     Args:
-        path: `.parquet`, `.csv` (plain or Excel's dialect) or `.xlsx`.
+        path: `.parquet`, `.csv` (in any dialect) or `.xlsx`.
         schema: the columns it must have.
         optional: columns that it may have besides.
         sheet: name of the sheets, continued with a number, that hold the table in a workbook.

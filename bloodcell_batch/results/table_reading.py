@@ -81,10 +81,12 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def csv_table(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
-    """One of our tables from CSV of either dialect."""
+    """One of our tables from CSV of any dialect, also as a spreadsheet of any country saved it again."""
     rows = list(_csv_rows(path))
     names = list(rows[0]) if rows else schema.names
-    return _typed(rows, _target(names, schema, optional))
+    # Whoever separates values by semicolons does so because commas stand in the numbers.
+    decimal = "," if _csv_head(path)[1] == ";" else "."
+    return _typed(rows, _target(names, schema, optional), decimal)
 
 
 def workbook_table(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], sheet: str) -> pa.Table:
@@ -104,15 +106,18 @@ def _target(names: Iterable[str], schema: pa.Schema, optional: tuple[pa.Field, .
     return pa.schema([*schema, *more], metadata=schema.metadata)
 
 
+def _csv_head(path: Path) -> tuple[bool, str]:
+    """Whether a CSV begins with the mark of those for spreadsheets, and what separates its values."""
+    with path.open(newline="", encoding="utf-8") as handle:
+        head = handle.readline()
+    # Spreadsheets of many countries save CSV with semicolons.
+    return head.startswith(EXCEL_MARK), ";" if head.count(";") > head.count(",") else ","
+
+
 def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as handle:
-        marked = handle.read(1) == EXCEL_MARK
-        if not marked:
-            handle.seek(0)
-        head = handle.readline()
+        marked, delimiter = _csv_head(path)
         handle.seek(len(EXCEL_MARK.encode()) if marked else 0)
-        # Spreadsheets of many countries save CSV with semicolons.
-        delimiter = ";" if head.count(";") > head.count(",") else ","
         for row in csv.DictReader(handle, delimiter=delimiter, restval="", strict=True):
             if None in row:
                 raise ValueError("a row has more values than the header has names")
@@ -142,16 +147,16 @@ def _workbook_rows(path: Path, sheet: str | None) -> Iterator[dict[str, Any]]:
                     yield dict(zip(head, [*values, *[None] * (len(head) - len(values))], strict=True))
 
 
-def _typed(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+def _typed(rows: list[dict[str, Any]], schema: pa.Schema, decimal: str = ".") -> pa.Table:
     columns = []
     for field in schema:
-        values = [_value(row[field.name], field) for row in rows]
+        values = [_value(row[field.name], field, decimal) for row in rows]
         with library_reads():
             columns.append(pa.array(values, type=field.type))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _value(value: Any, field: pa.Field) -> object:  # noqa: ANN401 - whatever a spreadsheet cell holds
+def _value(value: Any, field: pa.Field, decimal: str) -> object:  # noqa: ANN401 - whatever a spreadsheet cell holds
     if value is None or value == "":
         return None
     try:
@@ -161,7 +166,7 @@ def _value(value: Any, field: pa.Field) -> object:  # noqa: ANN401 - whatever a 
             return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
         if pa.types.is_integer(field.type):
             return int(str(value).removesuffix(".0"))  # int(3.7) would be 3
-        return float(value)
+        return float(value.replace(decimal, ".") if isinstance(value, str) else value)
     except (ValueError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(f"{value!r} in column {field.name!r} is not of the type {field.type}") from error
 

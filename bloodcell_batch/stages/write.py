@@ -12,12 +12,7 @@ from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.results_id import ResultsId
 from bloodcell_batch.records import CrossSlideMatch, SlideDifferential
 from bloodcell_batch.results.file_names import OutputPaths
-from bloodcell_batch.results.formats import (
-    OUTPUT_FORMATS,
-    write_csv_text,
-    write_excel_csv,
-    write_excel_csv_text,
-)
+from bloodcell_batch.results.formats import table_writer, write_csv_text
 from bloodcell_batch.results.irreplaceable import check_kept
 from bloodcell_batch.results.journal import WRITING_HINT, Journal
 from bloodcell_batch.results.run_record import RunRecord
@@ -88,13 +83,11 @@ def _write_tables(
     if "slides" not in places:
         write_results_workbook(images, slide_rows, schema, rows, record.document())
         return
-    suffix = images.suffix.lower()
-    write = write_excel_csv if suffix == ".csv" and csv_dialect == "excel" else OUTPUT_FORMATS[suffix].write
+    write = table_writer(images.suffix.lower(), csv_dialect)
     write(places["slides"], slide_rows.schema, iter([slide_rows]))
     write(images, schema, rows)
 
 
 def _publish_to_stdout(batches: Iterable[pa.RecordBatch], schema: pa.Schema, paths: OutputPaths) -> None:
-    write = write_excel_csv_text if paths.csv_dialect == "excel" else write_csv_text
     with stdout_for_tables() as stream:
-        write(stream, schema, iter(batches))
+        write_csv_text(stream, schema, iter(batches), paths.csv_dialect)

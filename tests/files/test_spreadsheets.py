@@ -1,12 +1,14 @@
-import shutil
 import subprocess
 from pathlib import Path
 
 import openpyxl
+import pyarrow as pa
 import pytest
+from conftest import office
 from processes import PATIENCE_S
 
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised, restored
+from bloodcell_batch.results.formats import read_table, write_csv
 
 CHANGED = [
     *["=A1", "+1", "-12", "@x", "\tx", "\rx", "'x", "007", "2E5", "1-2", "1/2", "3:15", "12:00 pm", "1.5", "1 1/2"],
@@ -60,16 +62,40 @@ def test_the_months_of_all_these_languages() -> None:
 
 @pytest.mark.parametrize("language", [1033, 1031, 1036])  # Windows' numbers of English, German and French
 def test_libreoffice_changes_nothing(language: int, tmp_path: Path) -> None:
-    office = shutil.which("soffice")
-    if office is None:
-        pytest.skip("LibreOffice is not installed")
     texts = [text for text in CHANGED + UNCHANGED if text.strip() and "\r" not in text and "\t" not in text]
     lines = "".join(f'"{neutralised(text)}"\n' for text in texts)
     (tmp_path / "t.csv").write_text(f"{EXCEL_MARK}name\n{lines}", encoding="utf-8")
-    rule = f"CSV:44,34,76,1,,{language},false,true"
-    profile = f"-env:UserInstallation=file://{tmp_path}/profile"
-    command = [office, profile, "--headless", f"--infilter={rule}", "--convert-to", "xlsx", "t.csv"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE_S)
+    _convert(tmp_path, f"44,34,76,1,,{language},false,true", "xlsx")
     sheet = openpyxl.load_workbook(tmp_path / "t.xlsx").worksheets[0]
     read = [row[0].value for row in sheet.iter_rows(min_row=2, max_col=1)]
     assert [value if isinstance(value, str) else repr(value) for value in read] == [neutralised(text) for text in texts]
+
+
+@pytest.mark.parametrize("language", [1031, 1036])  # German and French, which write 0,5
+def test_libreoffice_where_commas_are_decimal_opens_numbers_as_numbers(language: int, tmp_path: Path) -> None:
+    schema = pa.schema([("slide_id", pa.string()), ("n", pa.int64()), ("percent", pa.float64())])
+    numbers = [0.5, 1.5, 12.5, 59.13, 1 / 3, 100.0, 1.5e-7, None]  # 1.5 and 12.5 would be days in May
+    rows = {
+        "slide_id": ["1.5", "a;b", "12,5", "x", "=A1", "y", "ü", "z"],
+        "n": [1234567, *range(7)],
+        "percent": numbers,
+    }
+    table = pa.table(rows, schema=schema)
+    write_csv(tmp_path / "t.csv", schema, table.to_batches(), "excel-comma")
+    rule = f"59,34,76,1,,{language},false,true"
+    _convert(tmp_path, rule, "xlsx")
+    sheet = openpyxl.load_workbook(tmp_path / "t.xlsx").worksheets[0]
+    read = [row[2].value for row in sheet.iter_rows(min_row=2, max_col=3)]
+    assert read == [number if number is None else pytest.approx(number, rel=1e-12) for number in numbers]
+    # What such a spreadsheet saves is still a table of ours.
+    _convert(tmp_path, rule, f"csv:Text - txt - csv (StarCalc):59,34,76,1,,{language},false,false", "saved")
+    saved = read_table(tmp_path / "saved" / "t.csv", schema)
+    assert saved.column("n").to_pylist() == table.column("n").to_pylist()
+    assert saved.column("percent").to_pylist() == read
+
+
+def _convert(folder: Path, rule: str, form: str, to: str = ".") -> None:
+    """Open `t.csv` by this rule, and save it in this form."""
+    profile = f"-env:UserInstallation=file://{folder}/profile"
+    command = [office(), profile, "--headless", f"--infilter=CSV:{rule}", "--convert-to", form, "--outdir", to, "t.csv"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=PATIENCE_S)

@@ -1,19 +1,22 @@
 import csv
 import io
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bloodcell_batch.errors import UsageError
+from bloodcell_batch.config.fields import CsvDialect
+from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.results.formats import (
     OUTPUT_FORMATS,
     STDOUT,
     format_names,
     output_suffix,
+    read_table,
+    write_csv,
     write_csv_text,
-    write_excel_csv,
 )
 
 SCHEMA = pa.schema([("name", pa.string()), ("n", pa.int64()), ("x", pa.float64()), ("yes", pa.bool_())])
@@ -71,9 +74,30 @@ class TestCsv:
 
 class TestExcelCsv:
     def test_texts_are_disarmed_and_numbers_stay(self, tmp_path: Path) -> None:
-        write_excel_csv(tmp_path / "t.csv", SCHEMA, [_batch([("=A1", -1, -0.5, True), ("plain", 2, 1e-7, None)])])
+        batch = _batch([("=A1", -1, -0.5, True), ("plain", 2, 1e-7, None)])
+        write_csv(tmp_path / "t.csv", SCHEMA, [batch], "excel")
         text = (tmp_path / "t.csv").read_bytes().decode()
         assert text == "\ufeffname,n,x,yes\n'=A1,-1,-0.5,true\nplain,2,1e-07,\n"
+
+    def test_semicolons_and_decimal_commas(self, tmp_path: Path) -> None:
+        batch = _batch([("=A1", -1, -0.5, True), ("a;b,c.d", 2000, 1.5e-7, None)])
+        write_csv(tmp_path / "t.csv", SCHEMA, [batch], "excel-comma")
+        text = (tmp_path / "t.csv").read_bytes().decode()
+        assert text == '\ufeffname;n;x;yes\n\'=A1;-1;-0,5;true\n"a;b,c.d";2000;1,5e-07;\n'
+
+    @pytest.mark.parametrize("dialect", get_args(CsvDialect))
+    def test_every_dialect_is_read_back_as_it_was(self, tmp_path: Path, dialect: CsvDialect) -> None:
+        numbers = [0.1, 1 / 3, -123456.789012, 5e-324, 100.0, 1.5]
+        batch = _batch([(name, len(name), numbers[i % len(numbers)], i % 2 == 0) for i, name in enumerate(NAMES)])
+        write_csv(tmp_path / "t.csv", SCHEMA, [batch], dialect)
+        assert read_table(tmp_path / "t.csv", SCHEMA).to_pylist() == batch.to_pylist()
+
+    @pytest.mark.parametrize("text", ["1,234.5", "1,2,3", "0.5"])
+    def test_a_number_is_in_the_decimals_of_its_file(self, tmp_path: Path, text: str) -> None:
+        """1,234 may be a thousand or one and a bit: separators between the values say which."""
+        (tmp_path / "t.csv").write_text(f'name,n,x,yes\na,1,"{text.replace(".", ",")}",true\n', encoding="utf-8")
+        with pytest.raises(InputError, match="not of the type double"):
+            read_table(tmp_path / "t.csv", SCHEMA)
 
 
 class TestParquet:

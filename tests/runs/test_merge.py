@@ -137,7 +137,12 @@ def test_the_record_says_what_the_plain_one_says_and_names_the_shards(
 
 @pytest.mark.parametrize(
     ("suffix", "options"),
-    [(".csv", {"dedup": "exact"}), (".csv", {"csv_dialect": "excel"}), (".xlsx", {}), (".parquet", {"dedup": "off"})],
+    [
+        (".csv", {"dedup": "exact"}),
+        (".csv", {"csv_dialect": "excel-comma"}),
+        (".xlsx", {}),
+        (".parquet", {"dedup": "off"}),
+    ],
 )
 def test_every_format_and_kind_of_duplicates(messy: Path, tmp_path: Path, suffix: str, options: dict[str, Any]) -> None:
     plain, out = tmp_path / f"plain{suffix}", tmp_path / f"merged{suffix}"

@@ -1,6 +1,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from filelock import FileLock
 from small_record import small_record
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
+from bloodcell_batch.config.fields import CsvDialect
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import ExitCode, LockedError, OutputError, UsageError
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK
@@ -230,18 +232,19 @@ class TestPublish:
         assert table.column("path").to_pylist() == ['s/a, "quoted"\n.jpg', "s/b.jpg"]
         assert table.column("p_neutrophil").to_pylist() == [0.93, None]
 
-    def test_the_excel_dialect_reaches_both_tables_and_stdout(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize(("dialect", "separator"), [("excel", ","), ("excel-comma", ";")])
+    def test_the_dialects_for_spreadsheets_reach_both_tables_and_stdout(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], dialect: CsvDialect, separator: str
     ) -> None:
         for out in (str(tmp_path / "r.csv"), "-"):
-            paths = output_paths(out, "excel")
+            paths = output_paths(out, dialect)
             with _open(paths) as journal:
                 journal.append(_cell("=A1/a.jpg"))
                 publish_run(journal, paths, [_slide("=A1")], [], "", small_record)
         texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("r.csv", "r.slides.csv")]
         for text in [*texts, capsys.readouterr().out]:
             assert text.startswith(EXCEL_MARK)
-            assert "\n'=A1" in text
+            assert re.search(rf"\n'=A1(/a\.jpg)?{separator}", text)
 
     @pytest.mark.parametrize("out", ["r.parquet", "r.xlsx"])
     def test_the_excel_dialect_is_of_csv_only(self, out: str) -> None:

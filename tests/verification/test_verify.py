@@ -284,8 +284,16 @@ def test_files_that_are_not_there(results: Path) -> None:
     assert "Can't read the run record" in texts(check(results))
 
 
+FORMATS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("a.csv", {}),
+    ("b.csv", {"csv_dialect": "excel"}),
+    ("c.xlsx", {}),
+    ("d.csv", {"csv_dialect": "excel-comma"}),
+)
+
+
 def test_other_formats(images: Path, tmp_path: Path) -> None:
-    for name, extra in (("a.csv", {}), ("b.csv", {"csv_dialect": "excel"}), ("c.xlsx", {})):
+    for name, extra in FORMATS:
         out = tmp_path / name
         classify_slides(images, str(out), ClassifyConfig.model_validate({**OPTIONS, **extra}))
         assert check(out).verified, (name, texts(check(out)))
