@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bloodcell_batch.errors import BloodcellBatchError, ExitCode
     from bloodcell_batch.images.preprocessing import resize_to_input
     from bloodcell_batch.model.file import ModelFile, ModelHeader
-    from bloodcell_batch.progress import NullObserver, Observer, RunCounts
-    from bloodcell_batch.records import ClassShare, SlideDifferential, Status
+    from bloodcell_batch.progress import ClassShare, NullObserver, Observer, RunCounts, SlideDifferential
+    from bloodcell_batch.records import Status
     from bloodcell_batch.results.finished import Results
     from bloodcell_batch.results.run_record import RunRecord
     from bloodcell_batch.runs.pipeline import RunResult
@@ -50,8 +50,8 @@ _HOMES = {
     "errors": ("BloodcellBatchError", "ExitCode"),
     "images.preprocessing": ("resize_to_input",),
     "model.file": ("ModelFile", "ModelHeader"),
-    "progress": ("NullObserver", "Observer", "RunCounts"),
-    "records": ("ClassShare", "SlideDifferential", "Status"),
+    "progress": ("ClassShare", "NullObserver", "Observer", "RunCounts", "SlideDifferential"),
+    "records": ("Status",),
     "results.finished": ("Results",),
     "results.run_record": ("RunRecord",),
     "runs.pipeline": ("RunResult",),

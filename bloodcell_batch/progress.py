@@ -1,9 +1,10 @@
-"""What a run tells while it runs, to whom it may concern: a console, a log, or nobody."""
+"""What a run tells, its counts and differentials, and whom: a console, a log, or nobody."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from bloodcell_batch.records import Status
@@ -11,9 +12,60 @@ from bloodcell_batch.records import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bloodcell_batch.records import SlideDifferential
-
 _log = logging.getLogger("bloodcell_batch")
+
+
+class Withheld(StrEnum):
+    """Why the percentages of a slide are empty, as written to the column `withheld`."""
+
+    LOOKS_LIKE_FIELDS = "looks_like_fields"
+    TOO_MANY_UNCLASSIFIED = "too_many_unclassified"
+    NO_LEUKOCYTES = "no_leukocytes"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassShare:
+    """One leukocyte class of one slide: count, percent of all leukocytes, and 95 % limits in percent.
+
+    The limits allow for every class that the slide's unclassified cells could be. `percent` is None where it is
+    withheld, and all three are where there is nothing to count.
+    """
+
+    count: int
+    percent: float | None
+    percent_low: float | None
+    percent_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlideDifferential:
+    """The differential count of one slide; `shares` is keyed by leukocyte class, in the order in which laboratories
+    report them, `outside_counts` by class outside the percentages and by what a person calls a cell of no class.
+
+    `withheld` is why its percentages and `nrbc_per_100_wbc` are None; `group_counts` are unclassified cells by group;
+    `fields` of the images found are fields of view, and `cut_off` their cells at the border, in no other count.
+    """
+
+    slide_id: str
+    found: int
+    classified: int
+    unclassified: int
+    duplicates: int
+    failed: int
+    wbc_counted: int
+    shares: dict[str, ClassShare]
+    nrbc_count: int
+    outside_counts: dict[str, int]
+    nrbc_per_100_wbc: float | None
+    platelet_images: int
+    adequacy: str
+    alerts: tuple[str, ...]
+    withheld: Withheld | None = None
+    fields: int = 0
+    cut_off: int = 0
+    nrbc_per_100_wbc_low: float | None = None
+    nrbc_per_100_wbc_high: float | None = None
+    group_counts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -23,11 +75,12 @@ class RunCounts:
     found: int = 0
     ignored: int = 0
     by_status: dict[Status, int] = field(default_factory=lambda: dict.fromkeys(Status, 0))
+    further_cells: int = 0
 
     @property
     def done(self) -> int:
-        """Image files that have an outcome by now."""
-        return sum(self.by_status.values())
+        """Image files that have an outcome by now; `by_status` counts the cells of a field one by one."""
+        return sum(self.by_status.values()) - self.further_cells
 
     @property
     def duplicates(self) -> int:
@@ -35,7 +88,7 @@ class RunCounts:
         return self.by_status[Status.EXACT_DUPLICATE] + self.by_status[Status.NEAR_DUPLICATE]
 
     def balanced(self) -> bool:
-        """True when files found = classified + unclassified + duplicates + failed + ignored."""
+        """True when files found = classified + unclassified + duplicates + failed + ignored, a field counted once."""
         return self.found == self.done + self.ignored
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -43,11 +43,29 @@ class Reason(StrEnum):
     LOW_CONFIDENCE = "low_confidence"
     OUTLIER = "outlier"
     NO_CONTRAST = "no_contrast"
+    NO_CELL = "no_cell"
+    SEVERAL_CELLS = "several_cells"
+    CUT_OFF = "cut_off"
+    UNKNOWN_SCALE = "unknown_scale"
 
     @property
     def is_failure(self) -> bool:
         """Whether a file with this reason failed; with the others, a cell stays unclassified."""
-        return self not in {Reason.LOW_CONFIDENCE, Reason.OUTLIER, Reason.NO_CONTRAST}
+        return self not in _OF_CELLS
+
+    @property
+    def asks_for_review(self) -> bool:
+        """Whether a person should look at a cell with this reason: not at what lies half outside its field."""
+        return self is not Reason.CUT_OFF
+
+    @property
+    def is_of_the_finder(self) -> bool:
+        """Whether it follows from what the finder saw, and not from the classifier's numbers."""
+        return self in _OF_THE_FINDER
+
+
+_OF_THE_FINDER = frozenset({Reason.NO_CELL, Reason.SEVERAL_CELLS, Reason.CUT_OFF, Reason.UNKNOWN_SCALE})
+_OF_CELLS = _OF_THE_FINDER | {Reason.LOW_CONFIDENCE, Reason.OUTLIER, Reason.NO_CONTRAST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +154,31 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CellBox:
+    """Where a cell lies in a field of view, in pixels of the decoded image; `x` and `y` are the upper left corner.
+
+    `number` counts from 1 in each field. 0 stands for a field without a cell: the box is then the whole field.
+    `score` (0-1) is the finder's; `doubt` is why the cell can't be classified, as far as the finder sees it.
+    """
+
+    number: int
+    x: int
+    y: int
+    width: int
+    height: int
+    score: float
+    doubt: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A cell of a field and what the network gets of it: `pixels` as in `DecodedImage`."""
+
+    box: CellBox
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedImage:
     """A decoded image before it is described: `thumbnail` is its 64x64 grey image, uint8, from which hash and quality
     follow. The other fields are those of `ImageFacts` and `DecodedImage`."""
@@ -147,20 +190,31 @@ class LoadedImage:
     pixel_digest: bytes
     thumbnail: NDArray[np.uint8]
     pixels: NDArray[np.uint8]
+    crops: tuple[Crop, ...] | None = None
+    doubt: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """A decoded image: `pixels` is the model input, uint8 of shape (S, S, 3), RGB."""
+    """A decoded image: `pixels` is the model input, uint8 of shape (S, S, 3), RGB.
+
+    `crops` are the cells of a field, whose own `pixels` nobody uses; None for an image of a single cell. `cell` is
+    which of them this is, once they go on one by one. `doubt` is why it can't be classified, as far as the finder sees
+    it.
+    """
 
     file: ImageFile
     facts: ImageFacts
     pixels: NDArray[np.uint8]
+    crops: tuple[Crop, ...] | None = None
+    cell: CellBox | None = None
+    doubt: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A file that gets no prediction: failed (`reason`, `detail`), or a duplicate of `duplicate_of`.
+    """A file that gets no prediction: failed (`reason`, `detail`), a duplicate of `duplicate_of`, or a field without a
+    cell (unclassified; `cell` is the whole field).
 
     `duplicate_distance` is the Hamming distance between the two 256-bit perceptual hashes.
     """
@@ -172,6 +226,12 @@ class Rejection:
     facts: ImageFacts | None = None
     duplicate_of: str = ""
     duplicate_distance: int | None = None
+    cell: CellBox | None = None
+
+    @property
+    def is_first_of_its_file(self) -> bool:
+        """False for the second and further cells of a field."""
+        return self.cell is None or self.cell.number <= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +243,8 @@ class RawPrediction:
     facts: ImageFacts
     probabilities: tuple[float, ...]
     outlier_score: float
+    cell: CellBox | None = None
+    doubt: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +264,12 @@ class Prediction:
     review_reasons: tuple[str, ...]
     group: str = ""
     group_confidence: float | None = None
+    cell: CellBox | None = None
+
+    @property
+    def is_first_of_its_file(self) -> bool:
+        """False for the second and further cells of a field."""
+        return self.cell is None or self.cell.number <= 1
 
 
 Outcome = Prediction | Rejection
@@ -210,11 +278,11 @@ Outcome = Prediction | Rejection
 @dataclass(frozen=True, slots=True)
 class KnownImage:
     """An image whose facts are known without decoding it, from the journal of an interrupted run or from an earlier
-    result. `prediction` is None for what was a duplicate then and so never was predicted."""
+    result. `rows` are what became of it, one of each cell of a field; none for what was a duplicate then."""
 
     file: ImageFile
     facts: ImageFacts
-    prediction: Prediction | None
+    rows: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,53 +294,3 @@ class CrossSlideMatch:
     other_path: str
     other_slide_id: str
     distance: int
-
-
-class Withheld(StrEnum):
-    """Why the percentages of a slide are empty, as written to the column `withheld`."""
-
-    LOOKS_LIKE_FIELDS = "looks_like_fields"
-    TOO_MANY_UNCLASSIFIED = "too_many_unclassified"
-    NO_LEUKOCYTES = "no_leukocytes"
-
-
-@dataclass(frozen=True, slots=True)
-class ClassShare:
-    """One leukocyte class of one slide: count, percent of all leukocytes, and 95 % limits in percent.
-
-    The limits allow for every class that the slide's unclassified cells could be. `percent` is None where it is
-    withheld, and all three are where there is nothing to count.
-    """
-
-    count: int
-    percent: float | None
-    percent_low: float | None
-    percent_high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class SlideDifferential:
-    """The differential count of one slide; `shares` is keyed by leukocyte class, in the order in which laboratories
-    report them, `outside_counts` by class outside the percentages and by what a person calls a cell of no class.
-
-    `withheld` is why its percentages and `nrbc_per_100_wbc` are None; `group_counts` are unclassified cells by group.
-    """
-
-    slide_id: str
-    found: int
-    classified: int
-    unclassified: int
-    duplicates: int
-    failed: int
-    wbc_counted: int
-    shares: dict[str, ClassShare]
-    nrbc_count: int
-    outside_counts: dict[str, int]
-    nrbc_per_100_wbc: float | None
-    platelet_images: int
-    adequacy: str
-    alerts: tuple[str, ...]
-    withheld: Withheld | None = None
-    nrbc_per_100_wbc_low: float | None = None
-    nrbc_per_100_wbc_high: float | None = None
-    group_counts: dict[str, int] = field(default_factory=dict)

@@ -59,7 +59,8 @@ def commands() -> str:
 
 def tables() -> str:
     """Every column of every table."""
-    lines = [f"# Tables\n\nSchema version {SCHEMA_VERSION}. The columns of the image table, one row per image file:\n"]
+    what = "one row per image file, or per cell of a field of view"
+    lines = [f"# Tables\n\nSchema version {SCHEMA_VERSION}. The columns of the image table, {what}:\n"]
     lines += _column_rows(image_columns(DEFAULT_CLASSES))
     lines += ["", "After a review, these come at its end:", "", "| column | type | meaning |", "|---|---|---|"]
     lines += [f"| `{field.name}` | {field.type} | {field.metadata[b'meaning'].decode()} |" for field in VERIFIED_FIELDS]

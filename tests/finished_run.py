@@ -12,16 +12,7 @@ from default_tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCH
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, RESEARCH_USE_ONLY
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.model.file import open_model
-from bloodcell_batch.records import (
-    ImageFacts,
-    ImageFile,
-    Outcome,
-    Prediction,
-    Quality,
-    Reason,
-    Rejection,
-    Status,
-)
+from bloodcell_batch.records import ImageFacts, ImageFile, Outcome, Prediction, Quality, Reason, Rejection, Status
 from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.formats import OUTPUT_FORMATS, read_table
 from bloodcell_batch.results.run_record import RunRecord

@@ -148,7 +148,7 @@ def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
         def job() -> int:
             with open_journal(paths.journal, str(paths.images), DEFAULT_CLASSES) as journal:
                 for row in rows:
-                    journal.append(row)
+                    journal.append([row])
                 publish_run(journal, paths, (), (), "", lambda: _RECORD)
             return len(rows)
 

@@ -26,8 +26,8 @@ from bloodcell_batch.cli.share_text import share_text
 from bloodcell_batch.cli.slide_table import SlideTable
 from bloodcell_batch.errors import BloodcellBatchError
 from bloodcell_batch.files.names import one_line, printable
-from bloodcell_batch.progress import NullObserver, Observer, RunCounts, counted
-from bloodcell_batch.records import SlideDifferential, Status
+from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential, counted
+from bloodcell_batch.records import Status
 
 _CLOSING = f"Preclassification. {RESEARCH_USE_ONLY}"
 PLAIN_INTERVAL_S = 10.0

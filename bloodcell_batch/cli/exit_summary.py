@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from bloodcell_batch.errors import ExitCode
-from bloodcell_batch.progress import counted
-from bloodcell_batch.records import Rejection, SlideDifferential, Status
+from bloodcell_batch.progress import SlideDifferential, counted
+from bloodcell_batch.records import Rejection, Status
 from bloodcell_batch.results.formats import STDOUT
 
 if TYPE_CHECKING:

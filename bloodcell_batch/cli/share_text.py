@@ -1,6 +1,6 @@
 """A percentage and its limits as text: neither is shown without the other."""
 
-from bloodcell_batch.records import ClassShare
+from bloodcell_batch.progress import ClassShare
 
 
 def share_text(share: ClassShare) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, short_name
 from bloodcell_batch.cli.share_text import number_with_limits
 from bloodcell_batch.files.names import one_line
-from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.progress import SlideDifferential
 
 _FEW_LEUKOCYTES = 100
 _TITLE = "Differential count (% of leukocytes, below: 95 % limits)"

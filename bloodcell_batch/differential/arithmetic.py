@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bloodcell_batch.records import ClassShare
+from bloodcell_batch.progress import ClassShare
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
 MAX_UNCLASSIFIED = 0.1

@@ -14,8 +14,8 @@ from bloodcell_batch.differential.arithmetic import (
     nrbc_per_100_wbc,
     too_many_unclassified,
 )
-from bloodcell_batch.progress import counted
-from bloodcell_batch.records import ClassShare, CrossSlideMatch, SlideDifferential, Status, Withheld
+from bloodcell_batch.progress import ClassShare, SlideDifferential, Withheld, counted
+from bloodcell_batch.records import CrossSlideMatch, Reason, Status
 
 WITHHELD_ADEQUACY = "withheld"
 """Adequacy of a slide whose percentages are withheld: however many were counted, they support none."""
@@ -43,31 +43,60 @@ class SlideCounts:
     """What the rows of one slide come to.
 
     Attributes:
-        statuses: of all rows.
+        statuses: of all rows, one for each cell of a field.
         labels: of the cells that have one, also what a person calls a cell of no class.
         groups: of the unclassified cells of which a group is sure. They are in no percentage, and the limits allow for
             every class of theirs all the same: how often a group is right at another laboratory is not known.
-        sized: images that were decoded.
+        fields: fields of view, which have several rows, or an empty one.
+        further_cells: their rows beyond the first of each.
+        cut_off: cells at the border of a field, which are in no other count of cells.
+        empty: fields without a cell, which are in no count of cells.
+        sized: images of a single cell that were decoded.
         like_fields: those among them that have the shape of a camera's whole picture.
     """
 
     statuses: Counter[Status] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     groups: Counter[str] = field(default_factory=Counter)
+    fields: int = 0
+    further_cells: int = 0
+    cut_off: int = 0
+    empty: int = 0
     sized: int = 0
     like_fields: int = 0
 
-    def add(self, status: Status, label: str = "", group: str = "", width: int | None = None, height: int = 0) -> None:
-        """Count a row: its status, its label if it has one, else its group, and the size of the image in pixels."""
+    def add(
+        self,
+        status: Status,
+        label: str = "",
+        group: str = "",
+        width: int | None = None,
+        height: int = 0,
+        *,
+        reason: str | None = None,
+        cell: int | None = None,
+    ) -> None:
+        """Count a row: its status, its label if it has one, else its group, the size of the image in pixels, its
+        reason, and the number of the cell in its field."""
         self.statuses[status] += 1
         if label:
             self.labels[label] += 1
         elif group and status is Status.UNCLASSIFIED:
             self.groups[group] += 1
-        if width is not None:
+        if cell is not None:
+            self.fields += cell <= 1
+            self.further_cells += cell > 1
+            self.empty += cell == 0
+            self.cut_off += status is Status.UNCLASSIFIED and reason == Reason.CUT_OFF
+        elif width is not None:
             short, long = sorted((width, height))
             self.sized += 1
             self.like_fields += short >= _FIELD_SIDE and long >= _FIELD_ASPECT * short
+
+    @property
+    def unclassified(self) -> int:
+        """Cells that lie whole in their image and have no class."""
+        return self.statuses[Status.UNCLASSIFIED] - self.cut_off - self.empty
 
     @property
     def looks_like_fields(self) -> bool:
@@ -87,7 +116,8 @@ def slide_differential(
     Where percentages are withheld, the first alert says why and what to do; `alerts` follow.
     """
     statuses, labels = counts.statuses, counts.labels
-    wbc, unclassified = sum(labels[name] for name in classes.leukocytes), statuses[Status.UNCLASSIFIED]
+    wbc = sum(labels[name] for name in classes.leukocytes)
+    unclassified = counts.unclassified
     shares = leukocyte_shares(labels, classes.leukocytes, unclassified)
     nrbc_count = sum(labels[name] for name in classes.nrbc)
     nrbc = nrbc_per_100_wbc(nrbc_count, wbc, unclassified) if classes.nrbc else Rate(None, None, None)
@@ -100,7 +130,7 @@ def slide_differential(
         shown.append("no_leukocytes: nothing to count")
     return SlideDifferential(
         slide_id=slide,
-        found=statuses.total(),
+        found=statuses.total() - counts.further_cells,
         classified=statuses[Status.CLASSIFIED],
         unclassified=unclassified,
         duplicates=statuses[Status.EXACT_DUPLICATE] + statuses[Status.NEAR_DUPLICATE],
@@ -116,6 +146,8 @@ def slide_differential(
         adequacy=adequacy(wbc) if withheld in {None, Withheld.NO_LEUKOCYTES} else WITHHELD_ADEQUACY,
         alerts=tuple(shown),
         withheld=withheld,
+        fields=counts.fields,
+        cut_off=counts.cut_off,
         nrbc_per_100_wbc_low=nrbc.low,
         nrbc_per_100_wbc_high=nrbc.high,
         group_counts={group.name: counts.groups[group.name] for group in classes.groups},
@@ -125,7 +157,7 @@ def slide_differential(
 def _withheld(counts: SlideCounts, wbc: int, withholding: Withholding) -> Withheld | None:
     if counts.looks_like_fields and not withholding.images_are_cells:
         return Withheld.LOOKS_LIKE_FIELDS
-    if too_many_unclassified(wbc, counts.statuses[Status.UNCLASSIFIED], withholding.max_unclassified):
+    if too_many_unclassified(wbc, counts.unclassified, withholding.max_unclassified):
         return Withheld.TOO_MANY_UNCLASSIFIED
     return None if wbc else Withheld.NO_LEUKOCYTES
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from bloodcell_batch.cell_classes import ClassList
-from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.reports.slide_table import Additions
 
 _LEFT, _WIDTH, _ROW, _TOP = 150.0, 370.0, 30.0, 8.0

@@ -6,7 +6,7 @@ from pathlib import Path
 from bloodcell_batch.config.results import DifferentialConfig
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.files.publishing import publish_files
-from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.reports.slide_table import Additions, remarks, slide_table
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.formats import STDOUT, output_suffix, table_writer, write_csv_text

@@ -14,8 +14,7 @@ from bloodcell_batch.cell_classes import OTHER_LABELS, RESEARCH_USE_ONLY, ClassL
 from bloodcell_batch.config.results import FhirConfig
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY
 from bloodcell_batch.files.publishing import publish_files, text_writer
-from bloodcell_batch.progress import counted
-from bloodcell_batch.records import SlideDifferential, Withheld
+from bloodcell_batch.progress import SlideDifferential, Withheld, counted
 from bloodcell_batch.results.finished import Results, load_results
 from bloodcell_batch.results.irreplaceable import check_outputs
 from bloodcell_batch.results.pseudonyms import load_pseudonyms

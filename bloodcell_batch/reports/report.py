@@ -8,8 +8,8 @@ from bloodcell_batch.config.results import ReportConfig
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.files.publishing import publish_files, text_writer
-from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import SlideDifferential, Status
+from bloodcell_batch.progress import Observer, SlideDifferential
+from bloodcell_batch.records import Status
 from bloodcell_batch.reports.chart import Chart, chart_of
 from bloodcell_batch.reports.slide_table import Additions, range_position, reaches
 from bloodcell_batch.reports.templates import provenance, render

@@ -7,8 +7,7 @@ import pyarrow as pa
 
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY, Position, ReferenceRanges
-from bloodcell_batch.progress import counted
-from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.progress import SlideDifferential, counted
 from bloodcell_batch.results.tables import Column, Value, schema_of, slide_columns, to_batch
 
 

@@ -21,6 +21,7 @@ from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.results.finished import ResultRow, Results
 
 _QUALITY = 72
+_SURROUND = 0.35  # of the cell's size, on each side
 _AT_A_TIME = 512
 
 
@@ -50,7 +51,8 @@ class Thumbnail:
 def make_thumbnails(
     rows: Iterable[ResultRow], root: Path | None, side: int, kind: str = "webp"
 ) -> dict[str, Thumbnail | NoThumbnail]:
-    """A thumbnail per row, keyed by `ResultRow.file`; a file whose bytes are not those that were classified gets none.
+    """A thumbnail per row, keyed by `ResultRow.picture`: of the image, or of a cell with what is
+    around it in its field; a file whose bytes are not those that were classified gets none.
 
     Args:
         rows: duplicates and repeated rows are welcome.
@@ -59,15 +61,15 @@ def make_thumbnails(
         kind: `webp`, or `png` for spreadsheets.
     """
     if root is None:
-        return {row.file: NoThumbnail.MISSING for row in rows}
-    unique = list({row.file: row for row in rows}.values())
+        return {row.picture: NoThumbnail.MISSING for row in rows}
+    unique = list({row.picture: row for row in rows}.values())
     with ThreadPoolExecutor(available_cpus()) as pool:
         made = (
             result
             for start in range(0, len(unique), _AT_A_TIME)  # a bounded number of decoded images at a time
             for result in pool.map(lambda row: _make(root, row, side, kind), unique[start : start + _AT_A_TIME])
         )
-        return {row.file: thumbnail for row, thumbnail in zip(unique, made, strict=True)}
+        return {row.picture: thumbnail for row, thumbnail in zip(unique, made, strict=True)}
 
 
 def images_folder(results: Results, images: Path | None, observer: Observer) -> Path | None:
@@ -111,13 +113,24 @@ def _make(root: Path, row: ResultRow, side: int, kind: str) -> Thumbnail | NoThu
     if hashlib.sha256(data).hexdigest() != row.sha256:
         return NoThumbnail.CHANGED
     try:
-        image = Image.fromarray(decode_rgb(data, DecodeLimits(), suffix_of(row.file)))
+        image = _part(Image.fromarray(decode_rgb(data, DecodeLimits(), suffix_of(row.file))), row)
     except UndecodableImageError:
         return NoThumbnail.UNDECODABLE
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     stream = io.BytesIO()
     image.save(stream, kind.upper(), quality=_QUALITY)
     return Thumbnail(stream.getvalue(), kind, image.width, image.height)
+
+
+def _part(image: Image.Image, row: ResultRow) -> Image.Image:
+    """The cell of a field with some of its surroundings, as far as the field goes; another image as it is."""
+    if row.box is None:
+        return image
+    x, y, width, height = row.box
+    side = max(width, height) * (1 + 2 * _SURROUND)
+    left, upper = x + width / 2 - side / 2, y + height / 2 - side / 2
+    right, lower = min(image.width, round(left + side)), min(image.height, round(upper + side))
+    return image.crop((max(0, round(left)), max(0, round(upper)), right, lower))
 
 
 def uris(thumbnails: dict[str, Thumbnail | NoThumbnail]) -> dict[str, str]:

@@ -13,7 +13,8 @@ from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
 from bloodcell_batch.differential.slide import SlideCounts, duplicate_alerts, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
-from bloodcell_batch.records import CrossSlideMatch, SlideDifferential, Status
+from bloodcell_batch.progress import SlideDifferential
+from bloodcell_batch.records import CrossSlideMatch, Status
 from bloodcell_batch.results.formats import check_is_table, read_table
 from bloodcell_batch.results.pseudonyms import Pseudonyms
 from bloodcell_batch.results.record_entries import ReviewEntry
@@ -26,9 +27,13 @@ _UNCHANGED = "The table was changed, or the two files are of different runs. Use
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One image file of a run. `file` is its path under the scanned folder; `path` is the name to show, which is a
-    pseudonym where one was asked for; `top_class` is the most probable class, also of a cell that stayed unclassified,
-    and empty without probabilities; `size` is width and height in pixels, empty of what was not decoded."""
+    """A row of a run: an image file, or a cell of a field, which has a number and a `box` of left and upper border,
+    width and height in pixels of the image.
+
+    `file` is its path under the scanned folder; `path` is the name to show, which is a pseudonym where one was asked
+    for; `top_class` is the most probable class, also of a cell that stayed unclassified, and empty without
+    probabilities; `size` is width and height in pixels, empty of what was not decoded.
+    """
 
     file: str
     path: str
@@ -51,11 +56,23 @@ class ResultRow:
     verified_by: str
     remark: str
     size: tuple[int, int] | tuple[()]
+    cell: int | None
+    box: tuple[int, int, int, int] | None
 
     @property
     def is_cell(self) -> bool:
-        """True for what was classified or left unclassified: neither a duplicate nor a failed file."""
-        return self.status in {Status.CLASSIFIED, Status.UNCLASSIFIED}
+        """True for what was classified or left unclassified: no duplicate, no failed file, no field without a cell."""
+        return self.status in {Status.CLASSIFIED, Status.UNCLASSIFIED} and self.cell != 0
+
+    @property
+    def picture(self) -> str:
+        """Names what there is to see of it under the scanned folder."""
+        return f"{self.file}#{self.cell}" if self.box else self.file
+
+    @property
+    def key(self) -> str:
+        """Names the cell among all of the run: the path to show and, in a field, the number of the cell."""
+        return self.path if self.cell is None else f"{self.path}#{self.cell}"
 
     @property
     def why_review(self) -> str:
@@ -101,8 +118,9 @@ class Results:
         alerts = duplicate_alerts(self._matches())
         slides: dict[str, SlideCounts] = {}
         for row in self.rows:
-            label = row.verified_label or row.label
-            slides.setdefault(row.slide_id, SlideCounts()).add(row.final_status, label, row.group, *row.size)
+            label = (row.verified_label or row.label) if row.is_cell else ""
+            counts = slides.setdefault(row.slide_id, SlideCounts())
+            counts.add(row.final_status, label, row.group, *row.size, reason=row.reason, cell=row.cell)
         return tuple(
             slide_differential(slide, counts, self.classes, alerts.get(slide, ()), self.record.withholding)
             for slide, counts in sorted(slides.items())
@@ -206,6 +224,8 @@ def _rows(images: pa.Table, classes: ClassList) -> Iterator[ResultRow]:
             duplicate_distance=values["duplicate_distance"],
             size=() if values["width"] is None else (values["width"], values["height"]),
             digest=text["sha256"],
+            cell=values["cell"],
+            box=(values["x"], values["y"], values["width"], values["height"]) if values["cell"] else None,
             **text,
         )
 

@@ -4,10 +4,13 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -82,6 +85,7 @@ class Journal:
         self.resumed = 0
         self._flushed = 0
         self._rows: list[Outcome] = []
+        self._files = 0
         self._written = time.monotonic()
         self._left_behind = sorted(folder.glob("part-*.parquet"))  # by an interrupted run; unused unless resumed
         self._parts: list[Path] = []
@@ -108,11 +112,11 @@ class Journal:
         stale, self._left_behind = self._left_behind, []
         why = self._why_other_run(key) if stale else ""
         for part in [] if why else stale:
-            count, why = self._check_part(part, files)
+            found, why = self._check_part(part, files)
             if why:
                 break
             self._parts.append(part)
-            self.resumed = self._flushed = self.resumed + count
+            self.resumed = self._flushed = self.resumed + found
         kept = {*self._parts, *map(_digest_file, self._parts)}
         for file in set(self.folder.glob("part-*")) - kept:
             file.unlink(missing_ok=True)
@@ -120,21 +124,24 @@ class Journal:
             partial.write_text(json.dumps(dict(key)), encoding="utf-8")
         return why
 
-    def outcomes(self, files: Sequence[ImageFile]) -> Iterator[Outcome]:
-        """The rows that `resume` kept, for the `resumed` first of `files`."""
-        start = 0
+    def outcomes(self, files: Sequence[ImageFile]) -> Iterator[list[Outcome]]:
+        """The rows that `resume` kept, those of each of the `resumed` first of `files`."""
+        now = iter(files)
         for part in self._parts[:]:
             with part.open("rb") as handle:
-                for batch in pq.ParquetFile(handle).iter_batches(batch_size=ROWS_PER_PART):
-                    now = files[start : start + len(batch)]
-                    for outcome, file in zip(outcomes_of(batch, self.classes), now, strict=True):
-                        yield replace(outcome, file=file)
-                    start += len(batch)
+                for _, rows in groupby(self._keyed(handle), itemgetter(0)):
+                    file = next(now)
+                    yield [replace(outcome, file=file) for _, outcome in rows]
 
-    def append(self, outcome: Outcome) -> None:
-        """Add the row of one file; it is on the disk when some more have followed, or some seconds have passed."""
-        self._rows.append(outcome)
-        if len(self._rows) == ROWS_PER_PART or time.monotonic() - self._written > _PART_INTERVAL_S:
+    def _keyed(self, handle: BinaryIO) -> Iterator[tuple[bytes, Outcome]]:
+        for batch in pq.ParquetFile(handle).iter_batches(batch_size=ROWS_PER_PART):
+            yield from zip(batch.column(_FILE_KEY).to_pylist(), outcomes_of(batch, self.classes), strict=True)
+
+    def append(self, outcomes: Sequence[Outcome]) -> None:
+        """Add all rows of one file; they are on the disk when some more have followed, or some seconds have passed."""
+        self._rows += outcomes
+        self._files += 1
+        if len(self._rows) >= ROWS_PER_PART or time.monotonic() - self._written > _PART_INTERVAL_S:
             self.flush()
 
     def flush(self) -> None:
@@ -154,7 +161,8 @@ class Journal:
             _digest_file(part).write_text(_digest(partial), encoding="ascii")
         if part not in self._parts:  # it is when an interruption came right here
             self._parts.append(part)
-        self._flushed += len(self._rows)
+        self._flushed += self._files
+        self._files = 0
         self._rows.clear()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -197,14 +205,14 @@ class Journal:
         return pa.Table.from_arrays([*batch.columns, details, keys], schema=self._stored_schema)
 
     def _check_part(self, part: Path, files: Sequence[ImageFile]) -> tuple[int, str]:
-        """Rows of the part and "", or 0 and why it does not hold for the files after the resumed ones."""
+        """Files of the part and "", or 0 and why it does not hold for the files after the resumed ones."""
         start = self.resumed
         try:
             if _digest_file(part).read_text(encoding="ascii") != _digest(part):
                 return 0, f"{part.name} is damaged: it was changed after it was written"
             with part.open("rb") as handle:
                 table = pq.read_table(handle)
-            keys = table.column(_FILE_KEY).to_pylist()
+            keys = [key for key, _ in groupby(table.column(_FILE_KEY).to_pylist())]
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             return 0, f"{part.name} is damaged: {str(error).splitlines()[0]}"
         if table.schema.names != self._stored_schema.names or part.name != f"part-{start:09d}.parquet":
@@ -224,6 +232,22 @@ def _digest_file(part: Path) -> Path:
 
 def _digest(path: Path) -> str:
     return xxhash.xxh3_128_hexdigest(path.read_bytes())
+
+
+def whole_files(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
+    """The rows of one file after the other; those of a field when all of its cells are there, so that an interruption
+    leaves no field half done."""
+    cells: list[Outcome] = []
+    for outcome in outcomes:
+        if cells and outcome.file.path != cells[0].file.path:
+            yield cells
+            cells = []
+        if outcome.cell is None:
+            yield [outcome]
+        else:
+            cells.append(outcome)
+    if cells:
+        yield cells
 
 
 def _file_key(file: ImageFile) -> bytes:

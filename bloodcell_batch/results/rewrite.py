@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from bloodcell_batch.files.publishing import publish_files
 from bloodcell_batch.integrity.results_id import results_id
-from bloodcell_batch.records import SlideDifferential
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.results.file_names import result_files
 from bloodcell_batch.results.finished import ResultRow, Results
 from bloodcell_batch.results.formats import OUTPUT_FORMATS, output_suffix

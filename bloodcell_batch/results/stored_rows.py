@@ -1,6 +1,6 @@
 """Rows of the image table back to outcomes: the inverse of `tables.to_batch`, for journals and earlier results."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.images.perceptual_hash import HASH_BYTES
 from bloodcell_batch.records import (
     PIXEL_DIGEST_BYTES,
+    CellBox,
     ImageFacts,
     ImageFile,
     KnownImage,
@@ -46,24 +47,28 @@ def outcomes_of(batch: pa.RecordBatch, classes: ClassList) -> Iterator[Outcome]:
         yield _outcome(dict(zip(names, values, strict=True)), probabilities)
 
 
-def as_known(outcome: Outcome, file: ImageFile) -> KnownImage | Rejection:
-    """An earlier outcome for the stages before the network, with the file as it is found now.
+def as_known(outcomes: Sequence[Outcome], file: ImageFile) -> KnownImage | Rejection:
+    """The earlier outcomes of a file for the stages before the network, with the file as it is found now.
 
     A failure stays one. What was a duplicate is compared again.
     """
-    if isinstance(outcome, Prediction):
-        return KnownImage(file, outcome.facts, replace(outcome, file=file))
-    if outcome.status is Status.FAILED or outcome.facts is None:
-        return replace(outcome, file=file)
-    return KnownImage(file, outcome.facts, None)
+    first = outcomes[0]
+    if isinstance(first, Rejection) and (first.status is Status.FAILED or first.facts is None):
+        return replace(first, file=file)
+    facts = first.facts
+    if facts is None:
+        raise ValueError(f"{file.path!r} has no hash")
+    if isinstance(first, Rejection) and first.cell is None:
+        return KnownImage(file, facts, ())
+    return KnownImage(file, facts, tuple(replace(outcome, file=file) for outcome in outcomes))
 
 
 def _outcome(row: dict[str, Any], shares: tuple[float | None, ...]) -> Outcome:
     file = ImageFile(row["path"], row["slide_id"], row["size_bytes"], 0)
     status = Status(row["status"])
     reason = Reason(row["reason"]) if row["reason"] else None
-    facts = _facts(row)
-    if status in {Status.CLASSIFIED, Status.UNCLASSIFIED}:
+    facts, cell = _facts(row), _cell(row)
+    if status in {Status.CLASSIFIED, Status.UNCLASSIFIED} and (cell is None or cell.number):
         probabilities = tuple(share for share in shares if share is not None)
         if facts is None or len(probabilities) != len(shares):
             raise ValueError(f"{row['path']!r} is {status} but has no hash or no probabilities")
@@ -80,6 +85,7 @@ def _outcome(row: dict[str, Any], shares: tuple[float | None, ...]) -> Outcome:
             review_reasons=why,
             group=row["group"] or "",
             group_confidence=row["group_confidence"],
+            cell=cell,
         )
     return Rejection(
         file=file,
@@ -89,6 +95,22 @@ def _outcome(row: dict[str, Any], shares: tuple[float | None, ...]) -> Outcome:
         facts=facts,
         duplicate_of=row["duplicate_of"] or "",
         duplicate_distance=row["duplicate_distance"],
+        cell=cell,
+    )
+
+
+def _cell(row: dict[str, Any]) -> CellBox | None:
+    if row["cell"] is None:
+        return None
+    doubt = Reason(row["reason"]) if row["reason"] else None
+    return CellBox(
+        number=row["cell"],
+        x=row["x"],
+        y=row["y"],
+        width=row["width"],
+        height=row["height"],
+        score=row["finder_score"],
+        doubt=doubt if doubt is not None and doubt.is_of_the_finder else None,
     )
 
 
@@ -98,8 +120,8 @@ def _facts(row: dict[str, Any]) -> ImageFacts | None:
     return ImageFacts(
         sha256=row["sha256"],
         phash=_digest(row, "phash", HASH_BYTES),
-        width=row["width"],
-        height=row["height"],
+        width=row["width"] if row["field_width"] is None else row["field_width"],
+        height=row["height"] if row["field_height"] is None else row["field_height"],
         quality=Quality(row["brightness"], row["contrast"], row["sharpness"]),
         pixel_digest=_digest(row, "pixel_hash", PIXEL_DIGEST_BYTES),
     )

@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from bloodcell_batch.cell_classes import NOT_A_CELL, OTHER, ClassList
 from bloodcell_batch.files.names import printable
-from bloodcell_batch.records import ImageFacts, Outcome, Prediction, Rejection, SlideDifferential
+from bloodcell_batch.progress import SlideDifferential
+from bloodcell_batch.records import CellBox, ImageFacts, Outcome, Prediction, Rejection
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 REVIEW_CROSS_SLIDE = "cross_slide_duplicate"
 _DIGITS = 6  # beyond the sixth decimal, probabilities differ between processors
 
@@ -33,6 +34,23 @@ class Column(Generic[Row]):
 
 def _facts(get: Callable[[ImageFacts], Value]) -> Callable[[Outcome], Value]:
     return lambda outcome: get(outcome.facts) if outcome.facts else None
+
+
+def _cell(
+    get: Callable[[CellBox], Value], otherwise: Callable[[ImageFacts], Value] = lambda _: None
+) -> Callable[[Outcome], Value]:
+    """A value of the cell's place in a field; `otherwise` of the image, where it shows a single cell."""
+
+    def value(outcome: Outcome) -> Value:
+        if outcome.cell is not None:
+            return get(outcome.cell)
+        return otherwise(outcome.facts) if outcome.facts else None
+
+    return value
+
+
+def _field(get: Callable[[ImageFacts], Value]) -> Callable[[Outcome], Value]:
+    return lambda outcome: get(outcome.facts) if outcome.facts and outcome.cell is not None else None
 
 
 def _predicted(get: Callable[[Prediction], Value]) -> Callable[[Outcome], Value]:
@@ -72,13 +90,19 @@ _AFTER_CLASSES: tuple[Column[Outcome], ...] = (
     Column("duplicate_distance", _INT, _rejected(lambda r: r.duplicate_distance), "Hamming distance, bits of 256"),
     Column("sha256", _TEXT, _facts(lambda f: f.sha256), "of the file's bytes"),
     Column("phash", _TEXT, _facts(lambda f: f.phash.hex()), "256-bit perceptual hash"),
-    Column("width", _INT, _facts(lambda f: f.width), "pixels"),
-    Column("height", _INT, _facts(lambda f: f.height), "pixels"),
+    Column("width", _INT, _cell(lambda c: c.width, lambda f: f.width), "pixels; of the cell in a field"),
+    Column("height", _INT, _cell(lambda c: c.height, lambda f: f.height), "pixels; of the cell in a field"),
     Column("size_bytes", _INT, lambda o: o.file.size_bytes, "bytes"),
     Column("brightness", _FLOAT, _facts(lambda f: f.quality.brightness), "mean grey level, 0-255"),
     Column("contrast", _FLOAT, _facts(lambda f: f.quality.contrast), "sd of the grey levels"),
     Column("sharpness", _FLOAT, _facts(lambda f: f.quality.sharpness), "variance of the Laplacian, 64 px"),
     Column("pixel_hash", _TEXT, _facts(lambda f: f.pixel_digest.hex()), "of the decoded pixels: equal in exact copies"),
+    Column("cell", _INT, _cell(lambda c: c.number), "number of the cell in its field; 0 for a field without one"),
+    Column("x", _INT, _cell(lambda c: c.x), "left border of the cell in its field, pixels"),
+    Column("y", _INT, _cell(lambda c: c.y), "upper border of the cell in its field, pixels"),
+    Column("finder_score", _FLOAT, _cell(lambda c: round(c.score, 4)), "how sure the finder is of the cell, 0-1"),
+    Column("field_width", _INT, _field(lambda f: f.width), "pixels of the field that the cell is in"),
+    Column("field_height", _INT, _field(lambda f: f.height), "pixels of the field that the cell is in"),
 )
 
 
@@ -130,10 +154,12 @@ def _leukocyte_columns(name: str) -> tuple[Column[SlideDifferential], ...]:
 _SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("slide_id", _TEXT, lambda s: printable(s.slide_id), "slide"),
     Column("found", _INT, lambda s: s.found, "image files"),
+    Column("fields", _INT, lambda s: s.fields, "image files that are fields of view"),
     Column("classified", _INT, lambda s: s.classified, "cells with a label, a verified one too"),
     Column("duplicates", _INT, lambda s: s.duplicates, "exact and near duplicates left out"),
     Column("failed", _INT, lambda s: s.failed, "files that could not be decoded"),
     Column("unclassified", _INT, lambda s: s.unclassified, "cells left for a person"),
+    Column("cut_off", _INT, lambda s: s.cut_off, "cells at the border of a field; not counted anywhere else"),
     Column("wbc_counted", _INT, lambda s: s.wbc_counted, "leukocytes: the denominator of the percentages"),
     Column(
         "withheld",

@@ -30,6 +30,7 @@ from bloodcell_batch.stages.decode import (
     read_file,
 )
 from bloodcell_batch.stages.dedup import DuplicateFilter
+from bloodcell_batch.stages.find import cells_of
 from bloodcell_batch.stages.infer import infer
 from bloodcell_batch.stages.interpret import Thresholds, interpret
 from bloodcell_batch.stages.recall import EarlierRows, recall, unless_unchanged
@@ -112,7 +113,7 @@ class LocalClassifier:
 
     def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Outcomes:
         """See `Classifier`."""
-        known = (as_known(outcome, outcome.file) for outcome in journal.outcomes(files))
+        known = (as_known(rows, rows[0].file) for rows in journal.outcomes(files))
         rest = islice(files, journal.resumed, None)
         return classify_files(rest, self.root, self.opened, self.config, known, earlier)
 
@@ -153,7 +154,7 @@ def classify_files(
         files = earlier.passing(files)
         either = unless_unchanged(load, lambda file: read_file(fetch, file, limits), earlier)
     decoded = described(decode_ahead(files, either, workers, window, config.file_timeout))
-    fresh = recall(unique(chain(known, decoded)), as_decoder(load))
+    fresh = cells_of(recall(unique(chain(known, decoded)), as_decoder(load)))
     predicted = infer(fresh, opened.choice.backend, opened.outlier_score, opened.roll_up, config.batch_size)
     # The small matrix products of hash and outlier score gain nothing from threads of their own, which would only get
     # in the way of those that decode: a tenth of the whole run.

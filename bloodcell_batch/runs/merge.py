@@ -127,12 +127,14 @@ def merge_shards(
 
 def _noted(outcomes: Iterable[Outcome], files: FileList) -> Iterator[Outcome]:
     for outcome in outcomes:
-        files.append(outcome.file)
+        if outcome.is_first_of_its_file:
+            files.append(outcome.file)
         yield outcome
 
 
 def _listed(images: pa.Table) -> Iterator[tuple[str, int]]:
-    return zip(images.column("path").to_pylist(), images.column("size_bytes").to_pylist(), strict=True)
+    columns = (images.column(name).to_pylist() for name in ("path", "size_bytes", "cell"))
+    return ((path, size) for path, size, cell in zip(*columns, strict=True) if cell is None or cell <= 1)
 
 
 def _check_apart(paths: OutputPaths, tables: Sequence[Path]) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import ConservationError, UsageError
 from bloodcell_batch.files.storage import is_url
-from bloodcell_batch.progress import NullObserver, Observer, RunCounts, counted
-from bloodcell_batch.records import CrossSlideMatch, Outcome, Rejection, SlideDifferential, Status
+from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential, counted
+from bloodcell_batch.records import CrossSlideMatch, Outcome, Rejection, Status
 from bloodcell_batch.results.file_names import as_outputs, shard_file_of
-from bloodcell_batch.results.journal import Journal
+from bloodcell_batch.results.journal import Journal, whole_files
 from bloodcell_batch.results.remote_output import local_output
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.shard_file import ShardRows
@@ -143,17 +143,16 @@ def record_outcomes(
     failures: list[Rejection] = []
     observer.started(task, total)
     try:
-        for number, outcome in enumerate(_observed(outcomes, observer, counts)):
+        for number, rows in enumerate(whole_files(_observed(outcomes, observer, counts))):
             if number >= journal.resumed:
-                journal.append(outcome)
-            if isinstance(outcome, Rejection) and outcome.status is Status.FAILED:
-                failures.append(outcome)
+                journal.append(rows)
+            failures += (row for row in rows if isinstance(row, Rejection) and row.status is Status.FAILED)
     finally:
         observer.finished()
     return failures
 
 
 def _observed(outcomes: Iterable[Outcome], observer: Observer, counts: RunCounts) -> Iterator[Outcome]:
-    for done, outcome in enumerate(outcomes, start=1):
+    for outcome in outcomes:
         yield outcome
-        observer.advanced(done, counts)
+        observer.advanced(counts.done, counts)

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile, Outcome
-from bloodcell_batch.results.journal import Journal
+from bloodcell_batch.results.journal import Journal, whole_files
 from bloodcell_batch.runs.ray_placement import Place, beginning_of_slide, group_size, slide_groups, worker_places
 from bloodcell_batch.runs.ray_worker import Job, SlideWorker, WorkerFacts
 from bloodcell_batch.stages.recall import EarlierRows
@@ -107,10 +107,11 @@ class RayClassifier:
         Raises:
             BloodcellBatchError: a worker can't go on, or the same slides lost their worker again and again.
         """
-        yield from journal.outcomes(files)
+        yield from chain.from_iterable(journal.outcomes(files))
         if journal.resumed < len(files):
             first = beginning_of_slide(files, journal.resumed)
-            yield from islice(self._classify(files[first:]), journal.resumed - first, None)
+            again = whole_files(self._classify(files[first:]))
+            yield from chain.from_iterable(islice(again, journal.resumed - first, None))
 
     def _classify(self, files: Sequence[ImageFile]) -> Iterator[Outcome]:
         groups = slide_groups(files, self._size)
@@ -122,8 +123,8 @@ class RayClassifier:
                     self._hand_out(groups, waiting, turn)
                     self._wait_for_something(done, waiting)
                 # Our own file objects in the place of their copies: they are kept until the end of the run.
-                for outcome, file in zip(done.pop(turn), group, strict=True):
-                    yield replace(outcome, file=file)
+                for rows, file in zip(whole_files(done.pop(turn)), group, strict=True):
+                    yield from (replace(outcome, file=file) for outcome in rows)
         except RayError as error:
             hint = "Run the same command again when the cluster is well."
             raise BackendError(f"The Ray cluster failed: {_first_line(error)}.", hint=hint) from error

@@ -21,6 +21,7 @@ from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.parallel.ahead import ahead
 from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import (
+    Crop,
     DecodedImage,
     ImageFacts,
     ImageFile,
@@ -33,6 +34,7 @@ from bloodcell_batch.records import (
 )
 
 Decoded = TypeVar("Decoded")
+_NO_PIXELS = np.empty((0, 0, 3), dtype=np.uint8)
 _NOT_THERE = {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG}
 _DESCRIBED = 16  # images at a time: their thumbnails as float64 fit into a processor's own cache
 
@@ -40,6 +42,8 @@ RgbDecoder = Callable[[bytes, DecodeLimits, str], NDArray[np.uint8]]
 """Bytes, limits and the file name's suffix to pixels; see `decode_rgb`."""
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
 Loader = Callable[[ImageFile], LoadedImage | Rejection]
+Finding = Callable[[ImageFile, NDArray[np.uint8]], tuple[tuple[Crop, ...] | None, Reason | None]]
+"""A file and its pixels to the cells of a field, None for an image of one cell, and why that can't be classified."""
 Reader = Callable[[ImageFile], tuple[str, NDArray[np.uint8]]]
 """Gives the SHA-256 (hex) of an image's bytes and its pixels, uint8 (height, width, 3) RGB; raises
 `UndecodableImageError`."""
@@ -66,10 +70,17 @@ def make_reader(root: str, limits: DecodeLimits, to_rgb: RgbDecoder = decode_rgb
 
 
 def make_loader(
-    root: str, preprocessing: Preprocessing, limits: DecodeLimits, to_rgb: RgbDecoder = decode_rgb
+    root: str,
+    preprocessing: Preprocessing,
+    limits: DecodeLimits,
+    to_rgb: RgbDecoder = decode_rgb,
+    find: Finding | None = None,
 ) -> Loader:
-    """The part of `make_decoder` that is worth a thread of its own; `described` does the rest for many at a time."""
-    return loader_of(make_reader(root, limits, to_rgb), preprocessing)
+    """The part of `make_decoder` that is worth a thread of its own; `described` does the rest for many at a time.
+
+    With `find`, fields of view become their cells here, as nobody keeps the whole image.
+    """
+    return loader_of(make_reader(root, limits, to_rgb), preprocessing, find)
 
 
 def decoder_of(reader: Reader, preprocessing: Preprocessing) -> Decoder:
@@ -87,7 +98,7 @@ def as_decoder(load: Loader) -> Decoder:
     return decode
 
 
-def loader_of(reader: Reader, preprocessing: Preprocessing) -> Loader:
+def loader_of(reader: Reader, preprocessing: Preprocessing, find: Finding | None = None) -> Loader:
     """As `make_loader`, for images that `reader` reads."""
 
     def load(file: ImageFile) -> LoadedImage | Rejection:
@@ -95,6 +106,7 @@ def loader_of(reader: Reader, preprocessing: Preprocessing) -> Loader:
             sha256, rgb = reader(file)
         except UndecodableImageError as error:
             return Rejection(file, Status.FAILED, error.reason, error.detail)
+        crops, doubt = find(file, rgb) if find else (None, None)
         return LoadedImage(
             file=file,
             sha256=sha256,
@@ -102,7 +114,9 @@ def loader_of(reader: Reader, preprocessing: Preprocessing) -> Loader:
             height=rgb.shape[0],
             pixel_digest=pixel_digest(rgb),
             thumbnail=grey_thumbnail(Image.fromarray(rgb)),
-            pixels=resize_to_input(rgb, preprocessing),
+            pixels=resize_to_input(rgb, preprocessing) if crops is None else _NO_PIXELS,
+            crops=crops,
+            doubt=doubt,
         )
 
     return load
@@ -128,6 +142,8 @@ def describe(images: Sequence[LoadedImage]) -> list[DecodedImage]:
             image.file,
             ImageFacts(image.sha256, phash, image.width, image.height, quality, image.pixel_digest),
             image.pixels,
+            image.crops,
+            doubt=image.doubt,
         )
         for image, phash, quality in zip(
             images, perceptual_hashes(thumbnails), measure_quality(thumbnails), strict=True

@@ -154,9 +154,10 @@ class CrossSlideSearch:
     def __call__(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """Remember the pictures of a stream and pass everything on."""
         for outcome in outcomes:
-            if isinstance(outcome, Prediction) and self._mode != "off":
+            first = outcome.is_first_of_its_file
+            if first and isinstance(outcome, Prediction) and self._mode != "off":
                 self._remember(outcome.facts)
-            self._passed += 1
+            self._passed += first
             yield outcome
 
     def matches(self, files: Sequence[ImageFile]) -> tuple[CrossSlideMatch, ...]:

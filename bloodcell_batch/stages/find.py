@@ -1,9 +1,12 @@
-"""find: a finder's model file on a backend, ready for `fields.finder.find_cells`."""
+"""Find: a field of view becomes its cells, one after the other; an image of a single cell passes as it is."""
+
+from collections.abc import Iterable, Iterator
 
 from bloodcell_batch.backends.contract import Backend
 from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.fields.finder import Finder
 from bloodcell_batch.model.file import ModelFile
+from bloodcell_batch.records import CellBox, DecodedImage, Outcome, Reason, Rejection, Status
 
 
 def ready_finder(model: ModelFile, backend: Backend) -> Finder:
@@ -17,3 +20,21 @@ def ready_finder(model: ModelFile, backend: Backend) -> Finder:
         raise ModelFileError(f"{model.path} is no finder.", hint="Open it with open_finder.")
     side = model.header.preprocessing.input_size
     return Finder(backend.infer, side, rule.stride, rule.red_cell_side, rule.thresholds)
+
+
+def cells_of(outcomes: Iterable[DecodedImage | Outcome]) -> Iterator[DecodedImage | Outcome]:
+    """The cells of each field in its place in the stream, and a row that says so where it has none."""
+    for outcome in outcomes:
+        if not isinstance(outcome, DecodedImage) or outcome.crops is None:
+            yield outcome
+            continue
+        for crop in outcome.crops:
+            yield DecodedImage(outcome.file, outcome.facts, crop.pixels, cell=crop.box, doubt=crop.box.doubt)
+        if not outcome.crops:
+            yield _empty(outcome)
+
+
+def _empty(field: DecodedImage) -> Rejection:
+    facts = field.facts
+    whole = CellBox(0, 0, 0, facts.width, facts.height, 0.0, Reason.NO_CELL)
+    return Rejection(field.file, Status.UNCLASSIFIED, Reason.NO_CELL, facts=facts, cell=whole)

@@ -87,7 +87,9 @@ class _Batch:
         for outcome in self._waiting:
             if isinstance(outcome, DecodedImage):
                 distribution, score = next(rows)
-                yield RawPrediction(outcome.file, outcome.facts, tuple(distribution), score)
+                yield RawPrediction(
+                    outcome.file, outcome.facts, tuple(distribution), score, outcome.cell, outcome.doubt
+                )
             else:
                 yield outcome
 

@@ -44,9 +44,10 @@ def decide(raw: RawPrediction, thresholds: Thresholds, classes: ClassList) -> Pr
         confidence=confidence,
         probabilities=raw.probabilities,
         outlier_score=raw.outlier_score,
-        review_reasons=(reason.value,) if reason else (),
+        review_reasons=(reason.value,) if reason and reason.asks_for_review else (),
         group=group[0] if group else "",
         group_confidence=group[1] if group else None,
+        cell=raw.cell,
     )
 
 
@@ -65,6 +66,8 @@ def _why_unclassified(raw: RawPrediction, confidence: float, thresholds: Thresho
     # Written so that a NaN score or probability fails the test instead of passing it.
     if raw.facts.quality.is_blank:
         return Reason.NO_CONTRAST
+    if raw.doubt is not None:
+        return raw.doubt
     if not raw.outlier_score <= thresholds.outlier:
         return Reason.OUTLIER
     if not confidence >= thresholds.confidence or any(map(math.isnan, raw.probabilities)):

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,36 +34,37 @@ class EarlierRows:
         for position, slide in enumerate(images.column("slide_id").to_pylist()):
             found = self._ranges.setdefault(slide, [position, position])
             found[1] = position + 1
-        self._waiting: dict[ImageFile, Outcome] = {}
+        self._waiting: dict[ImageFile, tuple[Outcome, ...]] = {}
         self._lock = threading.Lock()
         self.kept = 0
 
     def passing(self, files: Iterable[ImageFile]) -> Iterator[ImageFile]:
-        """Pass the files on, and hold the row of each until it is taken."""
+        """Pass the files on, and hold the rows of each until they are taken."""
         slide: str | None = None
-        rows: dict[str, Outcome] = {}
+        rows: dict[str, tuple[Outcome, ...]] = {}
         for file in files:
             if file.slide_id != slide:
                 slide = file.slide_id
                 rows = self._rows_of(printable(slide))
-            row = rows.pop(printable(file.path), None)
-            if row is not None:
-                self._waiting[file] = row
+            earlier = rows.pop(printable(file.path), None)
+            if earlier is not None:
+                self._waiting[file] = earlier
             yield file
 
-    def take(self, file: ImageFile) -> Outcome | None:
-        """The earlier outcome of a file that has passed, once; from any thread."""
-        return self._waiting.pop(file, None)
+    def take(self, file: ImageFile) -> tuple[Outcome, ...]:
+        """The earlier outcomes of a file that has passed, once; from any thread."""
+        return self._waiting.pop(file, ())
 
     def count(self) -> None:
         """One more row is kept; from any thread."""
         with self._lock:
             self.kept += 1
 
-    def _rows_of(self, slide: str) -> dict[str, Outcome]:
+    def _rows_of(self, slide: str) -> dict[str, tuple[Outcome, ...]]:
         start, stop = self._ranges.get(slide, (0, 0))
         batches = self._images.slice(start, stop - start).to_batches()
-        return {outcome.file.path: outcome for batch in batches for outcome in outcomes_of(batch, self._classes)}
+        outcomes = (outcome for batch in batches for outcome in outcomes_of(batch, self._classes))
+        return {path: tuple(rows) for path, rows in groupby(outcomes, key=lambda outcome: outcome.file.path)}
 
 
 def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer) -> EarlierRows | None:
@@ -105,10 +107,11 @@ def unless_unchanged(
 
     def load_or_recall(file: ImageFile) -> LoadedImage | KnownImage | Rejection:
         earlier = earlier_rows.take(file)
-        if earlier is None or earlier.facts is None or earlier.file.size_bytes != file.size_bytes:
+        facts = earlier[0].facts if earlier else None
+        if facts is None or earlier[0].file.size_bytes != file.size_bytes:
             return load(file)
         try:
-            same = hashlib.sha256(read(file)).hexdigest() == earlier.facts.sha256
+            same = hashlib.sha256(read(file)).hexdigest() == facts.sha256
         except UndecodableImageError:
             same = False  # decoding it finds the same reason, and makes it a row
         if not same:
@@ -122,9 +125,9 @@ def unless_unchanged(
 def recall(
     outcomes: Iterable[DecodedImage | KnownImage | Rejection], decoder: Decoder
 ) -> Iterator[DecodedImage | Prediction | Rejection]:
-    """The earlier prediction of every known image that is not a duplicate; one that was a duplicate is decoded."""
+    """The earlier rows of every known image that is not a duplicate; one that was a duplicate is decoded."""
     for outcome in outcomes:
         if isinstance(outcome, KnownImage):
-            yield outcome.prediction or decoder(outcome.file)
+            yield from outcome.rows or (decoder(outcome.file),)
         else:
             yield outcome

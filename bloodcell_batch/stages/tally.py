@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.differential.slide import SlideCounts, Withholding, duplicate_alerts, slide_differential
-from bloodcell_batch.progress import RunCounts
-from bloodcell_batch.records import CrossSlideMatch, Outcome, Prediction, SlideDifferential
+from bloodcell_batch.progress import RunCounts, SlideDifferential
+from bloodcell_batch.records import CrossSlideMatch, Outcome, Prediction
 
 
 class SlideTally:
@@ -30,9 +30,12 @@ class SlideTally:
         """Count each outcome and pass it on."""
         for outcome in outcomes:
             said = (outcome.label, outcome.group) if isinstance(outcome, Prediction) else ("", "")
+            cell = None if outcome.cell is None else outcome.cell.number
+            counts = self._by_slide.setdefault(outcome.file.slide_id, SlideCounts())
             size = (outcome.facts.width, outcome.facts.height) if outcome.facts else ()
-            self._by_slide.setdefault(outcome.file.slide_id, SlideCounts()).add(outcome.status, *said, *size)
+            counts.add(outcome.status, *said, *size, reason=outcome.reason, cell=cell)
             self.counts.by_status[outcome.status] += 1
+            self.counts.further_cells += cell is not None and cell > 1
             yield outcome
 
     def differentials(self, matches: Sequence[CrossSlideMatch] = ()) -> tuple[SlideDifferential, ...]:

@@ -10,7 +10,8 @@ from bloodcell_batch.files.names import printable
 from bloodcell_batch.files.publishing import sync
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.results_id import ResultsId
-from bloodcell_batch.records import CrossSlideMatch, SlideDifferential
+from bloodcell_batch.progress import SlideDifferential
+from bloodcell_batch.records import CrossSlideMatch
 from bloodcell_batch.results.file_names import OutputPaths
 from bloodcell_batch.results.formats import table_writer, write_csv_text
 from bloodcell_batch.results.irreplaceable import check_kept

@@ -54,9 +54,10 @@ def check_record(record: RunRecord, seen: Seen, findings: Findings) -> None:
         if counts.get(status.value) != seen.by_status[status]:
             rows = f"the table has {counted(seen.by_status[status], 'row')} with it"
             findings.add(_PLACE, f"counts: {status.value} is {counts.get(status.value)}, {rows}")
-    total = seen.rows + counts.get("ignored", 0)
+    files = seen.rows - seen.further_cells
+    total = files + counts.get("ignored", 0)
     if counts.get("found") != total or counts.get("ignored", -1) < 0:
-        parts = f"{counted(seen.rows, 'row')} and {counted(counts.get('ignored', 0), 'ignored file')}"
+        parts = f"{counted(files, 'image file')} and {counted(counts.get('ignored', 0), 'ignored file')}"
         findings.add(_PLACE, f"counts: found is {counts.get('found')}, but there are {parts}")
     if record.pseudonymised:
         return

@@ -9,15 +9,7 @@ from typing import Any
 
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.images.guards import DecodeLimits
-from bloodcell_batch.records import (
-    ImageFacts,
-    ImageFile,
-    Prediction,
-    Quality,
-    RawPrediction,
-    Reason,
-    Status,
-)
+from bloodcell_batch.records import ImageFacts, ImageFile, Prediction, Quality, RawPrediction, Reason, Status
 from bloodcell_batch.results.tables import REVIEW_CROSS_SLIDE
 from bloodcell_batch.slides.rules import SlideRule
 from bloodcell_batch.stages.interpret import Thresholds, decide, sure_group
@@ -34,6 +26,7 @@ _VERIFIED = ("verified_label", "verified_by", "verified_at")
 _CELLS = frozenset({Status.CLASSIFIED, Status.UNCLASSIFIED})
 _DUPLICATES = frozenset({Status.EXACT_DUPLICATE, Status.NEAR_DUPLICATE})
 _FAILURES = frozenset(reason for reason in Reason if reason.is_failure)
+_SEEN_BY_THE_FINDER = frozenset((Status.UNCLASSIFIED, reason) for reason in Reason if reason.is_of_the_finder)
 _NO_FILE = ImageFile("", "", 0, 0)
 # Half of the last digit that the table keeps: the run decided on the numbers before they were rounded.
 _ROUNDED = {"confidence": 5e-7, "outlier_score": 5e-5, "contrast": 5e-3}
@@ -67,8 +60,11 @@ def row_faults(row: Row, rules: Rules) -> Iterator[str]:
         yield f"status is {row['status']!r}, which is not a status"
         return
     yield from _name_faults(row, rules)
-    if status in _CELLS:
+    yield from _box_faults(row)
+    if status in _CELLS and row["cell"] != 0:
         yield from _cell_faults(row, rules)
+    elif row["cell"] == 0 and (status is not Status.UNCLASSIFIED or row["reason"] != Reason.NO_CELL):
+        yield f"it is a field without a cell, but {status} ({row['reason']})"
     else:
         yield from _filled(
             row, (*_PREDICTED, *rules.probabilities, "review", *_VERIFIED), f"of a file that is {status}"
@@ -114,6 +110,20 @@ def _name_faults(row: Row, rules: Rules) -> Iterator[str]:
         yield f"size_bytes is {row['size_bytes']!r}"
 
 
+def _box_faults(row: Row) -> Iterator[str]:
+    """A cell's box lies in its field; an image of a single cell has none."""
+    places = ("x", "y", "finder_score", "field_width", "field_height")
+    if row["cell"] is None:
+        yield from _filled(row, places, "of an image that is no field")
+        return
+    if any(row[name] is None for name in (*places, "width", "height")) or row["cell"] < 0:
+        yield f"it is cell {row['cell']} of a field, but its box or score is incomplete"
+        return
+    outside = row["x"] + row["width"] > row["field_width"] or row["y"] + row["height"] > row["field_height"]
+    if outside or min(row["x"], row["y"]) < 0 or min(row["width"], row["height"]) < 1:
+        yield "its box is not inside its field"
+
+
 def _fact_faults(row: Row, rules: Rules) -> Iterator[str]:
     needed = tuple(name for name in _FACTS if not (rules.pseudonymised and name in _LEFT_OUT_OF_SHARED))
     empty = [name for name in needed if row[name] is None]
@@ -123,7 +133,10 @@ def _fact_faults(row: Row, rules: Rules) -> Iterator[str]:
     for name, digits in _HEX_DIGITS.items():
         if name in needed and not re.fullmatch(f"[0-9a-f]{{{digits}}}", row[name]):
             yield f"{name} is {row[name]!r}, not {digits} hexadecimal digits"
-    width, height = row["width"], row["height"]
+    field_width, field_height = row["field_width"], row["field_height"]
+    width, height = (row["width"], row["height"]) if row["cell"] is None else (field_width, field_height)
+    if width is None or height is None:
+        return  # told with the box
     if min(width, height) < DecodeLimits().min_side or (rules.max_pixels and width * height > rules.max_pixels):
         yield f"the size {width}x{height} is outside the limits of the run"
     if row["size_bytes"] == 0:
@@ -182,6 +195,8 @@ def _decision_faults(row: Row, shares: tuple[float, ...], thresholds: Thresholds
         decided: Prediction = decide(RawPrediction(_NO_FILE, facts, moved, score), thresholds, classes)
         return decided.status.value, decided.reason.value if decided.reason else None
 
+    if said in _SEEN_BY_THE_FINDER:
+        return  # follows from the pixels, which nobody has here
     first = decision(row["confidence"], row["outlier_score"], row["contrast"])
     if first == said:
         return
@@ -214,7 +229,7 @@ def _told(decision: tuple[str, str | None]) -> str:
 
 
 def _review_faults(row: Row, rules: Rules) -> Iterator[str]:
-    reasons = [row["reason"]] if row["reason"] else []
+    reasons = [row["reason"]] if row["reason"] and row["reason"] != Reason.CUT_OFF else []
     if row["path"] in rules.partners:
         reasons.append(REVIEW_CROSS_SLIDE)
     expected = "; ".join(reasons) or None

@@ -22,7 +22,8 @@ _SURELY_BLANK, _SURELY_NOT_BLANK = BLANK_CONTRAST - 0.005, BLANK_CONTRAST + 0.00
 @dataclass(slots=True)
 class Seen:
     """What the rows say, for all further checks. `files` has size and SHA-256 by path, `failed` path and reason,
-    `by_status` the statuses as the run left them; `slides`, what their rows come to, follow a review."""
+    `by_status` the statuses as the run left them; `slides`, what their rows come to, follow a review. In fields,
+    `further_cells` are the rows beyond the first of each, and `kept` has the image once."""
 
     rows: int = 0
     position: dict[str, int] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Seen:
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     slides: dict[str, SlideCounts] = field(default_factory=dict)
     by_status: Counter[Status] = field(default_factory=Counter)
+    further_cells: int = 0
 
 
 def check_table(images: pa.Table, rules: Rules, record: RunRecord, findings: Findings) -> Seen:
@@ -39,8 +41,7 @@ def check_table(images: pa.Table, rules: Rules, record: RunRecord, findings: Fin
     for number, row in _numbered(images):
         where = f"row {number}, {row['path'] or 'without a path'}"
         faults = list(row_faults(row, rules))
-        if row["path"] in seen.position:
-            faults.append(f"row {seen.position[row['path']]} has this path, too")
+        faults += _place_faults(row, number, seen)
         for fault in faults:
             findings.add(where, fault)
         _remember(seen, number, row)
@@ -57,6 +58,16 @@ def check_table(images: pa.Table, rules: Rules, record: RunRecord, findings: Fin
         if dedup == "near" and limit is not None:
             _check_near(seen, limit, record, findings)
     return seen
+
+
+def _place_faults(row: Row, number: int, seen: Seen) -> Iterator[str]:
+    """A path has one row, or the rows of a field's cells one after the other, numbered from 1."""
+    first = seen.position.get(row["path"])
+    if row["cell"] is None or row["cell"] <= 1:
+        if first is not None:
+            yield f"row {first} has this path, too"
+    elif first is None or number - first != row["cell"] - 1:
+        yield f"it is cell {row['cell']} of its field, but not the {row['cell']}. row with this path"
 
 
 def _numbered(images: pa.Table) -> Iterator[tuple[int, Row]]:
@@ -78,16 +89,20 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
     except ValueError:
         return  # reported with the row
     seen.by_status[status] += 1
+    cell = row["cell"]
+    seen.further_cells += cell is not None and cell > 1
     label = ""
     if is_cell(row):
-        seen.kept[path] = {name: row[name] for name in _KEPT}
+        size = {name: row[name] if cell is None else row[f"field_{name}"] for name in ("width", "height")}
+        seen.kept.setdefault(path, {name: row[name] for name in _KEPT} | size)
         # A verified label counts in place of the program's, as in `review import`.
         label = row.get("verified_label") or row["label"] or ""
         status = Status.CLASSIFIED if label else Status.UNCLASSIFIED
     elif status is Status.FAILED:
         seen.failed.append((path, row["reason"] or ""))
-    size = () if None in (row["width"], row["height"]) else (row["width"], row["height"])
-    seen.slides.setdefault(slide, SlideCounts()).add(status, label, row["group"] or "", *size)
+    shape = () if None in (row["width"], row["height"]) else (row["width"], row["height"])
+    counts = seen.slides.setdefault(slide, SlideCounts())
+    counts.add(status, label, row["group"] or "", *shape, reason=row["reason"], cell=cell)
 
 
 def _duplicate_faults(row: Row, number: int, seen: Seen, limit: int | None, *, ordered: bool) -> Iterator[str]:

@@ -24,8 +24,8 @@ from bloodcell_batch.cli.slide_table import SlideTable
 from bloodcell_batch.cli.streams import write_text
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import BloodcellBatchError, UsageError
-from bloodcell_batch.progress import NullObserver, Observer, RunCounts
-from bloodcell_batch.records import SlideDifferential, Status, Withheld
+from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential, Withheld
+from bloodcell_batch.records import Status
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 NASTY = "a\x1b[31m\x07\r\tb\x9b"

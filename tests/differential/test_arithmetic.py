@@ -12,7 +12,7 @@ from bloodcell_batch.differential.arithmetic import (
     nrbc_per_100_wbc,
     too_many_unclassified,
 )
-from bloodcell_batch.records import ClassShare
+from bloodcell_batch.progress import ClassShare
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
 # Exact 95 % limits in percent, as printed in tables for differential counts: share -> total -> (low, high).

@@ -24,7 +24,8 @@ from PIL import Image
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.differential.slide import SlideCounts, slide_differential
-from bloodcell_batch.records import SlideDifferential, Status
+from bloodcell_batch.progress import SlideDifferential
+from bloodcell_batch.records import Status
 from bloodcell_batch.reports.fhir import fhir_bundle
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.runs.pipeline import classify_slides

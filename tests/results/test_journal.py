@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -7,16 +8,7 @@ import pytest
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import ExitCode, OutputError
-from bloodcell_batch.records import (
-    ImageFacts,
-    ImageFile,
-    Outcome,
-    Prediction,
-    Quality,
-    Reason,
-    Rejection,
-    Status,
-)
+from bloodcell_batch.records import ImageFacts, ImageFile, Outcome, Prediction, Quality, Reason, Rejection, Status
 from bloodcell_batch.results import journal as journals
 from bloodcell_batch.results.journal import Journal, begun_publishing, open_journal
 
@@ -59,7 +51,7 @@ def _run(place: Path, files: list[ImageFile], *, stop: bool) -> None:
     with open_journal(place, "r.csv", DEFAULT_CLASSES) as journal:
         journal.resume(KEY, FILES)
         for file in files:
-            journal.append(_outcome(file))
+            journal.append([_outcome(file)])
         if stop:
             raise KeyboardInterrupt
 
@@ -81,7 +73,7 @@ def test_rows_come_back_with_the_files_of_this_run(folder: Path) -> None:
     journal = Journal(folder, DEFAULT_CLASSES)
     assert journal.resume(KEY, FILES) == ""
     assert journal.resumed == 6
-    outcomes = list(journal.outcomes(FILES))
+    outcomes = list(chain.from_iterable(journal.outcomes(FILES)))
     assert [outcome.file for outcome in outcomes] == FILES[:6]
     assert outcomes == [_outcome(file) for file in FILES[:6]]
 
@@ -98,7 +90,7 @@ def test_all_rows_are_there_in_the_end_wherever_it_stopped(
         journal.resume(KEY, FILES)
         assert journal.resumed == rows
         for file in FILES[rows:]:
-            journal.append(_outcome(file))
+            journal.append([_outcome(file)])
         journal.flush()
         batches = list(journal.batches())
     assert [len(batch) for batch in batches] == [4, 4, 2]
@@ -110,7 +102,7 @@ def test_all_rows_are_there_in_the_end_wherever_it_stopped(
 def test_rows_wait_no_longer_than_some_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journals, "_PART_INTERVAL_S", 0.0)
     journal = Journal(tmp_path, DEFAULT_CLASSES)
-    journal.append(_outcome(FILES[0]))
+    journal.append([_outcome(FILES[0])])
     assert _parts(tmp_path) == ["part-000000000.parquet"]
 
 

@@ -5,16 +5,7 @@ from default_tables import IMAGE_COLUMNS, IMAGE_SCHEMA
 from finished_run import Run
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.records import (
-    ImageFacts,
-    ImageFile,
-    KnownImage,
-    Prediction,
-    Quality,
-    Reason,
-    Rejection,
-    Status,
-)
+from bloodcell_batch.records import ImageFacts, ImageFile, KnownImage, Prediction, Quality, Reason, Rejection, Status
 from bloodcell_batch.results.stored_rows import as_known, outcomes_of
 from bloodcell_batch.results.tables import mark_for_review, to_batch
 
@@ -62,11 +53,10 @@ def test_a_hash_of_another_length_is_refused(facts: dict[str, bytes]) -> None:
 
 def test_a_known_image_is_the_file_of_today_with_the_facts_of_then() -> None:
     today = ImageFile("s/a.jpg", "s", 1234, 100)
-    known = as_known(_cell(), today)
+    known = as_known([_cell()], today)
     assert isinstance(known, KnownImage)
-    assert known.prediction is not None
-    assert (known.file, known.prediction.file, known.facts) == (today, today, FACTS)
-    copy = as_known(Rejection(FILE, Status.EXACT_DUPLICATE, facts=FACTS, duplicate_of="s/0.jpg"), today)
-    assert copy == KnownImage(today, FACTS, None)
-    failed = as_known(Rejection(FILE, Status.FAILED, Reason.EMPTY), today)
+    assert (known.file, [row.file for row in known.rows], known.facts) == (today, [today], FACTS)
+    copy = as_known([Rejection(FILE, Status.EXACT_DUPLICATE, facts=FACTS, duplicate_of="s/0.jpg")], today)
+    assert copy == KnownImage(today, FACTS, ())
+    failed = as_known([Rejection(FILE, Status.FAILED, Reason.EMPTY)], today)
     assert failed == Rejection(today, Status.FAILED, Reason.EMPTY)

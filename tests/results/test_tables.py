@@ -9,17 +9,8 @@ from default_tables import IMAGE_COLUMNS, IMAGE_SCHEMA, SLIDE_COLUMNS, SLIDE_SCH
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.files.names import printable
-from bloodcell_batch.records import (
-    ImageFacts,
-    ImageFile,
-    Outcome,
-    Prediction,
-    Quality,
-    Reason,
-    Rejection,
-    SlideDifferential,
-    Status,
-)
+from bloodcell_batch.progress import SlideDifferential
+from bloodcell_batch.records import ImageFacts, ImageFile, Outcome, Prediction, Quality, Reason, Rejection, Status
 from bloodcell_batch.results.tables import SCHEMA_VERSION, mark_for_review, to_batch
 
 FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.13, 30.0, 100.0), bytes(range(16)))
@@ -67,13 +58,14 @@ class TestSchema:
             *[f"p_{name}" for name in DEFAULT_CLASSES.names],
             *["outlier_score", "duplicate_of", "duplicate_distance", "sha256", "phash"],
             *["width", "height", "size_bytes", "brightness", "contrast", "sharpness", "pixel_hash"],
+            *["cell", "x", "y", "finder_score", "field_width", "field_height"],
         ]
         assert names == IMAGE_SCHEMA.names
 
     def test_columns_of_the_slide_table(self) -> None:
         fields = ("count", "percent", "percent_low", "percent_high")
         names = [
-            *["slide_id", "found", "classified", "duplicates", "failed", "unclassified"],
+            *["slide_id", "found", "fields", "classified", "duplicates", "failed", "unclassified", "cut_off"],
             *["wbc_counted", "withheld", "mononuclear_unclassified", "granulocyte_unclassified"],
             *[f"{name}_{field}" for name in DEFAULT_CLASSES.leukocytes for field in fields],
             *["erythroblast_count", "nrbc_per_100_wbc", "nrbc_per_100_wbc_low", "nrbc_per_100_wbc_high"],

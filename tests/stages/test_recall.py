@@ -62,11 +62,12 @@ def test_what_has_not_changed_is_not_decoded(run: Run) -> None:
     for outcome, before, file in zip(found, run.outcomes, files, strict=True):
         if isinstance(before, Prediction):
             assert isinstance(outcome, KnownImage)
-            assert outcome.prediction is not None
-            assert (outcome.prediction.label, outcome.prediction.file) == (before.label, file)
+            (row,) = outcome.rows
+            assert isinstance(row, Prediction)
+            assert (row.label, row.file) == (before.label, file)
         elif before.status is not Status.FAILED:
             assert isinstance(outcome, KnownImage)
-            assert outcome.prediction is None
+            assert outcome.rows == ()
 
 
 @pytest.mark.parametrize("change", ["content", "size", "gone", "new"])
@@ -97,7 +98,7 @@ def test_recall_gives_the_earlier_prediction_and_decodes_what_has_none(run: Run)
     copy = next(outcome for outcome in run.outcomes if outcome.status is Status.EXACT_DUPLICATE)
     assert copy.facts is not None
     failed = Rejection(cell.file, Status.FAILED)
-    known = [KnownImage(cell.file, cell.facts, cell), KnownImage(copy.file, copy.facts, None)]
+    known = [KnownImage(cell.file, cell.facts, (cell,)), KnownImage(copy.file, copy.facts, ())]
     assert list(recall([*known, failed], _decoded)) == [cell, _decoded(copy.file), failed]
 
 
@@ -120,7 +121,7 @@ class TestLoadEarlier:
         assert earlier is not None
         files = [outcome.file for outcome in run.outcomes]
         rows = [earlier.take(file) for file in earlier.passing(files)]
-        assert [row.status for row in rows if row] == [outcome.status for outcome in run.outcomes]
+        assert [row.status for (row,) in rows] == [outcome.status for outcome in run.outcomes]
 
     def test_another_key_is_named(self, run: Run, tmp_path: Path) -> None:
         table = run.copy(tmp_path / "r.csv")

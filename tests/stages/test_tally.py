@@ -6,6 +6,7 @@ import pytest
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares, nrbc_per_100_wbc
 from bloodcell_batch.differential.slide import Withholding
+from bloodcell_batch.progress import SlideDifferential, Withheld
 from bloodcell_batch.records import (
     CrossSlideMatch,
     ImageFacts,
@@ -15,9 +16,7 @@ from bloodcell_batch.records import (
     Quality,
     Reason,
     Rejection,
-    SlideDifferential,
     Status,
-    Withheld,
 )
 from bloodcell_batch.stages.tally import SlideTally
 

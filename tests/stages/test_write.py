@@ -22,6 +22,7 @@ from bloodcell_batch.differential.arithmetic import leukocyte_shares
 from bloodcell_batch.errors import ExitCode, LockedError, OutputError, UsageError
 from bloodcell_batch.files.spreadsheets import EXCEL_MARK
 from bloodcell_batch.integrity.digests import file_sha256
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import (
     CrossSlideMatch,
     ImageFacts,
@@ -31,7 +32,6 @@ from bloodcell_batch.records import (
     Quality,
     Reason,
     Rejection,
-    SlideDifferential,
     Status,
 )
 from bloodcell_batch.results import journal as journals
@@ -83,7 +83,7 @@ def _publish(
     paths = output_paths(str(out))
     with _open(paths) as journal:
         for outcome in outcomes:
-            journal.append(outcome)
+            journal.append([outcome])
         publish_run(journal, paths, slides, matches, "", small_record)
     return paths
 
@@ -239,7 +239,7 @@ class TestPublish:
         for out in (str(tmp_path / "r.csv"), "-"):
             paths = output_paths(out, dialect)
             with _open(paths) as journal:
-                journal.append(_cell("=A1/a.jpg"))
+                journal.append([_cell("=A1/a.jpg")])
                 publish_run(journal, paths, [_slide("=A1")], [], "", small_record)
         texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("r.csv", "r.slides.csv")]
         for text in [*texts, capsys.readouterr().out]:
@@ -254,8 +254,8 @@ class TestPublish:
     def test_stdout_gets_the_image_table(self, capsys: pytest.CaptureFixture[str]) -> None:
         paths = output_paths("-")
         with _open(paths) as journal:
-            journal.append(_cell("s/a.jpg"))
-            journal.append(_failure("s/ü.jpg"))
+            journal.append([_cell("s/a.jpg")])
+            journal.append([_failure("s/ü.jpg")])
             publish_run(journal, paths, [_slide("s")], [], "", small_record)
         text = capsys.readouterr().out
         assert "schema_version" not in text
@@ -297,7 +297,7 @@ class TestFailure:
             raise RuntimeError("no record")
 
         with _open(paths) as journal:
-            journal.append(_cell("s/b.jpg"))
+            journal.append([_cell("s/b.jpg")])
             with pytest.raises(RuntimeError, match="no record"):
                 publish_run(journal, paths, [], [], "", broken)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
@@ -312,7 +312,7 @@ class TestLock:
     def test_a_second_run_on_the_same_output_is_refused(self, tmp_path: Path) -> None:
         paths = output_paths(str(tmp_path / "r.csv"))
         with _open(paths) as journal:
-            journal.append(_cell("s/a.jpg"))
+            journal.append([_cell("s/a.jpg")])
             with pytest.raises(LockedError, match="Another run is writing") as caught, _open(paths):
                 pytest.fail("two runs at once")
             assert caught.value.exit_code == ExitCode.LOCKED
@@ -332,7 +332,7 @@ class TestLock:
         paths = output_paths(str(tmp_path / "a.csv"))
         with _open(paths) as one:
             _publish(tmp_path / "b.csv", [_cell("s/b.jpg")])
-            one.append(_cell("s/a.jpg"))
+            one.append([_cell("s/a.jpg")])
             publish_run(one, paths, [], [], "", small_record)
         assert [row["path"] for row in _rows(tmp_path / "a.csv")] == ["s/a.jpg"]
         assert [row["path"] for row in _rows(tmp_path / "b.csv")] == ["s/b.jpg"]

@@ -14,8 +14,7 @@ from bloodcell_batch.config.results import ConcordanceConfig
 from bloodcell_batch.differential.reference_ranges import ReferenceRanges, load_reference_ranges
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.publishing import publish_files, text_writer
-from bloodcell_batch.progress import Observer, counted
-from bloodcell_batch.records import SlideDifferential, Withheld
+from bloodcell_batch.progress import Observer, SlideDifferential, Withheld, counted
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount
 from bloodcell_batch.reports.concordance.pairs import ClassComparison, Pair
 from bloodcell_batch.reports.concordance.plots import comparison_plot

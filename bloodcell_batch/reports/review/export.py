@@ -30,7 +30,7 @@ def export_review(table: Path, out: Path, config: ReviewExportConfig, observer: 
     elif selection.sample:
         observer.note("a reader who sees what the program said agrees more often: add --blind to measure the accuracy")
     else:
-        rows.sort(key=lambda row: (row.slide_id, row.confidence or 0, row.path))
+        rows.sort(key=lambda row: (row.slide_id, row.confidence or 0, row.path, row.cell or 0))
     records = [record_of(row, results, selection, blind=config.blind) for row in rows]
     write_review(out, ReviewList(records), rows, results, config, observer)
     return len(rows)

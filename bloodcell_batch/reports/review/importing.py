@@ -71,7 +71,7 @@ def import_review(table: Path, review: Path, out: Path, config: ReviewImportConf
     if not config.partial:
         _check_complete(results, filled)
     rows = tuple(
-        _after(row, shown, filled.said.get(shown.path)) for row, shown in zip(original.rows, results.rows, strict=True)
+        _after(row, shown, filled.said.get(shown.key)) for row, shown in zip(original.rows, results.rows, strict=True)
     )
     outcome = _outcome(results, filled)
     file = ReviewedFile(review.name, digest, table.name)
@@ -98,7 +98,7 @@ def _check_complete(results: Results, filled: FilledReview) -> None:
 def _expected(results: Results, filled: FilledReview) -> list[str]:
     """The paths of the cells that were exported, as far as this can be known."""
     if not filled.selection.adaptation:
-        return [row.path for row in filled.selection.cells(results)]
+        return [row.key for row in filled.selection.cells(results)]
     return list(filled.said)
 
 
@@ -114,7 +114,7 @@ def _after(row: ResultRow, shown: ResultRow, verification: Verification | None) 
 
 def _outcome(results: Results, filled: FilledReview) -> ImportedReview:
     verified = filled.labelled
-    rows = [(row, verified[row.path]) for row in results.rows if row.path in verified]
+    rows = [(row, verified[row.key]) for row in results.rows if row.key in verified]
     classified = [(row.label, said.label) for row, said in rows if row.label]
     return ImportedReview(
         selection=filled.selection,

@@ -57,7 +57,7 @@ def compare_readers(
     if first.selection != second.selection:
         hint = "Give both readers the same file, or two that the same command exported."
         raise InputError(f"{files[0]} shows the cells '{first.selection}', {files[1]} '{second.selection}'.", hint=hint)
-    rows = [row for row in results.rows if row.path in first.labelled and row.path in second.labelled]
+    rows = [row for row in results.rows if row.key in first.labelled and row.key in second.labelled]
     if not rows:
         raise InputError(f"{files[0]} and {files[1]} name no cell both.", hint="Fill in both first.")
     found = _compared(rows, first, second)
@@ -74,12 +74,12 @@ def _compared(rows: list[ResultRow], first: FilledReview, second: FilledReview) 
         Reader(
             name,
             review.labelled,
-            agreement((row.label, review.said[row.path].label) for row in rows if row.label),
+            agreement((row.label, review.said[row.key].label) for row in rows if row.label),
             review.blind,
         )
         for name, review in zip(names, (first, second), strict=True)
     )
-    between = agreement((one.said[row.path].label, other.said[row.path].label) for row in rows)
+    between = agreement((one.said[row.key].label, other.said[row.key].label) for row in rows)
     return TwoReaders((one, other), between, sum(not row.label for row in rows))
 
 
@@ -98,10 +98,10 @@ def _write(
 ) -> None:
     one, other = found.readers
     blind = one.blind or other.blind
-    labels = {row.path: (one.said[row.path].label, other.said[row.path].label) for row in rows}
+    labels = {row.key: (one.said[row.key].label, other.said[row.key].label) for row in rows}
     # Alike disagreements after one another: whoever settles them decides the same way.
-    split = sorted((row for row in rows if len({*labels[row.path]}) == 2), key=lambda row: (labels[row.path], row.path))
-    same = [row for row in rows if len({*labels[row.path]}) == 1]
+    split = sorted((row for row in rows if len({*labels[row.key]}) == 2), key=lambda row: (labels[row.key], row.key))
+    same = [row for row in rows if len({*labels[row.key]}) == 1]
     records = [
         [record_of(row, results, review.selection, blind=blind) | _said(row, found.readers) for row in some]
         for some in (split, same)
@@ -114,7 +114,7 @@ def _said(row: ResultRow, readers: tuple[Reader, Reader]) -> dict[str, str]:
     said: dict[str, str] = {}
     labels, remarks = set(), []
     for number, reader in enumerate(readers, start=1):
-        mine = reader.said[row.path]
+        mine = reader.said[row.key]
         said |= {f"reader_{number}": reader.name, f"label_{number}": mine.label, f"remark_{number}": mine.remark}
         labels.add(mine.label)
         remarks += [f"{reader.name}: {mine.remark}"] if mine.remark else []

@@ -75,7 +75,7 @@ class _Known:
 
     def __init__(self, results: Results) -> None:
         self._results = results
-        self._by_path = {row.path: row for row in results.rows}
+        self._by_path = {row.key: row for row in results.rows}
         self._by_digest = {row.digest: row for row in results.rows if row.digest}
 
     def check(self, record: Record, where: str) -> None:
@@ -98,7 +98,7 @@ class _Known:
             return row
         known = self._by_digest.get(record["sha256"])
         if known is not None:
-            raise InputError(f"{where}: the path {record['path']!r} should be {known.path!r}.", hint=mangled)
+            raise InputError(f"{where}: the path {record['path']!r} should be {known.key!r}.", hint=mangled)
         hint = "Use the review that was exported from these results (with the same key, if it has pseudonyms)."
         raise InputError(f"{where}: there is no cell {record['path']!r} in {self._results.path}.", hint=hint)
 

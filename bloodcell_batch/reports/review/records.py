@@ -11,7 +11,7 @@ def record_of(row: ResultRow, results: Results, selection: Selection, *, blind: 
     return {
         "results_id": results.results_id,
         "cells": str(selection),
-        "path": row.path,
+        "path": row.key,
         "slide_id": row.slide_id,
         "sha256": row.digest,
         **said,

@@ -81,6 +81,6 @@ def shuffled(rows: Iterable[ResultRow], seed: int) -> list[ResultRow]:
     """The rows in an order that follows from the seed and their paths alone, not from what was said of them."""
 
     def place(row: ResultRow) -> bytes:
-        return hashlib.sha256(f"{seed} {row.file}".encode("utf-8", "surrogateescape")).digest()
+        return hashlib.sha256(f"{seed} {row.picture}".encode("utf-8", "surrogateescape")).digest()
 
     return sorted(rows, key=place)

@@ -78,7 +78,7 @@ def write_review(
         made = make_thumbnails(rows, folder, config.thumbnail or side, kind)
         if folder is not None:
             warn_of_gaps(made, observer)
-        found = {row.path: made[row.file] for row in rows}
+        found = {row.key: made[row.picture] for row in rows}
     REVIEW_FORMATS[suffix](out, cells, found, results)
 
 

@@ -16,7 +16,8 @@ from bloodcell_batch.cli.app import app
 from bloodcell_batch.differential.reference_ranges import Range, ReferenceRanges
 from bloodcell_batch.differential.slide import SlideCounts, slide_differential
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.records import SlideDifferential, Status
+from bloodcell_batch.progress import SlideDifferential
+from bloodcell_batch.records import Status
 from bloodcell_batch.reports.concordance.concordance import compare
 from bloodcell_batch.reports.concordance.manual_counts import ManualCount, load_manual_counts
 from bloodcell_batch.statistics.method_comparison import bland_altman, passing_bablok, pearson

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, OTHER_LABELS
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.records import Prediction, Withheld
+from bloodcell_batch.progress import Withheld
+from bloodcell_batch.records import Prediction
 from bloodcell_batch.reports.review.columns import ANSWERS, PREDICTED
 from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.finished import load_results
