@@ -1,6 +1,6 @@
 """Choosing a backend: the one that was named, or the best that works here, with the reasons for what was skipped."""
 
-import importlib
+import importlib.util
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -62,6 +62,8 @@ def why_not(rung: Rung, model: ModelFile, options: BackendOptions | None = None)
     """Why a rung is not set up here; empty if it is."""
     if rung.device == "cuda" and not has_driver():
         return "no NVIDIA driver"
+    if rung.backend == "pytorch" and importlib.util.find_spec("torch") is None:
+        return "PyTorch is not installed"
     return _module(rung).why_not(model, rung.device, options or BackendOptions())
 
 

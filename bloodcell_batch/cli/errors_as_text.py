@@ -13,6 +13,9 @@ import typer
 
 from bloodcell_batch.errors import BloodcellBatchError, ExitCode
 
+_LEARNING = {"lightning", "matplotlib", "timm", "torch", "torchmetrics", "torchvision"}
+"""What `requirements-cpu.txt` leaves out."""
+
 
 class TerminatedError(BaseException):
     """SIGTERM arrived; derived from BaseException so that no handler for errors stops it."""
@@ -41,6 +44,12 @@ def errors_as_text(log_format: str, when_interrupted: str = "Run it again.") -> 
     except MemoryError as error:
         hint = "Close other programs, or lower --workers, --batch-size or --max-megapixels; then run it again."
         report_error(BloodcellBatchError("Memory is full; nothing was published.", hint=hint), log_format)
+        raise typer.Exit(ExitCode.ERROR) from error
+    except ModuleNotFoundError as error:
+        if error.name not in _LEARNING:
+            raise
+        hint = f"Install the whole program (pip install bloodcell-batch), or {error.name} alone."
+        report_error(BloodcellBatchError(f"This needs {error.name}, which is not installed.", hint=hint), log_format)
         raise typer.Exit(ExitCode.ERROR) from error
     except BrokenPipeError as closed:
         # The reader of our stdout went away, as `| head` does. Python would complain again while closing stdout.

@@ -11,6 +11,8 @@ import numpy as np
 import openvino
 
 from bloodcell_batch.backends.openvino.cache import recall, store
+from bloodcell_batch.backends.openvino.packaged import recall_packaged
+from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import ModelFile
 
 _EXAMPLES = 16
@@ -23,6 +25,17 @@ class Network:
 
     xml: bytes
     weights: bytes
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Network":
+        """What `to_bytes` made."""
+        (length,) = _LENGTH.unpack_from(data)
+        start = _LENGTH.size
+        return cls(data[start : start + length], data[start + length :])
+
+    def to_bytes(self) -> bytes:
+        """Both files as one."""
+        return _LENGTH.pack(len(self.xml)) + self.xml + self.weights
 
     def read(self, core: openvino.Core | None = None) -> openvino.Model:
         """The network as OpenVINO's object.
@@ -52,27 +65,42 @@ def convert(model: ModelFile, *, half: bool) -> Network:
 
 
 def converted(model: ModelFile) -> Network:
-    """The network in float32, converted once per model and version of OpenVINO, then read from the cache.
+    """The network in float32: the one that comes with the package, or converted once per model and version of OpenVINO,
+    then read from the cache.
 
     Conversion imports PyTorch, which takes longer than classifying a small folder. Also the first run uses what was
     written: fresh from the converter, the same network is compiled in another way, and the first run's numbers would
     differ in the last digits from those of all later ones.
     """
+    packaged = recall_packaged(model)
+    if packaged is not None:
+        return Network.from_bytes(packaged)
     name = f"{model.sha256}-{importlib.metadata.version('openvino')}.network"
     cached = recall(name)
     if cached is not None:
-        (length,) = _LENGTH.unpack_from(cached)
-        start = _LENGTH.size
-        return Network(cached[start : start + length], cached[start + length :])
-    network = serialised(_convert_from_pytorch(model))
-    store(name, _LENGTH.pack(len(network.xml)) + network.xml + network.weights)
+        return Network.from_bytes(cached)
+    network = converted_anew(model)
+    store(name, network.to_bytes())
     return network
 
 
-def _convert_from_pytorch(model: ModelFile) -> openvino.Model:
-    import torch  # noqa: PLC0415 - only the first run of a model needs it
+def converted_anew(model: ModelFile) -> Network:
+    """The network in float32, converted now; imports PyTorch.
 
-    from bloodcell_batch.model.network import load_inference_module  # noqa: PLC0415 - imports torch
+    Raises:
+        BackendError: PyTorch is not installed.
+    """
+    return serialised(_convert_from_pytorch(model))
+
+
+def _convert_from_pytorch(model: ModelFile) -> openvino.Model:
+    try:
+        import torch  # noqa: PLC0415 - only the first run of a model needs it
+
+        from bloodcell_batch.model.network import load_inference_module  # noqa: PLC0415 - imports torch
+    except ModuleNotFoundError as error:
+        hint = "Install torch, torchvision and timm: a model that is not the package's own is converted once."
+        raise BackendError(f"{model.path} can't be converted without {error.name}.", hint=hint) from error
 
     side = model.header.preprocessing.input_size
     example = torch.zeros((_EXAMPLES, side, side, 3), dtype=torch.uint8)
