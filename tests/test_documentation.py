@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shlex
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ SOURCES = "\n".join(
 COLUMNS = {column.name for column in IMAGE_COLUMNS} | {column.name for column in SLIDE_COLUMNS}
 NOT_OURS = {"--head", "--cpus-per-task", "--array", "--address", "--kills", "--runs", "--cases", "--seed", "--files"}
 """Options of Ray, Slurm and our own measuring scripts, which the pages show, too."""
-NOT_OURS |= {"--strict", "--resolution", "--check"}
+NOT_OURS |= {"--strict", "--resolution", "--check", "--no-compile", "--no-deps"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
 
@@ -52,6 +53,7 @@ def test_continuous_integration_runs_that_block() -> None:
         assert gate in script
 
 
+@cache
 def help_of(*words: str) -> str:
     return CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "300", "TERMINAL_WIDTH": "300"}).output
 
