@@ -1,7 +1,7 @@
 """Finding: from one image to its cells, at the scale that its red cells give."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,47 +9,33 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.fields.cells import FIELD_CLASSES, Cell, FieldCells
 from bloodcell_batch.fields.kind import kind_of
-from bloodcell_batch.fields.peaks import near_others, peaks, without_doubles
+from bloodcell_batch.fields.maps import RED_CELL, Finder, boxes_in, clipped
+from bloodcell_batch.fields.peaks import Floats, near_others, without_doubles
 from bloodcell_batch.fields.scale import red_cell_diameter
-from bloodcell_batch.fields.tiles import Tiles, cut_up
+from bloodcell_batch.fields.search import coarse_scale
+from bloodcell_batch.fields.tiles import cut_up
 
-Floats = NDArray[np.float32]
-Infer = Callable[[NDArray[np.uint8]], tuple[Floats, Floats]]
+__all__ = ["Finder", "find_cells"]
 
-_GUESSES = (20.0, 40.0, 80.0, 160.0, 320.0)  # pixels of a red cell to start from, where nothing is known
 _NEAR_ENOUGH = math.log(1.15)
 _PASSES = 3
 _SMALLEST = 8.0  # pixels of a red cell that the image is enlarged for; below it there is nothing to see
 _BORDER = 0.04  # share of a cell's side by which its box may stay away from the border that cuts it
-_LEUKOCYTE, _RED_CELL, _PLATELET = (FIELD_CLASSES.index(name) for name in ("leukocyte", "red_cell", "platelet"))
-
-
-@dataclass(frozen=True, slots=True)
-class Finder:
-    """A finder ready to run.
-
-    Attributes:
-        infer: from tiles uint8 (N, S, S, 3) to chances float32 (N, 3*H*W) and log sizes float32 (N, 2*H*W): a backend's
-            `infer` on a finder's model file.
-        tile: S.
-        stride: S / H.
-        red_cell_side: pixels of a red cell in the tiles.
-        thresholds: lowest score of a leukocyte, a red cell and a platelet.
-    """
-
-    infer: Infer
-    tile: int
-    stride: int
-    red_cell_side: float
-    thresholds: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Boxes (n, 5) of each class, in pixels of the image, and the diameter of a red cell that they give."""
+    """What one look saw.
 
-    boxes: tuple[Floats, Floats, Floats]
+    Attributes:
+        boxes: (n, 5) of each class, in pixels of the image, surest first.
+        diameter: of a red cell, by these boxes; None if they are too few.
+        scale: pixels of a red cell that the look assumed.
+    """
+
+    boxes: tuple[Floats, ...]
     diameter: float | None
+    scale: float
 
 
 def find_cells(
@@ -57,6 +43,7 @@ def find_cells(
     finder: Finder,
     red_cell_pixels: float | None = None,
     first_guess: float | None = None,
+    fallback: float | None = None,
 ) -> FieldCells:
     """The cells of one image.
 
@@ -64,20 +51,27 @@ def find_cells(
         rgb: uint8 (height, width, 3), upright.
         finder: the network and its scale.
         red_cell_pixels: diameter of a red cell, if somebody knows it; the image is then looked at once, at that scale.
-        first_guess: diameter of a red cell to start from, such as that of the slide's last field; saves most of the
-            work if it is right within 15 %, and is found out if it is wrong by up to a factor of 2.
+        first_guess: diameter of a red cell to start from, such as `fields.scale.slide_scale` of its slide; saves most
+            of the work if it is right within 15 %, and is found out if it is wrong by up to a factor of 2.
+        fallback: diameter of a red cell that counts where the image's own red cells don't tell it, such as the same
+            scale of its slide.
 
     Returns:
-        The cells. Where fewer than 3 whole red cells are seen, `red_cell_pixels` is what was given, or None; the
-        leukocytes are then those seen at `first_guess`, or at the scale at which the finder is surest of one.
+        The cells. Where fewer than 3 whole red cells are seen, `red_cell_pixels` is `fallback`; the leukocytes are
+        then those seen at that scale or, where there is none, at `first_guess`, or at the scale at which the finder is
+        surest of one.
     """
     if red_cell_pixels is not None:
-        found = _look(rgb, finder, red_cell_pixels)
-        return _as_cells(rgb, found, red_cell_pixels)
-    guessed = None if first_guess is None else _at_own_scale(rgb, finder, first_guess)
-    if guessed is not None and guessed.diameter is not None:
-        return _as_cells(rgb, guessed, guessed.diameter)
-    anew = _at_own_scale(rgb, finder, _coarse(rgb, finder))
+        return _as_cells(rgb, _look(rgb, finder, red_cell_pixels), red_cell_pixels)
+    guessed = None
+    if first_guess is not None:
+        guessed = _at_own_scale(rgb, finder, first_guess)
+        if guessed.diameter is not None:
+            return _as_cells(rgb, guessed, guessed.diameter)
+    if fallback is not None:
+        found = guessed if guessed is not None and guessed.scale == fallback else _look(rgb, finder, fallback)
+        return _as_cells(rgb, found, fallback)
+    anew = _at_own_scale(rgb, finder, coarse_scale(rgb, finder))
     if anew.diameter is None and guessed is not None:
         anew = guessed  # nothing tells the scale; what was seen at the first guess is then the better bet
     return _as_cells(rgb, anew, anew.diameter)
@@ -97,74 +91,18 @@ def _at_own_scale(rgb: NDArray[np.uint8], finder: Finder, guess: float) -> _Foun
 
 def _look(rgb: NDArray[np.uint8], finder: Finder, red_cell_pixels: float) -> _Found:
     """The cells seen when red cells are taken to be so large."""
-    factor = finder.red_cell_side / red_cell_pixels
-    tiles = cut_up(rgb, factor, finder.tile)
-    boxes = _boxes(tiles, finder)
-    scaled = [np.concatenate([each[:, :4] / np.float32(factor), each[:, 4:]], axis=1) for each in boxes]
+    tiles = cut_up(rgb, finder.red_cell_side / red_cell_pixels, finder.tile)
+    found: list[list[Floats]] = [[] for _ in FIELD_CLASSES]
+    for index, boxes in enumerate(boxes_in(tiles.pixels, finder)):
+        for kind, rows in enumerate(boxes):
+            found[kind].append(tiles.owned(index, rows))
+    scaled = []
+    for rows in found:
+        boxes = without_doubles(clipped(np.concatenate(rows), tiles.width, tiles.height))
+        boxes[:, :4] /= np.float32(tiles.factor)
+        scaled.append(boxes)
     height, width = rgb.shape[:2]
-    diameter = red_cell_diameter(scaled[_RED_CELL], width, height)
-    return _Found((scaled[0], scaled[1], scaled[2]), diameter)
-
-
-def _boxes(tiles: Tiles, finder: Finder) -> list[Floats]:
-    """Boxes (n, 5) of each class in pixels of the resized field, clipped to it."""
-    chances, sizes = finder.infer(tiles.pixels)
-    side = finder.tile // finder.stride
-    chances = chances.reshape(-1, len(FIELD_CLASSES), side, side)
-    sizes = sizes.reshape(-1, 2, side, side)
-    found = []
-    for kind, threshold in enumerate(finder.thresholds):
-        rows = [
-            tiles.owned(
-                index, peaks(chances[index, kind], sizes[index], threshold, finder.stride, finder.red_cell_side)
-            )
-            for index in range(len(chances))
-        ]
-        found.append(without_doubles(_clipped(np.concatenate(rows), tiles.width, tiles.height)))
-    return found
-
-
-def _clipped(boxes: Floats, width: int, height: int) -> Floats:
-    edge = np.array([width, height], dtype=np.float32)
-    low = np.clip(boxes[:, :2] - boxes[:, 2:4] / 2, 0, edge)
-    high = np.clip(boxes[:, :2] + boxes[:, 2:4] / 2, 0, edge)
-    return np.concatenate([(low + high) / 2, high - low, boxes[:, 4:]], axis=1)
-
-
-def _coarse(rgb: NDArray[np.uint8], finder: Finder) -> float:
-    """A first guess of the red cells' diameter: that at which red cells of about that size cover most of the middle.
-
-    Their area counts and not their number: at a wrong scale, the finder takes specks for red cells. Without red cells,
-    the guess is that at which it is surest of a leukocyte.
-    """
-    height, width = rgb.shape[:2]
-    best, guess, surest, largest = 0.0, _GUESSES[1], 0.0, math.hypot(height, width)
-    tiles = []
-    guesses = [each for each in _GUESSES if each < largest]
-    for each in guesses or [largest]:
-        half = finder.tile / finder.red_cell_side * each / 2
-        rows = slice(max(0, int(height / 2 - half)), int(height / 2 + half))
-        columns = slice(max(0, int(width / 2 - half)), int(width / 2 + half))
-        tiles.append(cut_up(rgb[rows, columns], finder.red_cell_side / each, finder.tile))
-    fallback = guess
-    for each, tile in zip(guesses or [largest], tiles, strict=True):
-        boxes = _boxes(tile, finder)
-        covered, measured = _coverage(boxes[_RED_CELL], tile, finder.red_cell_side)
-        if covered > best:
-            best, guess = covered, each * measured
-        score = float(boxes[_LEUKOCYTE][:1, 4].sum())
-        if score > surest:
-            surest, fallback = score, each
-    return guess if best > 0 else fallback
-
-
-def _coverage(red_cells: Floats, tiles: Tiles, red_cell_side: float) -> tuple[float, float]:
-    """Share of a resized field under red cells, weighted by their scores, and their diameter against the assumed."""
-    diameter = red_cell_diameter(red_cells, tiles.width, tiles.height)
-    if diameter is None:
-        return 0.0, 1.0
-    area = (red_cells[:, 2] * red_cells[:, 3] * red_cells[:, 4]).sum()
-    return float(area) / (tiles.width * tiles.height), diameter / red_cell_side
+    return _Found(tuple(scaled), red_cell_diameter(scaled[RED_CELL], width, height), red_cell_pixels)
 
 
 def _as_cells(rgb: NDArray[np.uint8], found: _Found, red_cell_pixels: float | None) -> FieldCells:

@@ -1,82 +1,100 @@
 """From the finder's maps to boxes: local maxima, their sizes, and one box per cell."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy.spatial import cKDTree
 
 Floats = NDArray[np.float32]
 
 _LARGEST_LOG_SIZE = 2.5  # a cell of 12 red cells; the exponential of a wild value would overflow
 _OVERLAP = 0.45  # intersection over union from which on two boxes of a class are one cell
 _INSIDE = 0.75  # share of the smaller box inside the larger, such as one lobe of a nucleus
+_NEAR = 1.05  # ellipses that come as near as 5 % of their sizes touch
+_SMALLEST = 1e-3  # pixels; what a border leaves of a box may have no width at all
+_ROWS, _COLUMNS = (offsets.ravel() - 1 for offsets in np.indices((3, 3)))  # a place and its eight neighbours
+_UP, _LEFT, _HERE, _RIGHT, _DOWN = 1, 3, 4, 5, 7  # among them
 
 
-def peaks(chances: Floats, sizes: Floats, threshold: float, stride: int, red_cell_side: float) -> Floats:
-    """The local maxima of one class's map of one tile.
+def peaks(
+    chances: Floats, sizes: Floats, thresholds: Sequence[float], stride: int, red_cell_side: float
+) -> list[Floats]:
+    """The local maxima of each class's map of one tile.
 
     Args:
-        chances: (H, W), 0-1.
+        chances: (C, H, W), 0-1.
         sizes: (2, H, W), the natural logarithm of width and height in red cells.
-        threshold: lowest chance that counts.
+        thresholds: lowest chance that counts, of each class.
         stride: pixels of the tile per place of the map.
         red_cell_side: pixels of a red cell in the tile.
 
     Returns:
-        float32 (n, 5): x, y, width, height in pixels of the tile, and the chance.
+        Of each class, float32 (n, 5): x, y, width, height in pixels of the tile, and the chance.
     """
-    highest = ndimage.maximum_filter(chances, size=3, mode="constant")
-    rows, columns = np.nonzero((chances >= threshold) & (chances == highest))
+    classes, rows, columns = np.nonzero(chances >= np.array(thresholds, dtype=np.float32)[:, None, None])
+    around = np.pad(chances, ((0, 0), (1, 1), (1, 1)))
+    near = around[classes[:, None], rows[:, None] + 1 + _ROWS, columns[:, None] + 1 + _COLUMNS]
+    highest = near[:, _HERE] == near.max(axis=1)
+    classes, rows, columns, near = classes[highest], rows[highest], columns[highest], near[highest]
     found = np.empty((len(rows), 5), dtype=np.float32)
-    found[:, 0] = (columns + 0.5 + _vertex(chances.T, columns, rows)) * stride
-    found[:, 1] = (rows + 0.5 + _vertex(chances, rows, columns)) * stride
+    found[:, 0] = (columns + 0.5 + _vertex(near[:, (_LEFT, _HERE, _RIGHT)], columns, chances.shape[2])) * stride
+    found[:, 1] = (rows + 0.5 + _vertex(near[:, (_UP, _HERE, _DOWN)], rows, chances.shape[1])) * stride
     logarithms = np.clip(sizes[:, rows, columns], -_LARGEST_LOG_SIZE, _LARGEST_LOG_SIZE)
     found[:, 2:4] = np.exp(logarithms.T) * red_cell_side
-    found[:, 4] = chances[rows, columns]
-    return found
+    found[:, 4] = near[:, _HERE]
+    return [found[classes == kind] for kind in range(len(chances))]
 
 
-def _vertex(chances: Floats, along: NDArray[np.intp], across: NDArray[np.intp]) -> Floats:
+def _vertex(three: Floats, where: NDArray[np.intp], length: int) -> Floats:
     """Where the parabola through a maximum and its two neighbours has its vertex, -0.5 to 0.5 from the maximum."""
-    last = chances.shape[0] - 1
-    before, after = chances[np.maximum(along - 1, 0), across], chances[np.minimum(along + 1, last), across]
-    bend = before + after - 2 * chances[along, across]
-    offset = np.where(bend < 0, (before - after) / np.where(bend < 0, 2 * bend, 1), 0)
-    inner = (along > 0) & (along < last)
-    clipped: Floats = np.where(inner, np.clip(offset, -0.5, 0.5), 0).astype(np.float32)
+    before, here, after = three.T
+    bend = before + after - 2 * here
+    inner = (where > 0) & (where < length - 1) & (bend < 0)
+    offset = np.where(inner, (before - after) / np.where(inner, 2 * bend, 1), 0)
+    clipped: Floats = np.clip(offset, -0.5, 0.5).astype(np.float32)
     return clipped
 
 
 def without_doubles(found: Floats) -> Floats:
     """The boxes (n, 5) without those that are the same cell as a surer one; surest first."""
     found = found[np.argsort(-found[:, 4], kind="stable")]
-    kept: list[int] = []
-    left = np.ones(len(found), dtype=bool)
+    surer, other = _pairs(found, 1.0)
+    common = _common_area(found[surer], found[other])
     areas = found[:, 2] * found[:, 3]
-    for index in range(len(found)):
-        if not left[index]:
-            continue
-        kept.append(index)
-        common = _common_area(found[index], found)
-        union = areas[index] + areas - common
-        smaller = np.minimum(areas[index], areas)
-        left &= (common <= _OVERLAP * union) & (common <= _INSIDE * smaller)
+    union, smaller = areas[surer] + areas[other] - common, np.minimum(areas[surer], areas[other])
+    same = (common > _OVERLAP * union) | (common > _INSIDE * smaller)
+    kept = np.ones(len(found), dtype=bool)
+    for first, second in zip(surer[same].tolist(), other[same].tolist(), strict=True):
+        if kept[first]:
+            kept[second] = False
     return found[kept]
 
 
-def _common_area(box: Floats, others: Floats) -> Floats:
-    low = np.maximum(box[:2] - box[2:4] / 2, others[:, :2] - others[:, 2:4] / 2)
-    high = np.minimum(box[:2] + box[2:4] / 2, others[:, :2] + others[:, 2:4] / 2)
+def _pairs(found: Floats, reach: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Every two boxes (n, 5) so near that they may overlap when enlarged by `reach`: the earlier ones and the later
+    ones, in the order of the earlier."""
+    if len(found) < 2:
+        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+    farthest = reach * float(found[:, 2:4].max())
+    pairs = cKDTree(found[:, :2]).query_pairs(farthest, p=np.inf, output_type="ndarray")
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _common_area(boxes: Floats, others: Floats) -> Floats:
+    low = np.maximum(boxes[:, :2] - boxes[:, 2:4] / 2, others[:, :2] - others[:, 2:4] / 2)
+    high = np.minimum(boxes[:, :2] + boxes[:, 2:4] / 2, others[:, :2] + others[:, 2:4] / 2)
     area: Floats = np.maximum(high - low, 0).prod(axis=1)
     return area
 
 
 def near_others(found: Floats) -> NDArray[np.bool_]:
     """Of each box (n, 5), whether the ellipse in it comes as near as 5 % of their sizes to that of another."""
-    if len(found) < 2:
-        return np.zeros(len(found), dtype=bool)
-    apart = found[:, None, :2] - found[None, :, :2]
-    reach = (found[:, None, 2:4] + found[None, :, 2:4]) / 2
-    distance = np.hypot(*np.moveaxis(apart / reach, 2, 0))
-    np.fill_diagonal(distance, np.inf)
-    near: NDArray[np.bool_] = (distance < 1.05).any(axis=1)
+    first, second = _pairs(found, _NEAR)
+    apart = found[first, :2] - found[second, :2]
+    reach = np.maximum((found[first, 2:4] + found[second, 2:4]) / 2, _SMALLEST)
+    touching = np.hypot(*(apart / reach).T) < _NEAR
+    near = np.zeros(len(found), dtype=bool)
+    near[first[touching]] = near[second[touching]] = True
     return near

@@ -6,6 +6,7 @@ from drawn_fields import Disc, drawn_finder, grid_of_red_cells, smear
 
 from bloodcell_batch.fields.cells import ImageKind
 from bloodcell_batch.fields.finder import find_cells
+from bloodcell_batch.fields.search import coarse_scale
 
 
 @pytest.mark.parametrize("diameter", [15, 28, 47, 80, 130])
@@ -35,6 +36,20 @@ def test_a_large_field_has_every_cell_once() -> None:
     assert len(set(there)) == len(white)
 
 
+@pytest.mark.parametrize("diameter", [15, 28, 47, 80, 130])
+def test_the_scale_is_found_with_a_single_tile(diameter: int) -> None:
+    field = smear(11 * diameter, 9 * diameter, grid_of_red_cells(11 * diameter, 9 * diameter, diameter))
+    seen: list[int] = []
+    assert coarse_scale(field, drawn_finder(seen)) == pytest.approx(diameter, rel=0.25)
+    assert seen == [1]
+
+
+def test_a_middle_without_red_cells_is_looked_at_with_more_around_it() -> None:
+    around = [disc for disc in grid_of_red_cells(600, 600, 30) if max(abs(disc[0] - 300), abs(disc[1] - 300)) > 90]
+    seen: list[int] = []
+    assert coarse_scale(smear(600, 600, around), drawn_finder(seen)) == pytest.approx(30, rel=0.25)
+
+
 def test_a_known_scale_is_used_as_it_is() -> None:
     red = grid_of_red_cells(400, 300, 30)
     seen: list[int] = []
@@ -52,6 +67,18 @@ def test_a_right_first_guess_saves_the_search_and_a_wrong_one_is_found_out() -> 
         assert find_cells(field, drawn_finder(), first_guess=wrong).red_cell_pixels == pytest.approx(30, rel=0.1)
 
 
+def test_the_fallback_counts_where_the_image_does_not_tell_its_scale() -> None:
+    few = smear(400, 300, [(200, 150, 30)], [(100, 100, 50)])
+    seen: list[int] = []
+    found = find_cells(few, drawn_finder(seen), first_guess=30, fallback=30)
+    assert (found.red_cell_pixels, len(found.leukocytes), len(seen)) == (30, 1, 1)
+    assert find_cells(few, drawn_finder(), fallback=31).red_cell_pixels == 31
+    telling = smear(400, 300, grid_of_red_cells(400, 300, 30))
+    assert find_cells(telling, drawn_finder(), first_guess=40, fallback=40).red_cell_pixels == pytest.approx(
+        30, rel=0.1
+    )
+
+
 def test_without_red_cells_no_scale_is_invented() -> None:
     field = smear(200, 200, [], [(100, 100, 150)])
     found = find_cells(field, drawn_finder())
@@ -64,8 +91,8 @@ def test_without_red_cells_no_scale_is_invented() -> None:
 
 def test_a_cell_at_the_border_is_known_to_be_cut() -> None:
     white: list[Disc] = [(0, 150, 60), (300, 150, 60), (400, 300, 60)]
-    red = grid_of_red_cells(400, 300, 30, but_not_at=white)
-    found = find_cells(smear(400, 300, red, white), drawn_finder(), red_cell_pixels=30)
+    red = grid_of_red_cells(400, 300, 28, but_not_at=white)
+    found = find_cells(smear(400, 300, red, white), drawn_finder(), red_cell_pixels=28)
     cells = sorted(found.leukocytes, key=lambda cell: cell.x)
     assert [cell.cut_off for cell in cells] == [True, False, True]
     assert cells[0].visible == pytest.approx(0.5, abs=0.12)

@@ -6,6 +6,12 @@ import pytest
 from bloodcell_batch.fields.peaks import near_others, peaks, without_doubles
 
 
+def only(chances: np.ndarray, sizes: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """The boxes of the one class that there is."""
+    (boxes,) = peaks(chances[None], sizes, [threshold], 4, 28)
+    return boxes
+
+
 def maps(side: int = 16) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((side, side), dtype=np.float32), np.zeros((2, side, side), dtype=np.float32)
 
@@ -14,14 +20,14 @@ def test_a_maximum_becomes_a_box_with_the_size_that_the_map_tells_there() -> Non
     chances, sizes = maps()
     chances[5, 9] = 0.8
     sizes[:, 5, 9] = np.log([2.0, 1.5])
-    (box,) = peaks(chances, sizes, 0.5, stride=4, red_cell_side=28)
+    (box,) = only(chances, sizes)
     assert box == pytest.approx([38, 22, 56, 42, 0.8])
 
 
 def test_a_maximum_between_two_places_is_found_between_them() -> None:
     chances, sizes = maps()
     chances[5, 8:10] = 0.8, 0.79
-    (box,) = peaks(chances, sizes, 0.5, stride=4, red_cell_side=28)
+    (box,) = only(chances, sizes)
     assert 34 < box[0] < 36.1
     assert box[1] == pytest.approx(22)
 
@@ -29,19 +35,32 @@ def test_a_maximum_between_two_places_is_found_between_them() -> None:
 def test_less_than_the_threshold_is_no_cell_and_slopes_are_none() -> None:
     chances, sizes = maps()
     chances[3, 3], chances[10, 10], chances[10, 11] = 0.49, 0.9, 0.7
-    assert len(peaks(chances, sizes, 0.5, 4, 28)) == 1
+    assert len(only(chances, sizes)) == 1
+
+
+def test_each_class_has_its_own_threshold_and_boxes() -> None:
+    chances, sizes = maps()
+    chances[3, 3] = 0.6
+    found = peaks(np.stack([chances, chances, chances.T * 0]), sizes, (0.7, 0.5, 0.5), 4, 28)
+    assert [len(boxes) for boxes in found] == [0, 1, 0]
+
+
+def test_a_maximum_at_the_edge_of_the_map_counts() -> None:
+    chances, sizes = maps()
+    chances[0, 0], chances[15, 15] = 0.6, 0.7
+    assert only(chances, sizes)[:, :2].tolist() == [[2, 2], [62, 62]]
 
 
 def test_wild_sizes_stay_finite() -> None:
     chances, sizes = maps()
     chances[3, 3] = 0.9
     sizes[:] = 1000
-    assert np.isfinite(peaks(chances, sizes, 0.5, 4, 28)).all()
+    assert np.isfinite(only(chances, sizes)).all()
 
 
 def test_maps_without_a_cell_give_no_boxes() -> None:
     chances, sizes = maps()
-    assert peaks(chances, sizes, 0.5, 4, 28).shape == (0, 5)
+    assert only(chances, sizes).shape == (0, 5)
     assert without_doubles(np.empty((0, 5), dtype=np.float32)).shape == (0, 5)
 
 
@@ -60,3 +79,18 @@ def test_cells_side_by_side_both_stay_and_are_known_to_touch() -> None:
     assert len(without_doubles(found)) == 3
     assert near_others(found).tolist() == [True, True, False]
     assert near_others(found[:1]).tolist() == [False]
+
+
+def test_thousands_of_boxes_are_told_apart() -> None:
+    x, y = (ticks.ravel() for ticks in np.meshgrid(np.arange(60) * 30.0, np.arange(60) * 30.0))
+    some = np.column_stack([x, y, np.full((len(x), 2), 28.0), np.linspace(0.5, 0.6, len(x))]).astype(np.float32)
+    twice = np.concatenate([some, some + np.array([2, 2, 0, 0, 0.2], dtype=np.float32)])
+    kept = without_doubles(twice)
+    assert len(kept) == len(some)
+    assert kept[:, 4].min() >= 0.7
+    assert (np.diff(kept[:, 4]) <= 0).all()
+
+
+def test_a_chain_of_boxes_loses_only_those_that_cover_a_kept_one() -> None:
+    chain = np.array([(0, 0, 40, 40, 0.9), (12, 0, 40, 40, 0.8), (24, 0, 40, 40, 0.7)], dtype=np.float32)
+    assert without_doubles(chain)[:, 4] == pytest.approx([0.9, 0.7])

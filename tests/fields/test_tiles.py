@@ -16,7 +16,7 @@ def test_tiles_cover_an_axis_and_overlap_enough(length: int) -> None:
 
 def test_every_place_belongs_to_a_tile_and_few_to_several() -> None:
     tiles = cut_up(np.zeros((700, 900, 3), dtype=np.uint8), 1.0, 256)
-    owners = np.zeros((700, 900), dtype=int)
+    owners = np.zeros((tiles.height, tiles.width), dtype=int)
     rows, columns = np.mgrid[:256, :256]
     everywhere = np.column_stack([columns.ravel(), rows.ravel(), *np.ones((3, 256 * 256))]).astype(np.float32)
     for index in range(len(tiles.pixels)):
@@ -24,6 +24,19 @@ def test_every_place_belongs_to_a_tile_and_few_to_several() -> None:
         np.add.at(owners, (mine[:, 1], mine[:, 0]), 1)
     assert owners.min() == 1
     assert (owners > 1).mean() < 0.2
+
+
+def test_a_field_is_made_a_little_smaller_where_that_saves_tiles() -> None:
+    field = np.zeros((480, 640, 3), dtype=np.uint8)
+    tiles = cut_up(field, 0.6, 256)  # 288 x 384 would be 4 tiles
+    assert (tiles.height, tiles.width, len(tiles.pixels)) == (256, 342, 2)
+    assert tiles.factor == pytest.approx(256 / 480, rel=0.01)
+    exact = cut_up(field, 0.5, 256)
+    assert (exact.height, exact.width, exact.factor) == (240, 320, 0.5)
+    for factor in np.linspace(0.05, 3, 60):
+        some = cut_up(field, factor, 256)
+        assert 0.88 * factor <= some.factor <= factor
+        assert (some.height, some.width) == (round(480 * some.factor), round(640 * some.factor))
 
 
 def test_a_small_field_gets_a_border_of_its_own_ground() -> None:
