@@ -46,8 +46,10 @@ class TrainFinderConfig(CommandConfig):
     leave_out: Annotated[tuple[str, ...], Option("SOURCE")] = Field(
         (), description="Train without this source, to be tested on it; repeatable"
     )
-    thresholds: tuple[float, float, float] = Field(
-        (0.4, 0.4, 0.4), description="Lowest score of a leukocyte, a red cell and a platelet that counts"
+    thresholds: tuple[float, float, float] | None = Field(
+        None,
+        description="Lowest score of a leukocyte, a red cell and a platelet that counts; decided on the validation "
+        "part if not given",
     )
     init_weights: Annotated[Path | None, Option("FILE")] = Field(
         None, description="Start from the weights in this file: a finder, or a mobilenetv2_100 of timm's"

@@ -52,6 +52,7 @@ class FieldCells:
         platelets: single ones; of a clump, some.
         red_cell_pixels: diameter of a red cell in pixels of the image, None where it can't be known.
         kind: of the image.
+        looked_at: diameter of a red cell, in pixels, that the finder assumed when it saw these cells.
     """
 
     leukocytes: tuple[Cell, ...]
@@ -59,3 +60,4 @@ class FieldCells:
     platelets: tuple[Cell, ...]
     red_cell_pixels: float | None
     kind: ImageKind
+    looked_at: float = 0.0

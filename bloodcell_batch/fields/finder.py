@@ -93,9 +93,9 @@ def _look(rgb: NDArray[np.uint8], finder: Finder, red_cell_pixels: float) -> _Fo
     """The cells seen when red cells are taken to be so large."""
     tiles = cut_up(rgb, finder.red_cell_side / red_cell_pixels, finder.tile)
     found: list[list[Floats]] = [[] for _ in FIELD_CLASSES]
-    for index, boxes in enumerate(boxes_in(tiles.pixels, finder)):
-        for kind, rows in enumerate(boxes):
-            found[kind].append(tiles.owned(index, rows))
+    for index, seen in enumerate(boxes_in(tiles.pixels, finder)):
+        for kind, boxes in enumerate(seen):
+            found[kind].append(tiles.owned(index, boxes))
     scaled = []
     for rows in found:
         boxes = without_doubles(clipped(np.concatenate(rows), tiles.width, tiles.height))
@@ -109,7 +109,7 @@ def _as_cells(rgb: NDArray[np.uint8], found: _Found, red_cell_pixels: float | No
     height, width = rgb.shape[:2]
     leukocytes, red_cells, platelets = (_cells(boxes, width, height) for boxes in found.boxes)
     kind = kind_of(width, height, leukocytes, platelets, red_cell_pixels)
-    return FieldCells(leukocytes, red_cells, platelets, red_cell_pixels, kind)
+    return FieldCells(leukocytes, red_cells, platelets, red_cell_pixels, kind, found.scale)
 
 
 def _cells(boxes: Floats, width: int, height: int) -> tuple[Cell, ...]:

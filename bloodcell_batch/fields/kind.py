@@ -27,7 +27,13 @@ def kind_of(
     if red_cell_pixels is None:
         large = any(cell.width * cell.height > _LARGE * width * height for cell in central)
         return ImageKind.SINGLE if large and len(leukocytes) <= 2 else ImageKind.UNCLEAR
-    longest = max(width, height) / red_cell_pixels
-    if longest >= _FIELD_LENGTH and width * height / red_cell_pixels**2 >= _FIELD_AREA:
+    if is_field(width, height, red_cell_pixels):
         return ImageKind.FIELD
+    longest = max(width, height) / red_cell_pixels
     return ImageKind.SINGLE if longest <= _SINGLE_LENGTH and central else ImageKind.UNCLEAR
+
+
+def is_field(width: int, height: int, red_cell_pixels: float) -> bool:
+    """Whether an image of `width` x `height` pixels is larger than any laboratory cuts out around a cell."""
+    longest = max(width, height) / red_cell_pixels
+    return longest >= _FIELD_LENGTH and width * height / red_cell_pixels**2 >= _FIELD_AREA

@@ -1,6 +1,7 @@
 """Find: a field of view becomes its cells, one after the other; an image of a single cell passes as it is."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from bloodcell_batch.backends.contract import Backend
 from bloodcell_batch.errors import ModelFileError
@@ -38,3 +39,14 @@ def _empty(field: DecodedImage) -> Rejection:
     facts = field.facts
     whole = CellBox(0, 0, 0, facts.width, facts.height, 0.0, Reason.NO_CELL)
     return Rejection(field.file, Status.UNCLASSIFIED, Reason.NO_CELL, facts=facts, cell=whole)
+
+
+def for_crops(model: ModelFile) -> ModelFile:
+    """The same finder for tiles of half the side, which hold a cut-out cell; a quarter of the work.
+
+    Open it as the finder itself: `ready_finder(for_crops(model), open_backend(for_crops(model)).backend)`. A TensorRT
+    plan has one size of tiles and refuses it; another backend then runs it, or `model` itself serves as well.
+    """
+    preprocessing = model.header.preprocessing
+    half = preprocessing.model_copy(update={"input_size": preprocessing.input_size // 2})
+    return replace(model, header=model.header.model_copy(update={"preprocessing": half}))

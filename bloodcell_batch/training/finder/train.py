@@ -30,6 +30,7 @@ from bloodcell_batch.training.finder.data import TrainingField, field_files, rea
 from bloodcell_batch.training.finder.drawing import Artist
 from bloodcell_batch.training.finder.evaluate import SourceFigures, evaluate_finder
 from bloodcell_batch.training.finder.fit import fit
+from bloodcell_batch.training.finder.thresholds import UNDECIDED, chosen_thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ def train_finder(
 
     A training that was interrupted at the same `out` is continued from its last whole epoch.
 
+    Scores from which on a cell counts are decided on the validation part, if the recipe does not give them.
+
     Returns:
         The finder, and its figures on the fields that were held out; none if the recipe holds out none.
 
@@ -60,13 +63,16 @@ def train_finder(
     checkpoint = checkpoint_of(out)
     with writing(f"to {checkpoint.parent}"):
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    training = fit(config, Artist(config, read.fields), observer, checkpoint)
-    network = training.network.cpu()
-    model = _saved(config, network, read.sizes, {}, out)
+    network = fit(config, Artist(config, read.fields), observer, checkpoint).network.cpu()
+    thresholds = config.thresholds or UNDECIDED
+    model = _saved(config, network, read.sizes, thresholds, {}, out)
+    if config.thresholds is None:
+        thresholds = chosen_thresholds(model, data, sources, observer)
+        model = _saved(config, network, read.sizes, thresholds, {}, out)
     figures: dict[str, SourceFigures] = {}
     if any("test" in sizes for sizes in read.sizes.values()):
         figures = evaluate_finder(model, data, sources, EvaluateFinderConfig(), observer)
-        model = _saved(config, network, read.sizes, figures, out)
+        model = _saved(config, network, read.sizes, thresholds, figures, out)
     checkpoint.unlink(missing_ok=True)
     return model, figures
 
@@ -121,6 +127,7 @@ def _saved(
     config: TrainFinderConfig,
     network: FinderNetwork,
     sizes: dict[str, dict[str, int]],
+    thresholds: tuple[float, float, float],
     figures: Mapping[str, SourceFigures],
     out: Path,
 ) -> ModelFile:
@@ -136,7 +143,7 @@ def _saved(
         temperature=1.0,
         review_threshold=0.0,
         outlier=NO_OUTLIER_RULE,
-        finder=FinderRule(stride=STRIDE, red_cell_side=config.red_cell_side, thresholds=config.thresholds),
+        finder=FinderRule(stride=STRIDE, red_cell_side=config.red_cell_side, thresholds=thresholds),
         training={
             "date": datetime.now(UTC).date().isoformat(),
             "images": sizes,

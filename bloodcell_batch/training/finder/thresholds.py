@@ -1,0 +1,79 @@
+"""From which score on a found cell counts: decided on the fields held out for validation, and on no others."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bloodcell_batch.backends.contract import BackendOptions
+from bloodcell_batch.backends.selection import open_backend
+from bloodcell_batch.config.finder import FieldSource
+from bloodcell_batch.fields.cells import Cell
+from bloodcell_batch.fields.finder import Finder, find_cells
+from bloodcell_batch.model.file import ModelFile
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.stages.find import ready_finder
+from bloodcell_batch.training.finder.boxes import LabelledBox
+from bloodcell_batch.training.finder.data import decoded, field_files, read_boxes
+from bloodcell_batch.training.finder.matching import Matches, match_by_centre
+
+UNDECIDED = (0.4, 0.4, 0.4)
+"""Thresholds of a leukocyte, a red cell and a platelet, where nothing decides."""
+
+_TRIED = tuple(hundredths / 100 for hundredths in range(25, 80, 5))
+_DECIDED = {"leukocyte": 0, "platelet": 2}  # the scale needs red cells, and not all of them: theirs stays as it is
+
+Looks = list[tuple[Sequence[Cell], Sequence[LabelledBox]]]
+
+
+def chosen_thresholds(
+    model: ModelFile, data: Path, sources: Mapping[str, FieldSource], observer: Observer
+) -> tuple[float, float, float]:
+    """The thresholds with the best F1 by centre on the validation part of the sources with complete boxes.
+
+    Where several are best, that in their middle. A class without a labelled cell there keeps 0.4.
+
+    Raises:
+        InputError: boxes that can't be read.
+        BackendError: no backend runs the finder.
+    """
+    files = [file for file in field_files(sources, data) if file.part == "validation"]
+    looks: dict[str, Looks] = {name: [] for name in _DECIDED}
+    choice = open_backend(model, "auto", BackendOptions(batch=16))
+    observer.started("choosing thresholds", len(files))
+    try:
+        ready = ready_finder(model, choice.backend)
+        keen = (_TRIED[0], UNDECIDED[1], _TRIED[0])
+        finder = Finder(ready.infer, ready.tile, ready.stride, ready.red_cell_side, keen)
+        for done, file in enumerate(files, start=1):
+            source = sources[file.source]
+            rgb = decoded(file.path)
+            found = find_cells(rgb, finder)
+            boxes = read_boxes(file.path, source, rgb.shape)
+            for name, cells in (("leukocyte", found.leukocytes), ("platelet", found.platelets)):
+                if name in source.complete:
+                    labelled = [box for box in boxes if source.labels.get(box.label) == name]
+                    looks[name].append((cells, labelled))
+            observer.advanced(done)
+    finally:
+        choice.backend.close()
+        observer.finished()
+    thresholds = list(UNDECIDED)
+    for name, place in _DECIDED.items():
+        thresholds[place] = best_threshold(looks[name]) or UNDECIDED[place]
+    observer.note("thresholds: " + ", ".join(f"{threshold:.2f}" for threshold in thresholds))
+    return thresholds[0], thresholds[1], thresholds[2]
+
+
+def best_threshold(looks: Looks) -> float | None:
+    """The middle one of those with the highest F1; None if no cell is labelled."""
+    if not any(labelled for _, labelled in looks):
+        return None
+    scores = [_f1(looks, threshold) for threshold in _TRIED]
+    best = [threshold for threshold, score in zip(_TRIED, scores, strict=True) if score == max(scores)]
+    return best[len(best) // 2]
+
+
+def _f1(looks: Looks, threshold: float) -> float:
+    total = Matches()
+    for cells, labelled in looks:
+        total += match_by_centre([cell for cell in cells if cell.score >= threshold], labelled)
+    return float(total.as_dict()["f1"] or 0)
