@@ -21,7 +21,7 @@ UNDECIDED = (0.4, 0.4, 0.4)
 _TRIED = tuple(hundredths / 100 for hundredths in range(25, 80, 5))
 _DECIDED = {"leukocyte": 0, "platelet": 2}  # the scale needs red cells, and not all of them: theirs stays as it is
 
-Looks = list[tuple[Sequence[Cell], Sequence[LabelledBox]]]
+Look = tuple[Sequence[Cell], Sequence[LabelledBox]]
 
 
 def chosen_thresholds(
@@ -36,7 +36,7 @@ def chosen_thresholds(
         BackendError: no backend runs the finder.
     """
     files = [file for file in field_files(sources, data) if file.part == "validation"]
-    looks: dict[str, Looks] = {name: [] for name in _DECIDED}
+    looks: dict[str, list[Look]] = {name: [] for name in _DECIDED}
     choice = open_backend(model, "auto", BackendOptions(batch=16))
     observer.started("choosing thresholds", len(files))
     try:
@@ -63,7 +63,7 @@ def chosen_thresholds(
     return thresholds[0], thresholds[1], thresholds[2]
 
 
-def best_threshold(looks: Looks) -> float | None:
+def best_threshold(looks: Sequence[Look]) -> float | None:
     """The middle one of those with the highest F1; None if no cell is labelled."""
     if not any(labelled for _, labelled in looks):
         return None
@@ -72,7 +72,7 @@ def best_threshold(looks: Looks) -> float | None:
     return best[len(best) // 2]
 
 
-def _f1(looks: Looks, threshold: float) -> float:
+def _f1(looks: Sequence[Look], threshold: float) -> float:
     total = Matches()
     for cells, labelled in looks:
         total += match_by_centre([cell for cell in cells if cell.score >= threshold], labelled)
