@@ -64,10 +64,10 @@ def chosen_thresholds(
 
 
 def best_threshold(looks: Sequence[Look]) -> float | None:
-    """The middle one of those with the highest F1; None if no cell is labelled."""
-    if not any(labelled for _, labelled in looks):
-        return None
+    """The middle one of those with the highest F1; None if no labelled cell is found at all."""
     scores = [_f1(looks, threshold) for threshold in _TRIED]
+    if max(scores) == 0:
+        return None
     best = [threshold for threshold, score in zip(_TRIED, scores, strict=True) if score == max(scores)]
     return best[len(best) // 2]
 

@@ -65,7 +65,7 @@ def test_the_commands_train_and_measure(data: Path, tmp_path: Path) -> None:
     assert model.header.training["images"]["lab"]["test"] == 1
     assert model.header.metrics["lab"]["classes"]["leukocyte"]["by_centre"]["labelled"] == 1
     assert model.header.finder is not None
-    assert model.header.finder.thresholds == (0.4, 0.4, 0.4)  # no field is left for validation
+    assert model.header.finder.thresholds == (0.4, 0.4, 0.4)  # it finds nothing yet
     assert not checkpoint_of(out).exists()
     options = ["--recipe", str(data / "recipe.toml"), "--finder", str(out), "--out", str(figures), "--part", "all"]
     run = CliRunner().invoke(app, ["evaluate-finder", str(data), *options, "--backend", "pytorch", "--quiet"])
