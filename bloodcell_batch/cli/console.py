@@ -24,6 +24,7 @@ from rich.progress import (
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.cli.share_text import share_text
 from bloodcell_batch.cli.slide_table import SlideTable
+from bloodcell_batch.differential.not_excluded import blasts_note, not_excluded
 from bloodcell_batch.errors import BloodcellBatchError
 from bloodcell_batch.files.names import one_line, printable
 from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential, counted
@@ -117,6 +118,8 @@ class PlainObserver(QuietObserver):
             self.note(f"{text}; {shares}" if shares else text)
         if len(slides) > _MAX_SLIDES_SHOWN:
             self.note(f"and {counted(len(slides) - _MAX_SLIDES_SHOWN, 'more slide')} in the slide table")
+        if slides and (blasts := blasts_note((*slides[0].shares, *slides[0].outside_counts))):
+            self.note(blasts)
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._began
@@ -171,6 +174,7 @@ class JsonObserver(NullObserver):
                 for field in ("percent", "percent_low", "percent_high")
             }
             known: dict[str, object] = {"wbc_counted": slide.wbc_counted, "withheld": slide.withheld}
+            known["not_excluded"] = list(not_excluded(slide))
             self.note("slide", slide_id=slide.slide_id, **known, **percents)
 
 

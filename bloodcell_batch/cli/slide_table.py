@@ -10,6 +10,7 @@ from rich.text import Text
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, short_name
 from bloodcell_batch.cli.share_text import number_with_limits
+from bloodcell_batch.differential.not_excluded import blasts_note
 from bloodcell_batch.files.names import one_line
 from bloodcell_batch.progress import SlideDifferential
 
@@ -42,6 +43,8 @@ class SlideTable:
         self._columns = tuple(_columns(slides))
         self._withheld = any(slide.withheld for slide in slides)
         self._few = any(slide.wbc_counted < _FEW_LEUKOCYTES for slide in slides)
+        self._none_seen = any("≤" in str(cell) for column in self._columns for cell in column.cells)
+        self._blasts = blasts_note((*slides[0].shares, *slides[0].outside_counts)) if slides else ""
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         """What rich prints."""
@@ -55,8 +58,12 @@ class SlideTable:
             yield Text(
                 "-: no percentage, because too many cells have no class or no leukocyte was counted", style="dim"
             )
+        if self._none_seen:
+            yield Text("≤: none was seen; there may be as many all the same (upper 95 % limit)", style="dim")
         if self._few:
             yield Text(f"yellow: fewer than {_FEW_LEUKOCYTES} leukocytes", style="dim")
+        if self._blasts:
+            yield Text(self._blasts)
 
     def _beside(self, widest: int) -> Table:
         table = _empty(self._columns, name=widest)

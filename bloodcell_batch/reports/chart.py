@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 
 from bloodcell_batch.cell_classes import ClassList
+from bloodcell_batch.differential.not_excluded import none_seen
 from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.reports.slide_table import Additions
 
-_LEFT, _WIDTH, _ROW, _TOP = 150.0, 370.0, 30.0, 8.0
+_LEFT, _WIDTH, _ROW, _TOP = 150.0, 350.0, 30.0, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def chart_of(slide: SlideDifferential, classes: ClassList, additions: Additions)
         bars.append(
             Bar(
                 title=classes.by_name[name].title.split(" (")[0],
-                text=f"{shown} ({low:.1f} - {high:.1f})",
+                text=none_seen(slide, name) or f"{shown} ({low:.1f} - {high:.1f})",
                 y=_TOP + _ROW * number,
                 value=x(share.percent or 0.0),
                 low=x(low),

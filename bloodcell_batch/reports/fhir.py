@@ -12,6 +12,7 @@ from typing import Any
 from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import OTHER_LABELS, RESEARCH_USE_ONLY, ClassList
 from bloodcell_batch.config.results import FhirConfig
+from bloodcell_batch.differential.not_excluded import blasts_note, none_seen
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY
 from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.progress import SlideDifferential, Withheld, counted
@@ -57,11 +58,12 @@ def write_fhir(table: Path, out: Path, config: FhirConfig) -> int:
 def fhir_bundle(results: Results) -> dict[str, Any]:
     """A `collection` bundle: per slide one panel and its members, all with the status `preliminary`."""
     entries = []
+    blasts = [note] if (note := blasts_note(results.classes.names)) else []
     for slide in results.slides:
         members = [_member(results, slide, name) for name in _measured(results.classes)]
         panel = _observation(results, slide, _PANEL) | {
             "hasMember": [{"reference": f"urn:uuid:{member['id']}"} for member in members],
-            "note": [{"text": text} for text in (RESEARCH_USE_ONLY, _counted(slide), *slide.alerts)],
+            "note": [{"text": text} for text in (RESEARCH_USE_ONLY, _counted(slide), *blasts, *slide.alerts)],
         }
         entries += [panel, *members]
     return {
@@ -87,6 +89,8 @@ def _member(results: Results, slide: SlideDifferential, name: str) -> dict[str, 
         value, low, high, unit = share.percent, share.percent_low, share.percent_high, _PERCENT
     if low is not None and high is not None:
         notes.append(f"{_LIMITS} {low:.1f} to {high:.1f} {unit['unit']}")
+    if name in slide.shares and (told := none_seen(slide, name)):
+        notes.append(f"none seen, {told}")
     if value is None or low is None or high is None:
         # A value or the reason for having none, never both (obs-6).
         coding = {"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "unknown"}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.config.results import ReportConfig
+from bloodcell_batch.differential.not_excluded import blasts_note
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.files.publishing import publish_files, text_writer
@@ -77,6 +78,7 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
         warn_of_gaps(thumbnails, observer)
     page = render(
         "report.html.j2",
+        blasts=blasts_note(results.classes.names),
         classes=results.classes,
         pages=pages,
         facts=provenance(results),

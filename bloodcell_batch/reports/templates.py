@@ -6,6 +6,7 @@ import jinja2
 
 from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
+from bloodcell_batch.differential.not_excluded import at_most, blasts_note, none_seen
 from bloodcell_batch.progress import counted
 from bloodcell_batch.results.finished import Results
 
@@ -20,6 +21,8 @@ def render(template: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda value, digits=1: "-" if value is None else f"{value:.{digits}f}"
+    environment.filters["at_most"] = at_most
+    environment.globals["none_seen"] = none_seen
     return environment.get_template(template).render(notice=RESEARCH_USE_ONLY, version=__version__, **values)
 
 
@@ -38,6 +41,7 @@ def provenance(results: Results) -> list[tuple[str, str]]:
         ("Left for review", ", ".join(f"{name} {value:g}" for name, value in record.thresholds.items())),
         ("Percentages withheld", f"where more than {record.max_unclassified:.0%} of possible leukocytes have no class"),
         ("Denominator", record.denominator),
+        *([("Not excluded", blasts)] if (blasts := blasts_note(results.classes.names)) else []),
         ("Versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
     ]
     reviews = [

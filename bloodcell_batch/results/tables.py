@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 
 from bloodcell_batch.cell_classes import NOT_A_CELL, OTHER, ClassList
+from bloodcell_batch.differential.not_excluded import not_excluded
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import CellBox, ImageFacts, Outcome, Prediction, Rejection
@@ -177,6 +178,12 @@ _PLATELET_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("platelet_images", _INT, lambda s: s.platelet_images, "images of platelets; no concentration"),
 )
 _LAST_SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
+    Column(
+        "not_excluded",
+        _TEXT,
+        lambda s: "; ".join(not_excluded(s)) or None,
+        "classes of which no cell was seen, with the upper 95 % limit, and blasts where no class stands for them",
+    ),
     Column(
         "adequacy", _TEXT, lambda s: s.adequacy, "band of wbc_counted; withheld where too many cells are unclassified"
     ),

@@ -23,6 +23,7 @@ from bloodcell_batch.cli.console import (
 from bloodcell_batch.cli.slide_table import SlideTable
 from bloodcell_batch.cli.streams import write_text
 from bloodcell_batch.differential.arithmetic import leukocyte_shares
+from bloodcell_batch.differential.not_excluded import BLASTS_NOT_EXCLUDED
 from bloodcell_batch.errors import BloodcellBatchError, UsageError
 from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential, Withheld
 from bloodcell_batch.records import Status
@@ -75,7 +76,9 @@ class TestPlain:
         )
         assert lines[4].startswith("slide s1: 4 leukocytes (<100); ")
         assert "neutrophil 50.0%" in lines[4]
-        assert len(lines) == 5
+        assert "basophil none seen (at most 60.2%)" in lines[4]
+        assert lines[5] == BLASTS_NOT_EXCLUDED
+        assert len(lines) == 6
         assert not CONTROL.search(err)
 
     def test_a_line_every_interval(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,8 +129,8 @@ class TestPlain:
     def test_many_slides_are_cut_short(self, capsys: pytest.CaptureFixture[str]) -> None:
         PlainObserver().slides([_slide(f"s{number}") for number in range(45)])
         lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == 41
-        assert lines[-1] == "and 5 more slides in the slide table"
+        assert len(lines) == 42
+        assert lines[-2] == "and 5 more slides in the slide table"
 
     def test_names_cannot_steer_the_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
         observer = PlainObserver()
@@ -139,7 +142,7 @@ class TestPlain:
 
     def test_names_cannot_break_a_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         PlainObserver().slides([_slide("a\nerror: forged")])
-        assert len(capsys.readouterr().err.splitlines()) == 1
+        assert len(capsys.readouterr().err.splitlines()) == 2  # and that blasts can't be excluded
 
     def test_names_that_are_no_text(self, capsys: pytest.CaptureFixture[str]) -> None:
         observer = PlainObserver()
@@ -178,6 +181,9 @@ class TestJson:
         finished, slide = lines[3:]
         assert (finished["done"], finished["classified"], finished["failed"]) == (1200, 1190, 10)
         assert (slide["slide_id"], slide["wbc_counted"], slide["neutrophil_percent"]) == ("s1", 4, 50.0)
+        told = slide["not_excluded"]
+        assert isinstance(told, list)
+        assert told[0] == "monocyte 0 of 4: at most 60.2 %"
 
     def test_quiet_keeps_the_warnings(self, capsys: pytest.CaptureFixture[str]) -> None:
         _run(JsonObserver(quiet=True), [_slide("s1")])
@@ -261,6 +267,9 @@ class TestSlideTable:
         empty = next(line for line in shown.splitlines() if "empty" in line)
         assert "50.0" not in empty
         assert empty.count(" - ") >= 7
+        assert shown.count("≤60") == 4
+        assert "none was seen" in shown
+        assert BLASTS_NOT_EXCLUDED in shown
 
     @staticmethod
     def _shown(width: int, *slides: SlideDifferential) -> list[str]:

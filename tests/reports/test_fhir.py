@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, RESEARCH_USE_ONLY
 from bloodcell_batch.cli.app import app
+from bloodcell_batch.differential.not_excluded import BLASTS_NOT_EXCLUDED
 from bloodcell_batch.records import ImageFile, Outcome, Reason, Rejection, Status
 
 
@@ -45,6 +46,8 @@ def test_a_panel_and_seven_members_per_slide(run: Run, tmp_path: Path) -> None:
     assert neutrophils["note"][1]["text"] == (
         "95 % limits, which cover sampling and every class that unclassified cells could be: 33.7 to 73.6 %"
     )
+    panel_notes = {note["text"] for panel in panels for note in panel["note"]}
+    assert BLASTS_NOT_EXCLUDED in panel_notes
     nrbc = next(r for r in resources if r["code"]["coding"][0]["code"] == "19048-8")
     assert (nrbc["valueQuantity"]["value"], nrbc["valueQuantity"]["code"]) == (0, "/100{WBCs}")
 

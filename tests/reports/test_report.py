@@ -1,4 +1,5 @@
 import hashlib
+import html
 import io
 import re
 from dataclasses import replace
@@ -13,7 +14,8 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.records import ImageFile, Reason, Rejection, Status
+from bloodcell_batch.differential.not_excluded import BLASTS_NOT_EXCLUDED
+from bloodcell_batch.records import ImageFile, Prediction, Reason, Rejection, Status
 from bloodcell_batch.reports.thumbnails import NoThumbnail, Thumbnail, make_thumbnails
 from bloodcell_batch.results.finished import load_results
 
@@ -47,6 +49,15 @@ class TestPage:
         assert str(run.images.parent) not in text
         assert load_results(run.table).record.model.sha256 in text
         assert "near duplicate of 007/cell 00.jpg, 7 of 256 bits" in text
+
+    def test_none_seen_has_a_number_and_blasts_are_not_excluded(self, run: Run, tmp_path: Path) -> None:
+        few = tuple(o for o in run.outcomes if not isinstance(o, Prediction) or o.label != "basophil")
+        table = write_run(run.images, few, tmp_path / "r.csv")
+        write(Run(table, run.images, few), tmp_path / "r.html")
+        text = (tmp_path / "r.html").read_text(encoding="utf-8")
+        # 43 leukocytes and 6 unclassified: if all 6 were basophils, 6 of 49 would be, 12.2 % (limits 4.6 - 24.8)
+        assert text.count("0 of 43: at most 24.8 %") == 4
+        assert f"<b>{BLASTS_NOT_EXCLUDED}</b>" in html.unescape(text)
 
     def test_the_gallery_and_the_queue_can_be_shortened(self, run: Run, tmp_path: Path) -> None:
         write(run, tmp_path / "r.html", "--gallery", "2", "--queue", "1")

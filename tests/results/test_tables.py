@@ -69,7 +69,7 @@ class TestSchema:
             *["wbc_counted", "withheld", "mononuclear_unclassified", "granulocyte_unclassified"],
             *[f"{name}_{field}" for name in DEFAULT_CLASSES.leukocytes for field in fields],
             *["erythroblast_count", "nrbc_per_100_wbc", "nrbc_per_100_wbc_low", "nrbc_per_100_wbc_high"],
-            *["platelet_images", "other_count", "not_a_cell_count", "adequacy", "alerts"],
+            *["platelet_images", "other_count", "not_a_cell_count", "not_excluded", "adequacy", "alerts"],
         ]
         assert names == SLIDE_SCHEMA.names
 
