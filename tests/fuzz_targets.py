@@ -24,6 +24,7 @@ from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.config.results import ReviewImportConfig, VerifyConfig
 from bloodcell_batch.differential.reference_ranges import load_reference_ranges
+from bloodcell_batch.differential.white_counts import load_white_counts
 from bloodcell_batch.errors import BloodcellBatchError
 from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.images.decoding import decode_rgb
@@ -152,6 +153,7 @@ def list_targets(picture: bytes) -> list[Target]:
     toml += b'\n[augmentation]\nblur = 0.1\n[class_map]\nNGS = "neutrophil"\n'
     classify = b'batch_size = 8\nmin_confidence = 0.5\nslide_by = "regex"\nslide_regex = "(a+)/"\nmodel = "m"\n'
     ranges = b'name = "ours"\n[neutrophil]\nlow = 40.0\nhigh = 75.0\n'
+    white = "slide_id;wbc;unit;nrbc_corrected\nS1;7,4;10⁹/l;no\nS2;8100;/µl;yes\n".encode()
     manual = b"slide_id,neutrophil,lymphocyte_percent\nS1,60,40\nS2;50;50\n"
 
     def put(name: str, read: Callable[[Path], object]) -> Callable[[bytes, Path], object]:
@@ -199,6 +201,7 @@ def list_targets(picture: bytes) -> list[Target]:
             put("m.csv", lambda path: load_manual_counts(path, DEFAULT_CLASSES.leukocytes)),
             3,
         ),
+        Target("leukocyte counts", (white,), (text_mutation,), put("w.csv", load_white_counts), 3),
     ]
 
 

@@ -6,7 +6,7 @@ Talk goes to stderr, data to stdout.
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -23,7 +23,8 @@ from rich.progress import (
 
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.cli.share_text import share_text
-from bloodcell_batch.cli.slide_table import SlideTable
+from bloodcell_batch.cli.slide_table import AbsoluteTable, SlideTable
+from bloodcell_batch.differential.absolute import AbsoluteCounts
 from bloodcell_batch.differential.not_excluded import blasts_note, not_excluded
 from bloodcell_batch.errors import BloodcellBatchError
 from bloodcell_batch.files.names import one_line, printable
@@ -53,10 +54,12 @@ def make_observer(*, quiet: bool, log_format: str, progress: str = "auto") -> Ob
     return PlainObserver()
 
 
-def print_slides(slides: Sequence[SlideDifferential]) -> None:
-    """The differentials as a table on stdout, for a terminal."""
+def print_slides(slides: Sequence[SlideDifferential], absolute: Mapping[str, AbsoluteCounts]) -> None:
+    """The differentials as a table on stdout, for a terminal, and absolute counts as another where there are any."""
     console = Console()
     console.print(SlideTable(slides))
+    if absolute:
+        console.print(AbsoluteTable(absolute))
     console.print(_CLOSING, style="dim italic")
 
 

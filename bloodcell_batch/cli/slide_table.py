@@ -1,6 +1,6 @@
 """The differentials of slides as a table for a terminal of any width: no name is cut, no number is broken."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -10,12 +10,20 @@ from rich.text import Text
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, short_name
 from bloodcell_batch.cli.share_text import number_with_limits
+from bloodcell_batch.differential.absolute import AbsoluteCounts, Concentration, Corrected
 from bloodcell_batch.differential.not_excluded import blasts_note
 from bloodcell_batch.files.names import one_line
 from bloodcell_batch.progress import SlideDifferential
 
 _FEW_LEUKOCYTES = 100
 _TITLE = "Differential count (% of leukocytes, below: 95 % limits)"
+_ABSOLUTE_TITLE = "Absolute counts (10⁹/l, below: 95 % limits without the analyser's own error)"
+_MARKS = {Corrected.ANALYSER: "", Corrected.HERE: "*", Corrected.NOBODY: "!"}
+_CORRECTION = {
+    Corrected.ANALYSER: "given: the analyser had corrected it for nucleated red cells",
+    Corrected.HERE: "*: WBC is corrected for nucleated red cells, 100 / (100 + nRBC per 100 leukocytes)",
+    Corrected.NOBODY: "!: not corrected for nucleated red cells, since no class stands for them",
+}
 _GAP = 1
 
 
@@ -31,39 +39,28 @@ class _Column:
         return max(len(line) for text in (self.title, *map(str, self.cells)) for line in text.split("\n"))
 
 
-class SlideTable:
-    """Leukocytes counted, percentages, nucleated red cells, platelet images, and what was left out, slide by slide.
+class _FigureTable:
+    """Figures of slides under a title, with notes below.
 
     Names stand in a column of their own where all fits beside them, else above the figures; figures that don't fit into
     one line of the terminal go on in further lines with titles of their own.
     """
 
-    def __init__(self, slides: Sequence[SlideDifferential]) -> None:
-        self._names = [one_line(slide.slide_id) for slide in slides]
-        self._columns = tuple(_columns(slides))
-        self._withheld = any(slide.withheld for slide in slides)
-        self._few = any(slide.wbc_counted < _FEW_LEUKOCYTES for slide in slides)
-        self._none_seen = any("≤" in str(cell) for column in self._columns for cell in column.cells)
-        self._blasts = blasts_note((*slides[0].shares, *slides[0].outside_counts)) if slides else ""
+    def __init__(self, title: str, names: Iterable[str], columns: Iterable[_Column]) -> None:
+        self._title = title
+        self._names = [one_line(name) for name in names]
+        self._columns = tuple(columns)
+        self._notes: list[Text] = []
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         """What rich prints."""
-        yield Text(_TITLE, style="italic")
+        yield Text(self._title, style="italic")
         widest = max(map(cell_len, ("slide", *self._names)))
         if widest + sum(column.width + _GAP for column in self._columns) <= options.max_width:
             yield self._beside(widest)
         else:
             yield from self._above(options.max_width)
-        if self._withheld:
-            yield Text(
-                "-: no percentage, because too many cells have no class or no leukocyte was counted", style="dim"
-            )
-        if self._none_seen:
-            yield Text("≤: none was seen; there may be as many all the same (upper 95 % limit)", style="dim")
-        if self._few:
-            yield Text(f"yellow: fewer than {_FEW_LEUKOCYTES} leukocytes", style="dim")
-        if self._blasts:
-            yield Text(self._blasts)
+        yield from self._notes
 
     def _beside(self, widest: int) -> Table:
         table = _empty(self._columns, name=widest)
@@ -81,6 +78,50 @@ class SlideTable:
                 table = _empty(band, titled=len(bands) > 1)
                 table.add_row(*(column.cells[number] for column in band))
                 yield table
+
+
+class SlideTable(_FigureTable):
+    """Leukocytes counted, percentages, nucleated red cells, platelet images, and what was left out, slide by slide."""
+
+    def __init__(self, slides: Sequence[SlideDifferential]) -> None:
+        super().__init__(_TITLE, (slide.slide_id for slide in slides), _columns(slides))
+        notes = []
+        if any(slide.withheld for slide in slides):
+            notes.append("-: no percentage, because too many cells have no class or no leukocyte was counted")
+        if any("≤" in str(cell) for column in self._columns for cell in column.cells):
+            notes.append("≤: none was seen; there may be as many all the same (upper 95 % limit)")
+        if any(slide.wbc_counted < _FEW_LEUKOCYTES for slide in slides):
+            notes.append(f"yellow: fewer than {_FEW_LEUKOCYTES} leukocytes")
+        self._notes = [Text(note, style="dim") for note in notes]
+        blasts = blasts_note((*slides[0].shares, *slides[0].outside_counts)) if slides else ""
+        self._notes += [Text(blasts)] if blasts else []
+
+
+class AbsoluteTable(_FigureTable):
+    """Leukocytes and their classes per volume, slide by slide, and whether nucleated red cells are in them."""
+
+    def __init__(self, absolute: Mapping[str, AbsoluteCounts]) -> None:
+        found = list(absolute.values())
+        super().__init__(_ABSOLUTE_TITLE, absolute, _absolute_columns(found))
+        told = dict.fromkeys(counts.corrected for counts in found)
+        self._notes = [Text(_CORRECTION[who], style="dim") for who in told]
+
+
+def _absolute_columns(found: Sequence[AbsoluteCounts]) -> Iterator[_Column]:
+    def column(title: str, counts: Iterable[Concentration]) -> _Column:
+        return _Column(title, tuple(Text(_concentration(count)) for count in counts))
+
+    yield _Column("given", tuple(Text(f"{counts.given.wbc:.2f}{_MARKS[counts.corrected]}") for counts in found))
+    yield column("WBC", (counts.leukocytes for counts in found))
+    for name in found[0].classes:
+        yield column(short_name(name), (counts.classes[name] for counts in found))
+
+
+def _concentration(count: Concentration) -> str:
+    shown = "-" if count.value is None else f"{count.value:.2f}"
+    if count.low is None or count.high is None:
+        return shown
+    return f"{shown}\n≤{count.high:.2f}" if count.value == 0 else f"{shown}\n{count.low:.1f}-{count.high:.1f}"
 
 
 def _columns(slides: Sequence[SlideDifferential]) -> Iterator[_Column]:

@@ -19,6 +19,15 @@ ReferenceRangesOption = Annotated[
     Path | None, Field(description="TOML file with the ranges of your own laboratory"), Option("FILE")
 ]
 
+WbcOption = Annotated[
+    Path | None,
+    Field(
+        description="CSV or XLSX with an analyser's leukocytes per slide, for absolute counts: columns slide_id, wbc, "
+        "unit (/µl or 10⁹/l), nrbc_corrected (yes or no)"
+    ),
+    Option("FILE"),
+]
+
 
 class ResultsConfig(AuditedConfig):
     """What they all share."""
@@ -36,6 +45,7 @@ class CountsConfig(ResultsConfig):
         None, description="Leukocytes that a slide should have"
     )
     reference_ranges: ReferenceRangesOption = None
+    wbc: WbcOption = None
 
 
 class DifferentialConfig(CountsConfig):
@@ -134,6 +144,8 @@ class PseudonymizeConfig(AuditedConfig):
 
 class FhirConfig(ResultsConfig):
     """Options of `export-fhir`."""
+
+    wbc: WbcOption = None
 
 
 class VerifyConfig(CommandConfig):

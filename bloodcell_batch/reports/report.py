@@ -11,6 +11,7 @@ from bloodcell_batch.errors import UsageError
 from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.progress import Observer, SlideDifferential
 from bloodcell_batch.records import Status
+from bloodcell_batch.reports.absolute import CORRECTION, load_absolute_counts
 from bloodcell_batch.reports.chart import Chart, chart_of
 from bloodcell_batch.reports.slide_table import Additions, range_position, reaches
 from bloodcell_batch.reports.templates import provenance, render
@@ -67,7 +68,11 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
     check_outputs(out, overwrite=config.overwrite, about=table)
     names = load_pseudonyms(config.pseudonymize, out)
     results = load_results(table).pseudonymised(names)
-    additions = Additions(config.min_wbc, load_reference_ranges(config.reference_ranges, results.classes))
+    absolute = load_absolute_counts(config.wbc, results, names)
+    for remark in absolute.remarks:
+        observer.warn(remark)
+    ranges = load_reference_ranges(config.reference_ranges, results.classes)
+    additions = Additions(config.min_wbc, ranges, absolute.by_slide)
     pages = [
         slide_page(number, slide, results.by_slide[slide.slide_id], results.classes, additions, config)
         for number, slide in enumerate(results.slides, start=1)
@@ -85,6 +90,7 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
         counts=results.record.counts,
         model=results.record.model,
         additions=additions,
+        correction=CORRECTION,
         thumbnails=uris(thumbnails),
         side=config.thumbnail,
         pseudonymised=names is not None,

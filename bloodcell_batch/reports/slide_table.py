@@ -1,11 +1,12 @@
 """The slide table with the additions that a laboratory asks for: adequacy target and reference ranges."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from bloodcell_batch.cell_classes import ClassList
+from bloodcell_batch.differential.absolute import AbsoluteCounts, Concentration
 from bloodcell_batch.differential.reference_ranges import NRBC_KEY, Position, ReferenceRanges
 from bloodcell_batch.progress import SlideDifferential, counted
 from bloodcell_batch.results.tables import Column, Value, schema_of, slide_columns, to_batch
@@ -17,11 +18,14 @@ class Additions:
 
     min_wbc: int | None = None
     ranges: ReferenceRanges | None = None
+    absolute: Mapping[str, AbsoluteCounts] = field(default_factory=dict)
 
 
 def slide_table(slides: Sequence[SlideDifferential], classes: ClassList, additions: Additions) -> pa.RecordBatch:
     """The slide table of a run that reports `classes` with the columns of `additions` at its end."""
     columns = (*slide_columns(classes), *_target_columns(additions), *_range_columns(additions))
+    if additions.absolute:
+        columns += _absolute_columns(classes, additions.absolute)
     return to_batch(slides, columns, schema_of(columns))
 
 
@@ -87,3 +91,39 @@ def _range_columns(additions: Additions) -> tuple[Column[SlideDifferential], ...
         Column(f"{name}_range", pa.string(), value(name), f"against {span.low:g}-{span.high:g} of {ranges.name}")
         for name, span in ranges.ranges.items()
     )
+
+
+def _absolute_columns(
+    classes: ClassList, absolute: Mapping[str, AbsoluteCounts]
+) -> tuple[Column[SlideDifferential], ...]:
+    def of(get: Callable[[AbsoluteCounts], Value]) -> Callable[[SlideDifferential], Value]:
+        def value(slide: SlideDifferential) -> Value:
+            found = absolute.get(slide.slide_id)
+            return None if found is None else get(found)
+
+        return value
+
+    def three(
+        name: str, get: Callable[[AbsoluteCounts], Concentration], meaning: str
+    ) -> tuple[Column[SlideDifferential], ...]:
+        column = f"{name}_10e9_per_l"
+        return (
+            Column(column, pa.float64(), of(lambda a: _rounded(get(a).value)), meaning),
+            Column(f"{column}_low", pa.float64(), of(lambda a: _rounded(get(a).low)), "lower 95 % limit"),
+            Column(f"{column}_high", pa.float64(), of(lambda a: _rounded(get(a).high)), "upper 95 % limit"),
+        )
+
+    return (
+        Column("wbc_given_10e9_per_l", pa.float64(), of(lambda a: a.given.wbc), "leukocytes, as the analyser said"),
+        Column("nrbc_corrected_by", pa.string(), of(lambda a: a.corrected.value), "who took nucleated red cells out"),
+        *three("wbc", lambda a: a.leukocytes, "leukocytes without nucleated red cells, 10⁹/l"),
+        *(
+            column
+            for name in classes.leukocytes
+            for column in three(name, lambda a, name=name: a.classes[name], "cells, 10⁹/l")  # type: ignore[misc]
+        ),
+    )
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 5)

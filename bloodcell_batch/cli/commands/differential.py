@@ -32,7 +32,11 @@ def differential(
     confusions among the classified ones. Reference ranges come from your file only. For Research Use Only.
     """
     settings = call.settings
-    call.line.begin(settings, reads=[results], writes=[] if out in {None, STDOUT} else [Path(str(out))])
+    call.line.begin(
+        settings,
+        reads=[results, *filter(None, [settings.wbc])],
+        writes=[] if out in {None, STDOUT} else [Path(str(out))],
+    )
     from bloodcell_batch.cli.console import print_slides  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.reports.differential import write_differential  # noqa: PLC0415
 
@@ -40,7 +44,7 @@ def differential(
     found = write_differential(results, None if shown else out or STDOUT, settings)
     observer = call.observer()
     if shown:
-        print_slides(found.slides)
+        print_slides(found.slides, found.absolute)
     elif out in {None, STDOUT}:
         return  # a program reads it
     else:

@@ -22,8 +22,8 @@ def export_fhir(
     LOINC codes are method-unspecified, units are UCUM; check both before use. For Research Use Only.
     """
     settings = call.settings
-    call.line.begin(settings, reads=[results], writes=[out])
+    call.line.begin(settings, reads=[results, *filter(None, [settings.wbc])], writes=[out])
     from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.reports.fhir import write_fhir  # noqa: PLC0415
 
-    write_text(f"{out}: {counted(write_fhir(results, out, settings), 'observation')}")
+    write_text(f"{out}: {counted(write_fhir(results, out, settings, call.observer()), 'observation')}")

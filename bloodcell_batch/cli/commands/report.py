@@ -22,7 +22,7 @@ def report(
     Only.
     """
     settings = call.settings
-    call.line.begin(settings, reads=[results], writes=[out])
+    call.line.begin(settings, reads=[results, *filter(None, [settings.wbc])], writes=[out])
     from bloodcell_batch.reports.report import write_html_report  # noqa: PLC0415
 
     observer = call.observer()
