@@ -28,6 +28,7 @@ class ExitCode(IntEnum):
     ERROR = 1
     USAGE = 2
     COMPLETE_WITH_FAILED_FILES = 3
+    OUT_OF_CONTROL = 3
     BACKEND_REFUSED = 4
     LOCKED = 5
     INTERRUPTED = 130

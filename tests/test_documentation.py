@@ -27,7 +27,7 @@ SOURCES = "\n".join(
 COLUMNS = {column.name for column in IMAGE_COLUMNS} | {column.name for column in SLIDE_COLUMNS}
 NOT_OURS = {"--head", "--cpus-per-task", "--array", "--address", "--kills", "--runs", "--cases", "--seed", "--files"}
 """Options of Ray, Slurm and our own measuring scripts, which the pages show, too."""
-NOT_OURS |= {"--strict", "--resolution", "--check", "--no-compile", "--no-deps"}
+NOT_OURS |= {"--seasons", "--strict", "--resolution", "--check", "--no-compile", "--no-deps"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
 

@@ -20,6 +20,7 @@ from bloodcell_batch.cli.commands.export_fhir import export_fhir
 from bloodcell_batch.cli.commands.find import find
 from bloodcell_batch.cli.commands.merge import merge
 from bloodcell_batch.cli.commands.model_card import model_card
+from bloodcell_batch.cli.commands.monitor import monitor
 from bloodcell_batch.cli.commands.pseudonymize import pseudonymize
 from bloodcell_batch.cli.commands.report import report
 from bloodcell_batch.cli.commands.review import review
@@ -65,6 +66,7 @@ app.command()(differential)
 app.command()(report)
 app.add_typer(review, name="review")
 app.command()(concordance)
+app.command()(monitor)
 app.command("export-fhir")(export_fhir)
 app.command()(pseudonymize)
 app.command()(verify)

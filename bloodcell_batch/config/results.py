@@ -1,13 +1,17 @@
 """Options of the commands that work on the results of `classify`, one frozen model per command."""
 
+import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bloodcell_batch.config.base import CommandConfig, Option, Panel
+from bloodcell_batch.config.base import CommandConfig, Effect, Option, Panel
 from bloodcell_batch.config.fields import AuditedConfig, CsvDialectOption, ModelOption, OverwriteOption
 
+_FEWEST_RUNS = 5
+_USUAL_RUNS = "20"
 ReviewScope = Literal["flagged", "unclassified", "all"]
 
 ImagesOption = Annotated[
@@ -164,3 +168,52 @@ class VerifyConfig(CommandConfig):
     max_findings: Annotated[int, Option("N")] = Field(
         100, ge=1, le=1_000_000, description="Findings to print; all are counted"
     )
+
+
+class MonitorConfig(AuditedConfig):
+    """Options of `monitor`."""
+
+    baseline: Annotated[str, Option("N|DATE")] = Field(
+        _USUAL_RUNS,
+        description="What the runs are compared with: the first N runs of each model, or all up to and including a day "
+        "such as 2026-03-31",
+    )
+    control: Annotated[tuple[str, ...], Option("SLIDE")] = Field(
+        (), description="Control slide, which is in every run and gets charts of its own; repeatable"
+    )
+    control_ranges: Annotated[Path | None, Option("FILE")] = Field(
+        None,
+        description="CSV or XLSX with the values that are accepted for the control slides: measure, low, high, and "
+        "slide_id where they differ; if not given, the baseline says it",
+    )
+    overwrite: Annotated[OverwriteOption, Effect.NOTHING] = Field(False, description="Replace existing output")
+
+    @model_validator(mode="after")
+    def _can_be_understood(self) -> Self:
+        if self.baseline_runs is None and self.baseline_until is None:
+            raise ValueError(
+                f"--baseline {self.baseline!r} is neither a number of runs from {_FEWEST_RUNS} on nor a day such as "
+                "2026-03-31"
+            )
+        if self.control_ranges is not None and not self.control:
+            raise ValueError("--control-ranges needs --control: the name of the slide that they are for")
+        if len(set(self.control)) < len(self.control):
+            raise ValueError("--control names a slide twice")
+        return self
+
+    @property
+    def baseline_runs(self) -> int | None:
+        """Number of runs; None for a day."""
+        if not re.fullmatch("[0-9]{1,6}", self.baseline):
+            return None
+        return int(self.baseline) if int(self.baseline) >= _FEWEST_RUNS else None
+
+    @property
+    def baseline_until(self) -> date | None:
+        """The last day; None for a number."""
+        try:
+            return (
+                date.fromisoformat(self.baseline) if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", self.baseline) else None
+            )
+        except ValueError:
+            return None
