@@ -32,7 +32,7 @@ def conclude(result: RunResult, outs: Sequence[str], observer: Observer, allow_f
     counts, slides = result.counts, len(result.slides)
     observer.slides(result.slides)
     tell_alerts(result.slides, observer)
-    _tell_failures(result.failures, observer)
+    _tell_failures(result.failures, counts.by_status[Status.FAILED], observer)
     total = f"{counted(counts.found, 'file')} in {counted(slides, 'slide')}: {describe_counts(counts)}"
     observer.note(f"{total}, {counts.ignored:,} ignored; {result.seconds:.1f} s", out=out)
     if out != STDOUT:
@@ -64,10 +64,10 @@ def tell_alerts(slides: Sequence[SlideDifferential], observer: Observer) -> None
             )
 
 
-def _tell_failures(failures: Sequence[Rejection], observer: Observer) -> None:
-    """The first files that failed, and why."""
+def _tell_failures(failures: Sequence[Rejection], count: int, observer: Observer) -> None:
+    """The first of `count` files that failed, and why."""
     for failure in failures[:_LISTED]:
         why = f"{failure.reason.value}: {failure.detail}" if failure.reason else failure.detail
         observer.warn(f"failed: {failure.file.path} ({why})", path=failure.file.path)
-    if len(failures) > _LISTED:
-        observer.warn(f"{counted(len(failures) - _LISTED, 'more file')} failed: see failures in the run record")
+    if count > _LISTED:
+        observer.warn(f"{counted(count - _LISTED, 'more file')} failed: see the rows with the status failed")

@@ -39,6 +39,10 @@ MAX_RECORD_BYTES = 1_000_000_000
 _KEEP_TOGETHER = "The run record is written beside the table by `classify`; keep the files together."
 
 
+FAILURES_LISTED = 1000
+"""How many failed files a run record names; the table has a row for each, and a million would fill the memory."""
+
+
 class RunRecord(Entry):
     """A run of `classify` or `merge`, with the reviews that were imported since.
 
@@ -82,7 +86,9 @@ class RunRecord(Entry):
     kept_from_earlier_result: int = Field(0, description="Files whose rows --update kept")
     throughput: ThroughputEntry | None = Field(None, description="Speed")
     timings_seconds: dict[str, float] = Field({}, description="Duration by part of the run, and in total; seconds")
-    failures: list[FailureEntry] | None = Field(None, description="Files with the status failed")
+    failures: list[FailureEntry] | None = Field(
+        None, description=f"Files with the status failed, the first {FAILURES_LISTED:,} in the order of the table"
+    )
     cross_slide_duplicates: list[MatchEntry] = Field([], description="Pictures that are in two slides")
     unreadable_folders: list[str] = Field([], description="Folders that could not be read")
     ignored: list[IgnoredEntry] | None = Field(None, description="Files that are not images by their names")

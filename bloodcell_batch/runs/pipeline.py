@@ -18,7 +18,7 @@ from bloodcell_batch.records import CrossSlideMatch, Outcome, Rejection, Status
 from bloodcell_batch.results.file_names import as_outputs, shard_file_of
 from bloodcell_batch.results.journal import Journal, whole_files
 from bloodcell_batch.results.remote_output import local_output
-from bloodcell_batch.results.run_record import RunRecord
+from bloodcell_batch.results.run_record import FAILURES_LISTED, RunRecord
 from bloodcell_batch.results.shard_file import ShardRows
 from bloodcell_batch.runs.plan import Plan, plan
 from bloodcell_batch.runs.run_facts import RunFacts, record_of, withholding_of
@@ -29,7 +29,8 @@ from bloodcell_batch.stages.write import publish_run
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run found, for the summary and the exit code; `failures` are those that failed, in table order."""
+    """What a run found, for the summary and the exit code; `failures` are the first `FAILURES_LISTED` that failed, in
+    table order."""
 
     counts: RunCounts
     slides: tuple[SlideDifferential, ...]
@@ -138,15 +139,16 @@ def _record(
 def record_outcomes(
     outcomes: Iterable[Outcome], journal: Journal, counts: RunCounts, observer: Observer, task: str, total: int
 ) -> list[Rejection]:
-    """Journal every outcome that is not there yet and return those that failed; the observer is told of a task of
-    `total` files."""
+    """Journal every outcome that is not there yet and return the first `FAILURES_LISTED` that failed; the observer is
+    told of a task of `total` files."""
     failures: list[Rejection] = []
     observer.started(task, total)
     try:
         for number, rows in enumerate(whole_files(_observed(outcomes, observer, counts))):
             if number >= journal.resumed:
                 journal.append(rows)
-            failures += (row for row in rows if isinstance(row, Rejection) and row.status is Status.FAILED)
+            if len(failures) < FAILURES_LISTED:
+                failures += (row for row in rows if isinstance(row, Rejection) and row.status is Status.FAILED)
     finally:
         observer.finished()
     return failures

@@ -63,7 +63,7 @@ def check_record(record: RunRecord, seen: Seen, findings: Findings) -> None:
         return
     if record.ignored is None or len(record.ignored) != counts.get("ignored"):
         findings.add(_PLACE, "its list of ignored files doesn't have as many entries as it counts")
-    if record.failures is None or sorted((f.path, f.reason) for f in record.failures) != sorted(seen.failed):
+    if record.failures is None or [(f.path, f.reason) for f in record.failures] != seen.failed:
         findings.add(_PLACE, "its list of failures is not that of the table")
     if record.input_sha256 != listing_digest((path, size) for path, (size, _) in seen.files.items()):
         findings.add(_PLACE, "input_sha256 is not of the paths and sizes in the table")

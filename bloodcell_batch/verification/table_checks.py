@@ -9,7 +9,7 @@ import pyarrow as pa
 from bloodcell_batch.differential.slide import SlideCounts
 from bloodcell_batch.images.hamming import as_words, pairs_within
 from bloodcell_batch.records import BLANK_BRIGHTNESS, BLANK_CONTRAST, Status
-from bloodcell_batch.results.run_record import RunRecord
+from bloodcell_batch.results.run_record import FAILURES_LISTED, RunRecord
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.row_checks import Row, Rules, is_cell, is_duplicate, row_faults
 
@@ -21,8 +21,8 @@ _SURELY_BLANK, _SURELY_NOT_BLANK = BLANK_CONTRAST - 0.005, BLANK_CONTRAST + 0.00
 
 @dataclass(slots=True)
 class Seen:
-    """What the rows say, for all further checks. `files` has size and SHA-256 by path, `failed` path and reason,
-    `by_status` the statuses as the run left them; `slides`, what their rows come to, follow a review. In fields,
+    """What the rows say, for all further checks. `files` has size and SHA-256 by path, `failed` path and reason of the
+    first, `by_status` the statuses as the run left them; `slides`, what their rows come to, follow a review. In fields,
     `further_cells` are the rows beyond the first of each, and `kept` has the image once."""
 
     rows: int = 0
@@ -98,7 +98,7 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
         # A verified label counts in place of the program's, as in `review import`.
         label = row.get("verified_label") or row["label"] or ""
         status = Status.CLASSIFIED if label else Status.UNCLASSIFIED
-    elif status is Status.FAILED:
+    elif status is Status.FAILED and len(seen.failed) < FAILURES_LISTED:
         seen.failed.append((path, row["reason"] or ""))
     shape = () if None in (row["width"], row["height"]) else (row["width"], row["height"])
     counts = seen.slides.setdefault(slide, SlideCounts())

@@ -53,7 +53,7 @@ def test_json_names_the_slide_and_the_file(capsys: pytest.CaptureFixture[str]) -
 def test_many_of_a_kind_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
     said = _said(QuietObserver(), _result(slides=30, failed=25), capsys)
     assert "warning: too_many_unclassified in 20 more slides: see the column alerts of the slide table" in said
-    assert "warning: 15 more files failed: see failures in the run record" in said
+    assert "warning: 15 more files failed: see the rows with the status failed" in said
     assert len(said.splitlines()) <= 40
 
 
