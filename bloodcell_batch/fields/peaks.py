@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 _LARGEST_LOG_SIZE = 2.5  # a cell of 12 red cells; the exponential of a wild value would overflow
 _OVERLAP = 0.45  # intersection over union from which on two boxes of a class are one cell
 _INSIDE = 0.75  # share of the smaller box inside the larger, such as one lobe of a nucleus
-_NEAR = 1.05  # ellipses that come as near as 5 % of their sizes touch
+TOUCHING = 1.05  # ellipses that come as near as 5 % of their sizes touch
 _SMALLEST = 1e-3  # pixels; what a border leaves of a box may have no width at all
 _ROWS, _COLUMNS = (offsets.ravel() - 1 for offsets in np.indices((3, 3)))  # a place and its eight neighbours
 _UP, _LEFT, _HERE, _RIGHT, _DOWN = 1, 3, 4, 5, 7  # among them
@@ -89,12 +89,15 @@ def _common_area(boxes: Floats, others: Floats) -> Floats:
     return area
 
 
-def near_others(found: Floats) -> NDArray[np.bool_]:
-    """Of each box (n, 5), whether the ellipse in it comes as near as 5 % of their sizes to that of another."""
-    first, second = _pairs(found, _NEAR)
+def near_others(found: Floats, reach: float = TOUCHING) -> NDArray[np.bool_]:
+    """Of each box (n, 5), whether the ellipse in it comes near that of another.
+
+    `reach` is the distance of their centres, as a share of that at which they would touch.
+    """
+    first, second = _pairs(found, reach)
     apart = found[first, :2] - found[second, :2]
-    reach = np.maximum((found[first, 2:4] + found[second, 2:4]) / 2, _SMALLEST)
-    touching = np.hypot(*(apart / reach).T) < _NEAR
+    sides = np.maximum((found[first, 2:4] + found[second, 2:4]) / 2, _SMALLEST)
+    close = np.hypot(*(apart / sides).T) < reach
     near = np.zeros(len(found), dtype=bool)
-    near[first[touching]] = near[second[touching]] = True
+    near[first[close]] = near[second[close]] = True
     return near

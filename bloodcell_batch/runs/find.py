@@ -15,7 +15,8 @@ from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import open_backend
 from bloodcell_batch.config.finder import FindConfig
 from bloodcell_batch.errors import OutputError
-from bloodcell_batch.fields.cells import Cell, FieldCells
+from bloodcell_batch.fields.cells import Cell, FieldCells, ImageKind
+from bloodcell_batch.fields.condition import condition_of
 from bloodcell_batch.fields.crops import crop
 from bloodcell_batch.fields.finder import Finder, find_cells
 from bloodcell_batch.fields.scale import pooled_red_cell_pixels
@@ -55,7 +56,10 @@ class CellRow:
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """A row of `fields.csv`; of an image that can't be read, `reason` says why, and all else is empty."""
+    """A row of `fields.csv`; of an image that can't be read, `reason` says why, and all else is empty.
+
+    `faults` are those of `fields.condition`, one space between them, and only of whole fields.
+    """
 
     path: str
     slide_id: str
@@ -67,6 +71,7 @@ class FieldRow:
     touching: int | None = None
     red_cells: int | None = None
     platelets: int | None = None
+    faults: str = ""
 
 
 @dataclass(slots=True)
@@ -77,12 +82,15 @@ class Totals:
     failed: int = 0
     cells: int = 0
     without_scale: int = 0
+    unfit: int = 0
 
     def as_text(self) -> str:
         """One line."""
         text = f"{self.cells:,} leukocytes in {self.images:,} images"
         if self.without_scale:
             text += f"; {self.without_scale:,} images without a scale: give --red-cell-pixels to cut their cells out"
+        if self.unfit:
+            text += f"; {self.unfit:,} fields too thick, too thin or out of focus"
         return text + (f"; {self.failed:,} images failed, see {FIELDS_TABLE}" if self.failed else "")
 
 
@@ -177,6 +185,8 @@ class _Search:
                 name = f"{file.path}.{number}.png"
                 _write_picture(self._out / name, crop(rgb, cell, scale))
             self.cells.append(_cell_row(file, number, name, cell))
+        faults = condition_of(rgb, found).faults if found.kind is ImageKind.FIELD else ()
+        self.totals.unfit += bool(faults)
         return FieldRow(
             file.path,
             file.slide_id,
@@ -187,6 +197,7 @@ class _Search:
             touching=sum(cell.touching for cell in cells),
             red_cells=len(found.red_cells),
             platelets=len(found.platelets),
+            faults=" ".join(faults),
         )
 
 

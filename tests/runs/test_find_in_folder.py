@@ -37,7 +37,7 @@ def run(fields: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(module, "ready_finder", lambda _model, _backend: drawn_finder())
     config = FindConfig(finder=model.path, backend="pytorch")
     totals = find_in_folder(fields, tmp_path / "out", config, NullObserver())
-    assert totals == Totals(images=3, failed=1, cells=3, without_scale=0)
+    assert totals == Totals(images=3, failed=1, cells=3, without_scale=0, unfit=1)
     return tmp_path / "out"
 
 
@@ -61,6 +61,12 @@ def test_a_field_with_few_red_cells_takes_the_scale_of_its_slide(run: Path) -> N
     by_path = {row["path"]: row for row in rows(run / "fields.csv")}
     scale = float(by_path["s1/few.png"]["red_cell_pixels"])
     assert scale == pytest.approx(float(by_path["s1/a.png"]["red_cell_pixels"]), rel=0.05)
+
+
+def test_a_field_that_is_unfit_says_why(run: Path) -> None:
+    by_path = {row["path"]: row for row in rows(run / "fields.csv")}
+    assert by_path["s1/a.png"]["faults"] == ""
+    assert by_path["s1/few.png"]["faults"] == "too_thin"
 
 
 def test_a_bad_image_has_a_row_with_the_reason(run: Path) -> None:

@@ -17,10 +17,12 @@ from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.stages.find import ready_finder
 from bloodcell_batch.statistics.binomial import clopper_pearson
+from bloodcell_batch.training.finder.boxes import LabelledBox
 from bloodcell_batch.training.finder.data import FieldFile, decoded, field_files, labelled_rows, read_boxes, red_cell_of
 from bloodcell_batch.training.finder.matching import Matches, match_by_box, match_by_centre
 
 _CLOSE = 0.15  # share by which a measured diameter may differ
+_MIDDLE = 0.4  # share of a picture's sides that count as its middle
 
 
 @dataclass
@@ -38,7 +40,10 @@ class SourceFigures:
     def as_dict(self) -> dict[str, Any]:
         """The counts and the shares that they make."""
         classes = {
-            name: {"by_centre": self.by_centre[name].as_dict(), "by_box": self.by_box[name].as_dict()}
+            name: {
+                "by_centre": self.by_centre[name].as_dict(),
+                "by_box": self.by_box[name].as_dict() if name in self.by_box else None,
+            }
             for name in self.by_centre
         }
         close = None
@@ -96,13 +101,21 @@ def _add(
         if name not in (*source.complete, *source.partial):
             continue
         labelled = [box for box in boxes if source.labels.get(box.label) == name]
+        if source.boxes == "centre":
+            labelled = [_usual(box, rgb.shape) for box in labelled]
+        else:
+            figures.by_box[name] = figures.by_box.get(name, Matches()) + match_by_box(cells, labelled)
         figures.by_centre[name] = figures.by_centre.get(name, Matches()) + match_by_centre(cells, labelled)
-        figures.by_box[name] = figures.by_box.get(name, Matches()) + match_by_box(cells, labelled)
     true = red_cell_of(labelled_rows(boxes, source), rgb.shape)
     if true is not None:
         figures.scale_compared += 1
         measured = found.red_cell_pixels
         figures.scale_close += measured is not None and abs(math.log(measured / true)) <= math.log1p(_CLOSE)
+
+
+def _usual(box: LabelledBox, shape: Sequence[int]) -> LabelledBox:
+    """The cell in the middle of a picture, of which only that is known: it counts as found if a centre lies near it."""
+    return LabelledBox(box.label, box.x, box.y, _MIDDLE * shape[1], _MIDDLE * shape[0])
 
 
 def _by_class(found: FieldCells) -> dict[str, Sequence[Cell]]:
@@ -119,8 +132,8 @@ def as_text(figures: Mapping[str, SourceFigures]) -> str:
         for cell, both in content["classes"].items():
             centre, box = both["by_centre"], both["by_box"]
             text = f"  {cell}: {centre['labelled']} labelled, recall {_limits(centre['recall'])}, "
-            text += f"precision {_limits(centre['precision'])}, F1 {_percent(centre['f1'])}; "
-            lines.append(text + f"by box (IoU 0.5) F1 {_percent(box['f1'])}")
+            text += f"precision {_limits(centre['precision'])}, F1 {_percent(centre['f1'])}"
+            lines.append(text if box is None else text + f"; by box (IoU 0.5) F1 {_percent(box['f1'])}")
         scale = content["red_cell_diameter"]
         text = f"  scale: known in {scale['known']}"
         if scale["compared"]:

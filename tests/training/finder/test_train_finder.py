@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from conftest import SHARED
-from drawn_fields import grid_of_red_cells, smear
+from drawn_fields import drawn_finder, grid_of_red_cells, smear
 from PIL import Image
+from small_model import make_small_finder
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
@@ -15,6 +16,7 @@ from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import InputError, OutputError, TrainingError, UsageError
 from bloodcell_batch.model.file import DEFAULT_FINDER, open_finder
 from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.training.finder import evaluate as evaluation
 from bloodcell_batch.training.finder.data import FieldFile, field_files, part_of, read_field
 from bloodcell_batch.training.finder.evaluate import evaluate_finder
 from bloodcell_batch.training.finder.train import check_finder_path, checkpoint_of
@@ -120,6 +122,24 @@ def test_a_field_without_red_cells_needs_a_scale(tmp_path: Path) -> None:
     field = read_field(file, FieldSource(folder="x", boxes="none", red_cell_pixels=20))
     assert field is not None
     assert field.levels[0].shape == (160, 200, 3)
+
+
+def test_the_cell_in_the_middle_of_a_picture_counts_as_found_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_small_finder(tmp_path)
+    monkeypatch.setattr(evaluation, "ready_finder", lambda _model, _backend: drawn_finder())
+    (tmp_path / "one").mkdir()
+    for name, x in (("middle", 65.0), ("beside", 20.0)):
+        picture = smear(130, 130, grid_of_red_cells(130, 130, 28, but_not_at=[(x, 65, 40)]), [(x, 65, 40)])
+        Image.fromarray(picture).save(tmp_path / "one" / f"{name}.png")
+    source = FieldSource(folder="one", boxes="centre", labels={"centre": "leukocyte"}, partial=("leukocyte",))
+    config = EvaluateFinderConfig(part="all", backend="pytorch", red_cell_pixels=28)
+    figures = evaluate_finder(model, tmp_path, {"one": source}, config, NullObserver())
+    content = figures["one"].as_dict()["classes"]["leukocyte"]
+    assert (content["by_centre"]["labelled"], content["by_centre"]["missed"]) == (2, 1)
+    assert content["by_box"] is None
+    assert "by box" not in evaluation.as_text(figures)
 
 
 @pytest.mark.skipif(not (SHARED / "data" / "fields_bccd").is_dir(), reason="the fields are not on this machine")
