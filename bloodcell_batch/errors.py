@@ -29,6 +29,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     COMPLETE_WITH_FAILED_FILES = 3
     OUT_OF_CONTROL = 3
+    DIFFERENT = 3
     BACKEND_REFUSED = 4
     LOCKED = 5
     INTERRUPTED = 130

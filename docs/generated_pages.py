@@ -21,7 +21,8 @@ _EXIT_CODES = {
     ExitCode.ERROR: "an error; nothing was published",
     ExitCode.USAGE: "wrong usage",
     ExitCode.COMPLETE_WITH_FAILED_FILES: "complete, but more files failed than `--allow-failed` permits, or a folder "
-    "could not be read; of `monitor`: the page and tables are written, and a rule rejects a run",
+    "could not be read; of `monitor`: the page and tables are written, and a rule rejects a run; of `diff`: the two "
+    "results differ",
     ExitCode.BACKEND_REFUSED: "the named backend can't run here, or the model file is refused",
     ExitCode.LOCKED: "another run is writing this output",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); nothing was published",

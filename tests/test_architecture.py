@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "export",
         "adaptation",
         "monitoring",
+        "comparing",
         "training.comparison",
         "reports.review",
         "reports.concordance",
@@ -211,7 +212,7 @@ def test_help_leaves_heavy_libraries_alone() -> None:
         "import sys; from typer.testing import CliRunner; from bloodcell_batch.cli.app import app\n"
         "for command in ('', 'classify', 'merge', 'train', 'adapt', 'evaluate', 'compare', 'tune', 'doctor', "
         "'benchmark', 'model-card', 'export-trt', 'export-onnx', 'export-openvino', 'differential', 'report', "
-        "'review', 'review export', 'review import', 'review agree', 'concordance', 'monitor', 'export-fhir', "
+        "'review', 'review export', 'review import', 'review agree', 'concordance', 'monitor', 'diff', 'export-fhir', "
         "'pseudonymize', 'verify'):\n"
         "    result = CliRunner().invoke(app, [*command.split(), '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"

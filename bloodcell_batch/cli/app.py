@@ -11,6 +11,7 @@ from bloodcell_batch.cli.commands.benchmark import benchmark
 from bloodcell_batch.cli.commands.classify import classify
 from bloodcell_batch.cli.commands.compare import compare
 from bloodcell_batch.cli.commands.concordance import concordance
+from bloodcell_batch.cli.commands.diff import diff
 from bloodcell_batch.cli.commands.differential import differential
 from bloodcell_batch.cli.commands.doctor import doctor
 from bloodcell_batch.cli.commands.evaluate import evaluate
@@ -67,6 +68,7 @@ app.command()(report)
 app.add_typer(review, name="review")
 app.command()(concordance)
 app.command()(monitor)
+app.command()(diff)
 app.command("export-fhir")(export_fhir)
 app.command()(pseudonymize)
 app.command()(verify)

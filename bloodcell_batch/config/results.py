@@ -137,6 +137,17 @@ class ConcordanceConfig(ResultsConfig):
     reference_ranges: ReferenceRangesOption = None
 
 
+class DiffConfig(AuditedConfig):
+    """Options of `diff`."""
+
+    images: ImagesOption = None
+    confidence_change: Annotated[float, Option("SHARE")] = Field(
+        0.1, ge=0, le=1, description="Change of the confidence (0-1) from which on a cell with the same label is told"
+    )
+    csv_dialect: CsvDialectOption = "plain"
+    overwrite: OverwriteOption = Field(False, description="Replace existing output")
+
+
 class PseudonymizeConfig(AuditedConfig):
     """Options of `pseudonymize`."""
 

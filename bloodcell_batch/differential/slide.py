@@ -22,7 +22,8 @@ WITHHELD_ADEQUACY = "withheld"
 
 _SLIDES_NAMED = 5
 # Programs that cut cells out make squares; cameras take 4:3 or wider, from 640x480 pixels on.
-_FIELD_SIDE, _FIELD_ASPECT = 400, 1.25
+FIELD_SIDE, FIELD_ASPECT = 400, 1.25
+"""Shorter side in pixels, and longer side as a multiple of it, from which on a picture has the shape of a field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class SlideCounts:
         elif width is not None:
             short, long = sorted((width, height))
             self.sized += 1
-            self.like_fields += short >= _FIELD_SIDE and long >= _FIELD_ASPECT * short
+            self.like_fields += short >= FIELD_SIDE and long >= FIELD_ASPECT * short
 
     @property
     def unclassified(self) -> int:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image
 
@@ -18,7 +19,7 @@ from bloodcell_batch.images.file_formats import suffix_of
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer, counted
-from bloodcell_batch.results.finished import ResultRow, Results
+from bloodcell_batch.results.run_record import RunRecord
 
 _QUALITY = 72
 _SURROUND = 0.35  # of the cell's size, on each side
@@ -48,8 +49,28 @@ class Thumbnail:
         return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode()}"
 
 
+class HasRecord(Protocol):
+    """Results, as far as it matters where their images are."""
+
+    @property
+    def record(self) -> RunRecord: ...  # noqa: D102
+
+
+class Pictured(Protocol):
+    """What there is to draw of a row: see `ResultRow`."""
+
+    @property
+    def file(self) -> str: ...  # noqa: D102 - that of ResultRow
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+    @property
+    def box(self) -> tuple[int, int, int, int] | None: ...  # noqa: D102
+    @property
+    def picture(self) -> str: ...  # noqa: D102
+
+
 def make_thumbnails(
-    rows: Iterable[ResultRow], root: Path | None, side: int, kind: str = "webp"
+    rows: Iterable[Pictured], root: Path | None, side: int, kind: str = "webp"
 ) -> dict[str, Thumbnail | NoThumbnail]:
     """A thumbnail per row, keyed by `ResultRow.picture`: of the image, or of a cell with what is
     around it in its field; a file whose bytes are not those that were classified gets none.
@@ -72,7 +93,7 @@ def make_thumbnails(
         return {row.picture: thumbnail for row, thumbnail in zip(unique, made, strict=True)}
 
 
-def images_folder(results: Results, images: Path | None, observer: Observer) -> Path | None:
+def images_folder(results: HasRecord, images: Path | None, observer: Observer) -> Path | None:
     """The folder with the images: `images`, or the one in the run record if it is still there."""
     if results.record.pseudonymised:
         missing = "these results have codes in place of the images' paths"
@@ -99,7 +120,7 @@ def warn_of_gaps(thumbnails: dict[str, Thumbnail | NoThumbnail], observer: Obser
             observer.warn(f"{counted(count, 'thumbnail is', 'thumbnails are')} left out: {why.value}", count=count)
 
 
-def _make(root: Path, row: ResultRow, side: int, kind: str) -> Thumbnail | NoThumbnail:
+def _make(root: Path, row: Pictured, side: int, kind: str) -> Thumbnail | NoThumbnail:
     try:
         # The table may come from elsewhere: it must not show what lies beside the folder, nor wait for a pipe.
         path = root / row.file
@@ -122,7 +143,7 @@ def _make(root: Path, row: ResultRow, side: int, kind: str) -> Thumbnail | NoThu
     return Thumbnail(stream.getvalue(), kind, image.width, image.height)
 
 
-def _part(image: Image.Image, row: ResultRow) -> Image.Image:
+def _part(image: Image.Image, row: Pictured) -> Image.Image:
     """The cell of a field with some of its surroundings, as far as the field goes; another image as it is."""
     if row.box is None:
         return image

@@ -55,7 +55,7 @@ def filled_rows(path: Path, columns: tuple[str, ...]) -> int:
 
 def parquet_table(path: Path, schema: pa.Schema, optional: tuple[pa.Field, ...], _sheet: str) -> pa.Table:
     """One of our tables from Parquet; see `formats.read_table` for what the readers take and give."""
-    table = read_parquet(path)
+    table = read_parquet(path, [*schema.names, *(field.name for field in optional)])
     target = _target(table.schema.names, schema, optional)
     return table.select(target.names).cast(target)
 

@@ -1,0 +1,1 @@
+"""Two results of the same images, cell by cell."""
