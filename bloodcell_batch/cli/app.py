@@ -25,6 +25,7 @@ from bloodcell_batch.cli.commands.monitor import monitor
 from bloodcell_batch.cli.commands.pseudonymize import pseudonymize
 from bloodcell_batch.cli.commands.report import report
 from bloodcell_batch.cli.commands.review import review
+from bloodcell_batch.cli.commands.sort import sort
 from bloodcell_batch.cli.commands.train import train
 from bloodcell_batch.cli.commands.train_finder import train_finder
 from bloodcell_batch.cli.commands.tune import tune
@@ -69,6 +70,7 @@ app.add_typer(review, name="review")
 app.command()(concordance)
 app.command()(monitor)
 app.command()(diff)
+app.command()(sort)
 app.command("export-fhir")(export_fhir)
 app.command()(pseudonymize)
 app.command()(verify)

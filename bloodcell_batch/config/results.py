@@ -148,6 +148,14 @@ class DiffConfig(AuditedConfig):
     overwrite: OverwriteOption = Field(False, description="Replace existing output")
 
 
+class SortConfig(AuditedConfig):
+    """Options of `sort`."""
+
+    images: Annotated[Path | None, Option("FOLDER")] = Field(
+        None, description="Folder that was classified; the one in the run record if not given"
+    )
+
+
 class PseudonymizeConfig(AuditedConfig):
     """Options of `pseudonymize`."""
 
