@@ -152,3 +152,19 @@ def test_copies_are_nearer_than_other_pictures(tmp_path: Path) -> None:
     copies = {line[:28].strip(): int(line[28:].split()[1]) for line in lines[1:-2]}
     assert copies.pop("middle, 28 pixels, nearest") <= 60
     assert max(copies.values()) <= SAME_PICTURE_DISTANCE < int(lines[-1].split()[-1])
+
+
+def test_a_season_is_watched(tmp_path: Path) -> None:
+    for number, name in enumerate(("neutrophil", "lymphocyte")):
+        (tmp_path / name).mkdir()
+        for seed in range(4):
+            picture = encode(draw_picture(10 * number + seed, 64))
+            (tmp_path / name / f"{seed}.jpg").write_bytes(picture)
+    lines = _lines("season.py", str(tmp_path), *["--seasons", "1", "--slides", "2", "--images", "20", "--rates", "30"])
+    assert lines[0] == "8 different cells at 12 steps; 2 slides of 20 images a night"
+    assert lines[2].startswith("undisturbed: ")
+    assert lines[-1] == "  by night 45 in 1 of 1 seasons"
+
+
+def test_a_season_without_images_is_skipped(tmp_path: Path) -> None:
+    assert _lines("season.py", str(tmp_path / "none")) == [f"skipped: there is no folder {tmp_path / 'none'}"]

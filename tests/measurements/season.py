@@ -120,13 +120,15 @@ def write_night(
     slides, images = size
     stain = rng.normal(drift, _BETWEEN_NIGHTS)
     mix = np.array([_MIX[name] for name in stock.classes])
-    rows, names = [], []
+    rows: list[int] = []
+    names: list[tuple[str, str]] = []
     for slide in range(slides):
         step = int(np.clip(round(rng.normal(stain, _BETWEEN_SLIDES)), STEPS[0], STEPS[-1]))
         patient = rng.dirichlet(_PATIENTS * mix / mix.sum())
-        for number, pick in enumerate(rng.choice(len(mix), images, p=patient)):
-            rows.append(rng.choice(stock.places[step, stock.classes[pick]]))
-            names.append((f"{slide:02}/{number:04}.jpg", f"{slide:02}"))
+        for name, count in zip(stock.classes, rng.multinomial(images, patient), strict=True):
+            known = stock.places[step, name]
+            rows += known[rng.integers(0, len(known), count)].tolist()
+        names += [(f"{slide:02}/{number:04}.jpg", f"{slide:02}") for number in range(images)]
     table = stock.images.take(pa.array(rows))
     for column, values in zip(("path", "slide_id"), zip(*names, strict=True), strict=True):
         place = table.schema.get_field_index(column)
@@ -185,7 +187,7 @@ def _report(stock: Stock, size: tuple[int, int], seasons: int, rates: Sequence[f
     for seed in range(seasons):
         false.append(season(stock, seed, 0.0, size, place))
         _say(f"undisturbed season {seed}: {_nights(false[-1])}")
-    rate = sum(map(len, false)) / seasons
+    rate = sum(map(len, false)) / max(seasons, 1)
     _say(f"undisturbed: {sum(map(len, false))} false alarms in {seasons} seasons, {rate:.2f} a season")
     held = rate <= 1
     for per_cent in rates:

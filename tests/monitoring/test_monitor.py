@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from browser import Browser
 from conftest import PROJECT
 from finished_run import Run
 from many_runs import Values, write_night
@@ -258,3 +259,34 @@ class TestFiles:
         result = _call(steady, few, "--out", tmp_path / "q.html", "--baseline", "10")
         assert result.exit_code == 0
         assert "few of 2026-03-11 02:15, the newest run, has too few cells to be judged in full" in result.stderr
+
+
+class TestInTheBrowser:
+    def test_charts_tell_what_they_show(self, drifting: list[Path], tmp_path: Path, browser: Browser) -> None:
+        _call(drifting, "--out", tmp_path / "q.html", "--baseline", "10", "--control", "QC 1")
+        browser.open(tmp_path / "q.html")
+        charts = browser.all("figure svg")
+        assert len(charts) == 14 + 13
+        assert all(chart.size["width"] > 400 and chart.size["height"] > 100 for chart in charts)
+        said = [chart.get_attribute("aria-label") or "" for chart in charts]
+        assert all(re.search("of 14 runs; newest .*baseline mean .*3s limits", text) for text in said)
+        assert sum("4 rejected" in text for text in said) == 2
+        rejected = browser.all("path.rejected title")
+        assert any("night-11, 2026-01-11 02:15" in (one.get_attribute("textContent") or "") for one in rejected)
+        fits = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        assert browser.driver.execute_script(fits)
+        browser.is_quiet()
+
+    def test_it_is_dark_where_the_screen_is(self, steady: list[Path], tmp_path: Path, browser: Browser) -> None:
+        _call(steady, "--out", tmp_path / "q.html", "--baseline", "10")
+        browser.open(tmp_path / "q.html")
+        colour = "return getComputedStyle(document.body).backgroundColor"
+        light = browser.driver.execute_script(colour)
+        scheme = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
+        try:
+            assert (light, browser.driver.execute_script(colour)) == ("rgb(255, 255, 255)", "rgb(20, 25, 31)")
+            browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", **scheme})
+            assert browser.driver.execute_script(colour) == "rgb(255, 255, 255)"
+        finally:
+            browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})

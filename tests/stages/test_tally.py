@@ -173,6 +173,19 @@ class TestAlerts:
             "no_leukocytes: nothing to count",
         )
 
+    @pytest.mark.parametrize(
+        ("outliers", "others", "alert"),
+        # lower exact 95 % limits of the share: 34 of 100 are 24.8 %, 35 of 100 are 25.7 %, 10 of 20 are 27.2 %
+        [(34, 66, False), (35, 65, True), (10, 10, True), (9, 11, False), (19, 0, False), (20, 0, True)],
+    )
+    def test_a_stain_unlike_the_training_images(self, outliers: int, others: int, *, alert: bool) -> None:
+        alerts = _one([*_cells("s", "", outliers), *_cells("s", "ig", others)]).alerts
+        kinds = [text.partition(":")[0] for text in alerts]
+        assert kinds[0] == "too_many_unclassified"
+        assert ("unlike_training" in kinds) == alert
+        if alert:
+            assert f"{outliers} of {outliers + others} cells look like nothing that it was trained on" in alerts[1]
+
     def test_pictures_in_two_slides_alert_both(self) -> None:
         outcomes = [*_cells("a", "ig"), *_cells("b", "ig"), *_cells("c", "ig")]
         matches = [CrossSlideMatch("a/1", "a", "b/1", "b", 0), CrossSlideMatch("a/2", "a", "b/0", "b", 3)]

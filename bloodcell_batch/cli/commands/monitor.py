@@ -38,7 +38,9 @@ def monitor(
     settings = call.settings
     call.line.begin(settings, reads=runs, writes=out)
     from bloodcell_batch.monitoring.monitor import write_quality  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.results.tables import import_arrow_without_pandas  # noqa: PLC0415
 
+    import_arrow_without_pandas()
     observer = call.observer()
     quality = write_quality(runs, out, settings, observer)
     for remark in (*quality.remarks.rejected, *quality.remarks.warnings):
