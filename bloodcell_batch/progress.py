@@ -18,7 +18,6 @@ _log = logging.getLogger("bloodcell_batch")
 class Withheld(StrEnum):
     """Why the percentages of a slide are empty, as written to the column `withheld`."""
 
-    LOOKS_LIKE_FIELDS = "looks_like_fields"
     TOO_MANY_UNCLASSIFIED = "too_many_unclassified"
     NO_LEUKOCYTES = "no_leukocytes"
 
@@ -43,7 +42,8 @@ class SlideDifferential:
     report them, `outside_counts` by class outside the percentages and by what a person calls a cell of no class.
 
     `withheld` is why its percentages and `nrbc_per_100_wbc` are None; `group_counts` are unclassified cells by group;
-    `fields` of the images found are fields of view, and `cut_off` their cells at the border, in no other count.
+    `fields` of the images found are fields of view, with so many `red_cells` and `platelets`; `cut_off` are their
+    leukocytes at the border, in no other count.
     """
 
     slide_id: str
@@ -63,6 +63,8 @@ class SlideDifferential:
     withheld: Withheld | None = None
     fields: int = 0
     cut_off: int = 0
+    red_cells: int = 0
+    platelets: int = 0
     nrbc_per_100_wbc_low: float | None = None
     nrbc_per_100_wbc_high: float | None = None
     group_counts: dict[str, int] = field(default_factory=dict)

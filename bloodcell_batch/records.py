@@ -143,7 +143,8 @@ PIXEL_DIGEST_BYTES = 16
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What decoding learned about a file. `sha256` is of the file's bytes (hex); `phash` is 32 bytes, row-major;
-    `pixel_digest` identifies the full-size decoded RGB image whatever the file format."""
+    `pixel_digest` identifies the full-size decoded RGB image whatever the file format. Of a field, `red_cell_pixels` is
+    the diameter of a red cell, None where nothing tells it, and the others are how many cells were found."""
 
     sha256: str
     phash: bytes
@@ -151,6 +152,9 @@ class ImageFacts:
     height: int
     quality: Quality
     pixel_digest: bytes
+    red_cell_pixels: float | None = None
+    red_cells: int | None = None
+    platelets: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,18 @@ class Crop:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What the finder says of an image: the cells of a field, with its facts as in `ImageFacts`, or None for an image
+    of a single cell, and why that can't be classified."""
+
+    crops: tuple[Crop, ...] | None = None
+    doubt: Reason | None = None
+    red_cell_pixels: float | None = None
+    red_cells: int | None = None
+    platelets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedImage:
     """A decoded image before it is described: `thumbnail` is its 64x64 grey image, uint8, from which hash and quality
     follow. The other fields are those of `ImageFacts` and `DecodedImage`."""
@@ -190,8 +206,7 @@ class LoadedImage:
     pixel_digest: bytes
     thumbnail: NDArray[np.uint8]
     pixels: NDArray[np.uint8]
-    crops: tuple[Crop, ...] | None = None
-    doubt: Reason | None = None
+    found: Found = Found()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +226,20 @@ class DecodedImage:
     doubt: Reason | None = None
 
 
+class _Row:
+    """What every row is, an image or a cell of a field."""
+
+    __slots__ = ()
+    cell: CellBox | None
+
+    @property
+    def is_first_of_its_file(self) -> bool:
+        """False for the second and further cells of a field."""
+        return self.cell is None or self.cell.number <= 1
+
+
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(_Row):
     """A file that gets no prediction: failed (`reason`, `detail`), a duplicate of `duplicate_of`, or a field without a
     cell (unclassified; `cell` is the whole field).
 
@@ -227,11 +254,6 @@ class Rejection:
     duplicate_of: str = ""
     duplicate_distance: int | None = None
     cell: CellBox | None = None
-
-    @property
-    def is_first_of_its_file(self) -> bool:
-        """False for the second and further cells of a field."""
-        return self.cell is None or self.cell.number <= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +270,7 @@ class RawPrediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(_Row):
     """A classified or unclassified cell. `label` is empty when unclassified, so that nobody counts a guess; `group` and
     its calibrated probability are what such a cell surely is nonetheless, empty and None for nothing. `review_reasons`
     is why a person should look at it."""
@@ -265,11 +287,6 @@ class Prediction:
     group: str = ""
     group_confidence: float | None = None
     cell: CellBox | None = None
-
-    @property
-    def is_first_of_its_file(self) -> bool:
-        """False for the second and further cells of a field."""
-        return self.cell is None or self.cell.number <= 1
 
 
 Outcome = Prediction | Rejection

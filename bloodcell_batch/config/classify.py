@@ -57,10 +57,16 @@ class ClassifyConfig(NetworkConfig):
         gt=0,
         description="Cells with a higher outlier score stay unclassified; the model's own threshold if not given",
     )
-    images: Annotated[Literal["auto", "cells"], Option(panel=Panel.SLIDES), Effect.RESULT] = Field(
+    images: Annotated[Literal["auto", "cells", "fields"], Option(), Effect.RESULT] = Field(
         "auto",
-        description="cells: every image shows one cell, whatever it looks like; auto: withhold the percentages of a "
-        "slide whose images look like whole fields, which `find` cuts up",
+        description="What the images show: a single cell each, whole fields of view, or what a look at some of them "
+        "tells, slide by slide",
+    )
+    red_cell_pixels: Annotated[float | None, Option("PIXELS", panel=Panel.SLIDES), Effect.RESULT] = Field(
+        None,
+        ge=4,
+        le=2000,
+        description="Diameter of a red cell in fields of view; measured in each of them if not given",
     )
     max_unclassified: Annotated[float, Option("SHARE", panel=Panel.ADVANCED), Effect.RESULT] = Field(
         0.1,

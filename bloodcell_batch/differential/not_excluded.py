@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from bloodcell_batch.labels.synonyms import known_cell
-from bloodcell_batch.progress import SlideDifferential, Withheld
+from bloodcell_batch.progress import SlideDifferential
 
 BLASTS_NOT_EXCLUDED = (
     "Blasts can't be excluded: no class stands for them, so that a blast is unclassified or counted as another cell."
@@ -24,11 +24,9 @@ def at_most(high: float, unit: str = " %") -> str:
 
 def none_seen(slide: SlideDifferential, name: str) -> str:
     """`0 of 200: at most 1.8 %` for a leukocyte class of which the slide has no cell; empty for the others, and where
-    nothing was counted or the pictures are no cells."""
+    nothing was counted."""
     share = slide.shares[name]
     if share.count or share.percent_high is None or not slide.wbc_counted:
-        return ""
-    if slide.withheld is Withheld.LOOKS_LIKE_FIELDS:
         return ""
     return f"0 of {slide.wbc_counted:,}: {at_most(share.percent_high)}"
 

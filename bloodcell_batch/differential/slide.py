@@ -19,27 +19,11 @@ from bloodcell_batch.records import CrossSlideMatch, Reason, Status
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
 WITHHELD_ADEQUACY = "withheld"
-"""Adequacy of a slide whose percentages are withheld: however many were counted, they support none."""
+"""Adequacy of a slide with too many unclassified cells: however many were counted, they support no percentage."""
 
 _SLIDES_NAMED = 5
-# Programs that cut cells out make squares; cameras take 4:3 or wider, from 640x480 pixels on.
-FIELD_SIDE, FIELD_ASPECT = 400, 1.25
-"""Shorter side in pixels, and longer side as a multiple of it, from which on a picture has the shape of a field."""
 # Of the packaged model's own validation cells 2.5 % are outliers, of those of three other laboratories 78 to 91 %.
 _OUTLIERS, _CELLS_TO_SAY_SO = 0.25, 20
-
-
-@dataclass(frozen=True, slots=True)
-class Withholding:
-    """When the percentages of a slide are withheld.
-
-    Attributes:
-        max_unclassified: share (0-1) of the cells that could be leukocytes, beyond which too many are unclassified.
-        images_are_cells: whether somebody has said that every image shows one cell, whatever it looks like.
-    """
-
-    max_unclassified: float = MAX_UNCLASSIFIED
-    images_are_cells: bool = False
 
 
 @dataclass(slots=True)
@@ -56,8 +40,7 @@ class SlideCounts:
         cut_off: cells at the border of a field, which are in no other count of cells.
         empty: fields without a cell, which are in no count of cells.
         outliers: cells that look unlike everything the model was trained on, whatever a person called them since.
-        sized: images of a single cell that were decoded.
-        like_fields: those among them that have the shape of a camera's whole picture.
+        red_cells, platelets: what was found in the fields besides.
     """
 
     statuses: Counter[Status] = field(default_factory=Counter)
@@ -68,22 +51,20 @@ class SlideCounts:
     cut_off: int = 0
     empty: int = 0
     outliers: int = 0
-    sized: int = 0
-    like_fields: int = 0
+    red_cells: int = 0
+    platelets: int = 0
 
     def add(
         self,
         status: Status,
         label: str = "",
         group: str = "",
-        width: int | None = None,
-        height: int = 0,
-        *,
         reason: str | None = None,
         cell: int | None = None,
+        beside: tuple[int, int] = (0, 0),
     ) -> None:
-        """Count a row: its status, its label if it has one, else its group, the size of the image in pixels, its
-        reason, and the number of the cell in its field."""
+        """Count a row: its status, its label if it has one, else its group, its reason, the number of the cell in its
+        field, and the red cells and platelets of that field."""
         self.statuses[status] += 1
         self.outliers += reason == Reason.OUTLIER
         if label:
@@ -95,10 +76,9 @@ class SlideCounts:
             self.further_cells += cell > 1
             self.empty += cell == 0
             self.cut_off += status is Status.UNCLASSIFIED and reason == Reason.CUT_OFF
-        elif width is not None:
-            short, long = sorted((width, height))
-            self.sized += 1
-            self.like_fields += short >= FIELD_SIDE and long >= FIELD_ASPECT * short
+        if cell is not None and cell <= 1:
+            self.red_cells += beside[0]
+            self.platelets += beside[1]
 
     @property
     def unclassified(self) -> int:
@@ -112,22 +92,18 @@ class SlideCounts:
         cells = self.statuses[Status.CLASSIFIED] + self.unclassified
         return cells >= _CELLS_TO_SAY_SO and clopper_pearson(self.outliers, cells)[0] > _OUTLIERS
 
-    @property
-    def looks_like_fields(self) -> bool:
-        """Whether most images look like whole fields of view, each of which was taken for one cell."""
-        return 2 * self.like_fields > self.sized
-
 
 def slide_differential(
     slide: str,
     counts: SlideCounts,
     classes: ClassList,
     alerts: Sequence[str] = (),
-    withholding: Withholding = Withholding(),
+    max_unclassified: float = MAX_UNCLASSIFIED,
 ) -> SlideDifferential:
     """The differential of one slide from what its rows come to, in a run that reports `classes`.
 
-    Where percentages are withheld, the first alert says why and what to do; `alerts` follow.
+    Where more than `max_unclassified` (0-1) of the cells that could be leukocytes are unclassified, percentages are
+    withheld and the first alert says what to do; `alerts` follow.
     """
     statuses, labels = counts.statuses, counts.labels
     wbc = sum(labels[name] for name in classes.leukocytes)
@@ -135,13 +111,11 @@ def slide_differential(
     shares = leukocyte_shares(labels, classes.leukocytes, unclassified)
     nrbc_count = sum(labels[name] for name in classes.nrbc)
     nrbc = nrbc_per_100_wbc(nrbc_count, wbc, unclassified) if classes.nrbc else Rate(None, None, None)
-    withheld, shown = _withheld(counts, wbc, withholding), list(alerts)
-    if counts.looks_unlike_training and withheld is not Withheld.LOOKS_LIKE_FIELDS:
+    withheld, shown = _withheld(counts, wbc, max_unclassified), list(alerts)
+    if counts.looks_unlike_training:
         shown.insert(0, _look_at_the_stain(counts))
-    if withheld is Withheld.LOOKS_LIKE_FIELDS:
-        shown.insert(0, _cut_them_up(counts))
-    elif withheld is Withheld.TOO_MANY_UNCLASSIFIED:
-        shown.insert(0, _what_to_do(wbc, unclassified, withholding.max_unclassified))
+    if withheld is Withheld.TOO_MANY_UNCLASSIFIED:
+        shown.insert(0, _what_to_do(wbc, unclassified, max_unclassified))
     if wbc == 0:
         shown.append("no_leukocytes: nothing to count")
     return SlideDifferential(
@@ -159,30 +133,23 @@ def slide_differential(
         },
         nrbc_per_100_wbc=None if withheld else nrbc.value,
         platelet_images=sum(labels[name] for name in classes.platelets),
-        adequacy=adequacy(wbc) if withheld in {None, Withheld.NO_LEUKOCYTES} else WITHHELD_ADEQUACY,
+        adequacy=WITHHELD_ADEQUACY if withheld is Withheld.TOO_MANY_UNCLASSIFIED else adequacy(wbc),
         alerts=tuple(shown),
         withheld=withheld,
         fields=counts.fields,
         cut_off=counts.cut_off,
+        red_cells=counts.red_cells,
+        platelets=counts.platelets,
         nrbc_per_100_wbc_low=nrbc.low,
         nrbc_per_100_wbc_high=nrbc.high,
         group_counts={group.name: counts.groups[group.name] for group in classes.groups},
     )
 
 
-def _withheld(counts: SlideCounts, wbc: int, withholding: Withholding) -> Withheld | None:
-    if counts.looks_like_fields and not withholding.images_are_cells:
-        return Withheld.LOOKS_LIKE_FIELDS
-    if too_many_unclassified(wbc, counts.unclassified, withholding.max_unclassified):
+def _withheld(counts: SlideCounts, wbc: int, max_unclassified: float) -> Withheld | None:
+    if too_many_unclassified(wbc, counts.unclassified, max_unclassified):
         return Withheld.TOO_MANY_UNCLASSIFIED
     return None if wbc else Withheld.NO_LEUKOCYTES
-
-
-def _cut_them_up(counts: SlideCounts) -> str:
-    fields = f"{counts.like_fields:,} of {counted(counts.sized, 'image')}"
-    what = "cut the cells out with `find` and classify these, or say --images cells if each image shows one cell"
-    have = "has" if counts.like_fields == 1 else "have"
-    return f"looks_like_fields: {what}: {fields} {have} the shape of whole fields"
 
 
 def _what_to_do(wbc: int, unclassified: int, max_unclassified: float) -> str:

@@ -50,7 +50,6 @@ _BILLIONS_PER_L = {"unit": "10*9/L", "system": "http://unitsofmeasure.org", "cod
 _PER_100 = {"unit": "/100 WBCs", "system": "http://unitsofmeasure.org", "code": "/100{WBCs}"}
 _LIMITS = "95 % limits, which cover sampling and every class that unclassified cells could be:"
 _ABSENT = {
-    Withheld.LOOKS_LIKE_FIELDS: "withheld: the images look like whole fields of view, not like single cells",
     Withheld.TOO_MANY_UNCLASSIFIED: "withheld until unclassified cells are reviewed",
     Withheld.NO_LEUKOCYTES: "no leukocyte was counted",
 }

@@ -66,7 +66,7 @@ def _images(hidden: Results) -> pa.Table:
     for name, values in columns.items():
         position = table.schema.get_field_index(name)
         table = table.set_column(position, table.schema.field(name), pa.array(values, pa.string()))
-    return table.take(pc.sort_indices(table, [("slide_id", "ascending"), ("path", "ascending")]))
+    return table.take(pc.sort_indices(table, [(name, "ascending") for name in ("slide_id", "path", "cell")]))
 
 
 def _record(hidden: Results, path_of: dict[str, str]) -> RunRecord:
@@ -79,6 +79,6 @@ def _record(hidden: Results, path_of: dict[str, str]) -> RunRecord:
     reviews: list[JsonValue] = [review.model_dump(include=_KEPT_OF_A_REVIEW) for review in hidden.reviews]
     return RunRecord.from_document(
         {name: document[name] for name in _KEPT}
-        | {"max_unclassified": hidden.record.max_unclassified, "images_are_cells": hidden.record.images_are_cells}
+        | {"max_unclassified": hidden.record.max_unclassified}
         | {"pseudonymised": True, "cross_slide_duplicates": matches, "reviews": reviews}
     )

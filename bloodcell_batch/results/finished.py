@@ -32,7 +32,7 @@ class ResultRow:
 
     `file` is its path under the scanned folder; `path` is the name to show, which is a pseudonym where one was asked
     for; `top_class` is the most probable class, also of a cell that stayed unclassified, and empty without
-    probabilities; `size` is width and height in pixels, empty of what was not decoded.
+    probabilities; `beside` are the red cells and platelets of its field.
     """
 
     file: str
@@ -55,7 +55,7 @@ class ResultRow:
     verified_label: str
     verified_by: str
     remark: str
-    size: tuple[int, int] | tuple[()]
+    beside: tuple[int, int]
     cell: int | None
     box: tuple[int, int, int, int] | None
 
@@ -120,9 +120,9 @@ class Results:
         for row in self.rows:
             label = (row.verified_label or row.label) if row.is_cell else ""
             counts = slides.setdefault(row.slide_id, SlideCounts())
-            counts.add(row.final_status, label, row.group, *row.size, reason=row.reason, cell=row.cell)
+            counts.add(row.final_status, label, row.group, row.reason, row.cell, row.beside)
         return tuple(
-            slide_differential(slide, counts, self.classes, alerts.get(slide, ()), self.record.withholding)
+            slide_differential(slide, counts, self.classes, alerts.get(slide, ()), self.record.max_unclassified)
             for slide, counts in sorted(slides.items())
         )
 
@@ -222,7 +222,7 @@ def _rows(images: pa.Table, classes: ClassList) -> Iterator[ResultRow]:
             probabilities=() if None in shares else shares,
             top_class="" if None in shares else classes.names[shares.index(max(shares))],
             duplicate_distance=values["duplicate_distance"],
-            size=() if values["width"] is None else (values["width"], values["height"]),
+            beside=(values["red_cells"] or 0, values["platelets"] or 0),
             digest=text["sha256"],
             cell=values["cell"],
             box=(values["x"], values["y"], values["width"], values["height"]) if values["cell"] else None,

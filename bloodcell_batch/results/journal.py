@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -86,6 +87,7 @@ class Journal:
         self._flushed = 0
         self._rows: list[Outcome] = []
         self._files = 0
+        self._marks: Mapping[str, str] = {}
         self._written = time.monotonic()
         self._left_behind = sorted(folder.glob("part-*.parquet"))  # by an interrupted run; unused unless resumed
         self._parts: list[Path] = []
@@ -96,7 +98,9 @@ class Journal:
         """True when there are rows that are not published yet."""
         return bool(self._parts or self._left_behind) and not self._published
 
-    def resume(self, key: Mapping[str, str], files: Sequence[ImageFile]) -> str:
+    def resume(
+        self, key: Mapping[str, str], files: Sequence[ImageFile], marks: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
         """Keep the rows of an interrupted run that hold for this one, and drop the others.
 
         Rows hold when the run had the same `key`, and as long as their files are those of this run, in its order and
@@ -105,10 +109,12 @@ class Journal:
         Args:
             key: everything that the numbers depend on, by the name it has for people.
             files: the files of this run.
+            marks: what the rows of a slide depend on besides, by slide.
 
         Returns:
             Why rows were dropped; empty if none were.
         """
+        self._marks = marks
         stale, self._left_behind = self._left_behind, []
         why = self._why_other_run(key) if stale else ""
         for part in [] if why else stale:
@@ -201,8 +207,14 @@ class Journal:
         rows = self._rows
         batch = to_batch(rows, image_columns(self.classes), self.schema)
         details = pa.array([row.detail if isinstance(row, Rejection) else None for row in rows], pa.string())
-        keys = pa.array([_file_key(row.file) for row in rows], pa.binary(8))
+        keys = pa.array([self._file_key(row.file) for row in rows], pa.binary(8))
         return pa.Table.from_arrays([*batch.columns, details, keys], schema=self._stored_schema)
+
+    def _file_key(self, file: ImageFile) -> bytes:
+        """Identifies the file as the scan saw it: name, slide and its mark, size and time of change."""
+        parts = (file.path, file.slide_id, str(file.size_bytes), str(file.mtime_ns), str(file.is_regular))
+        text = "\0".join((*parts, self._marks.get(file.slide_id, "")))
+        return xxhash.xxh3_64_digest(text.encode("utf-8", "surrogateescape"))
 
     def _check_part(self, part: Path, files: Sequence[ImageFile]) -> tuple[int, str]:
         """Files of the part and "", or 0 and why it does not hold for the files after the resumed ones."""
@@ -219,7 +231,7 @@ class Journal:
             return 0, f"{part.name} is not the part that should be there"
         now = files[start : start + len(keys)]
         for key, file in zip(keys, now, strict=False):
-            if key != _file_key(file):
+            if key != self._file_key(file):
                 return 0, f"from {file.path} on, files are new, gone or changed"
         if len(now) < len(keys):
             return 0, "files at the end are gone"
@@ -248,9 +260,3 @@ def whole_files(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
             cells.append(outcome)
     if cells:
         yield cells
-
-
-def _file_key(file: ImageFile) -> bytes:
-    """Identifies the file as the scan saw it: name, slide, size and time of change."""
-    text = "\0".join((file.path, file.slide_id, str(file.size_bytes), str(file.mtime_ns), str(file.is_regular)))
-    return xxhash.xxh3_64_digest(text.encode("utf-8", "surrogateescape"))

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList, Role
+from bloodcell_batch.fields.vote import SlideView
 
 
 class Entry(BaseModel):
@@ -61,6 +62,35 @@ class ModelEntry(Entry):
     def class_list(self) -> ClassList:
         """`classes`, with what follows from them."""
         return ClassList(tuple(CellClass(one.name, Role(one.role), one.parent) for one in self.classes))
+
+
+class FinderEntry(Entry):
+    """What looks for cells, in images that may be whole fields."""
+
+    name: str = Field(description="Name in the model file")
+    sha256: str = Field(description="SHA-256 of the model file, in hex: its identity")
+    red_cell_pixels: float | None = Field(None, description="Diameter of a red cell in pixels, for --red-cell-pixels")
+
+
+class SlideShowsEntry(Entry):
+    """What the images of one slide are taken for."""
+
+    images: Literal["cells", "fields"] = Field(description="Single cells, or whole fields of view")
+    red_cell_pixels: float | None = Field(
+        None,
+        description="Of fields: diameter of a red cell in most of those looked at, pixels",
+    )
+    longest: int = Field(
+        0, description="Of cells: longest side, pixels, up to which an image is one without being looked at"
+    )
+    single: int = Field(description="Images that were looked at and show a single cell")
+    field: int = Field(description="Images that were looked at and show a field")
+    unclear: int = Field(description="Images that were looked at and could be either")
+
+    @property
+    def mark(self) -> str:
+        """What rows depend on: with equal marks, an image has the same rows."""
+        return SlideView(**self.model_dump(include=set(SlideShowsEntry.model_fields))).mark
 
 
 class BackendEntry(Entry):

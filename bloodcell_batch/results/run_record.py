@@ -14,7 +14,6 @@ from pydantic import Field, JsonValue, PrivateAttr, ValidationError
 
 from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.differential.arithmetic import MAX_UNCLASSIFIED
-from bloodcell_batch.differential.slide import Withholding
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.digests import canonical_json, file_sha256
 from bloodcell_batch.progress import counted
@@ -24,12 +23,14 @@ from bloodcell_batch.results.record_entries import (
     BackendEntry,
     Entry,
     FailureEntry,
+    FinderEntry,
     IgnoredEntry,
     MatchEntry,
     MergedShardEntry,
     ModelEntry,
     ReviewEntry,
     ShardEntry,
+    SlideShowsEntry,
     ThroughputEntry,
 )
 
@@ -75,8 +76,9 @@ class RunRecord(Entry):
         lt=1,
         description="Share of the possible leukocytes; where more are unclassified, percentages are withheld",
     )
-    images_are_cells: bool = Field(
-        False, description="Whether --images cells said that every image shows one cell, whatever it looks like"
+    finder: FinderEntry | None = Field(None, description="What looks for cells")
+    slides_show: dict[str, SlideShowsEntry] = Field(
+        {}, description="What the images of each slide are taken for, and by which votes"
     )
     denominator: str = Field(description="Classes that the percentages of the differential are of")
     model: ModelEntry = Field(description="The model")
@@ -109,11 +111,6 @@ class RunRecord(Entry):
 
     # Of a record that was read: its digest is of what the file says, to the digit.
     _document: dict[str, JsonValue] | None = PrivateAttr(None)
-
-    @property
-    def withholding(self) -> Withholding:
-        """When the percentages of a slide are withheld."""
-        return Withholding(self.max_unclassified, self.images_are_cells)
 
     @classmethod
     def from_document(cls, document: dict[str, JsonValue]) -> Self:

@@ -124,6 +124,9 @@ def _facts(row: dict[str, Any]) -> ImageFacts | None:
         height=row["height"] if row["field_height"] is None else row["field_height"],
         quality=Quality(row["brightness"], row["contrast"], row["sharpness"]),
         pixel_digest=_digest(row, "pixel_hash", PIXEL_DIGEST_BYTES),
+        red_cell_pixels=row["red_cell_pixels"],
+        red_cells=row["red_cells"],
+        platelets=row["platelets"],
     )
 
 

@@ -104,6 +104,9 @@ _AFTER_CLASSES: tuple[Column[Outcome], ...] = (
     Column("finder_score", _FLOAT, _cell(lambda c: round(c.score, 4)), "how sure the finder is of the cell, 0-1"),
     Column("field_width", _INT, _field(lambda f: f.width), "pixels of the field that the cell is in"),
     Column("field_height", _INT, _field(lambda f: f.height), "pixels of the field that the cell is in"),
+    Column("red_cell_pixels", _FLOAT, _field(lambda f: f.red_cell_pixels), "diameter of a red cell there, pixels"),
+    Column("red_cells", _INT, _field(lambda f: f.red_cells), "red cells found in the field"),
+    Column("platelets", _INT, _field(lambda f: f.platelets), "platelets found in the field"),
 )
 
 
@@ -161,6 +164,8 @@ _SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("failed", _INT, lambda s: s.failed, "files that could not be decoded"),
     Column("unclassified", _INT, lambda s: s.unclassified, "cells left for a person"),
     Column("cut_off", _INT, lambda s: s.cut_off, "cells at the border of a field; not counted anywhere else"),
+    Column("red_cells", _INT, lambda s: s.red_cells, "red cells found in the fields"),
+    Column("platelets", _INT, lambda s: s.platelets, "platelets found in the fields; no class of the differential"),
     Column("wbc_counted", _INT, lambda s: s.wbc_counted, "leukocytes: the denominator of the percentages"),
     Column(
         "withheld",

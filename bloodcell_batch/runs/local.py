@@ -1,6 +1,6 @@
 """From image files to outcomes: decode, dedup, infer, interpret. The same on every machine that takes part in a run."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -12,6 +12,7 @@ from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.cell_classes import RollUp, rolled_up
 from bloodcell_batch.config.classify import ClassifyConfig
+from bloodcell_batch.fields.vote import SlideView
 from bloodcell_batch.files.storage import open_fetch
 from bloodcell_batch.images.decoding import decode_rgb
 from bloodcell_batch.images.guards import DecodeLimits
@@ -21,7 +22,9 @@ from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.records import ImageFile, KnownImage, LoadedImage, Outcome, Rejection
 from bloodcell_batch.results.journal import Journal
 from bloodcell_batch.results.stored_rows import as_known
+from bloodcell_batch.runs.finder import RunFinder
 from bloodcell_batch.stages.decode import (
+    Finding,
     RgbDecoder,
     as_decoder,
     decode_ahead,
@@ -30,7 +33,7 @@ from bloodcell_batch.stages.decode import (
     read_file,
 )
 from bloodcell_batch.stages.dedup import DuplicateFilter
-from bloodcell_batch.stages.find import cells_of
+from bloodcell_batch.stages.find import cells_of, finding
 from bloodcell_batch.stages.infer import infer
 from bloodcell_batch.stages.interpret import Thresholds, interpret
 from bloodcell_batch.stages.recall import EarlierRows, recall, unless_unchanged
@@ -56,8 +59,14 @@ class Classifier(Protocol):
     def skipped(self) -> tuple[str, ...]:
         """Why each better backend is not used."""
 
-    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Outcomes:
-        """The outcome of every file, in order; `files` are whole slides.
+    def classify(
+        self,
+        files: Sequence[ImageFile],
+        journal: Journal,
+        earlier: EarlierRows | None,
+        views: Mapping[str, SlideView],
+    ) -> Outcomes:
+        """The outcome of every file, in order; `files` are whole slides, whose images are what `views` says.
 
         Those that the journal has are taken from there, and unchanged ones from `earlier`.
         """
@@ -95,6 +104,7 @@ class LocalClassifier:
     opened: OpenedModel
     root: str
     config: ClassifyConfig
+    finder: RunFinder
 
     @property
     def name(self) -> str:
@@ -111,11 +121,18 @@ class LocalClassifier:
         """See `Classifier`."""
         return self.opened.choice.skipped
 
-    def classify(self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None) -> Outcomes:
+    def classify(
+        self,
+        files: Sequence[ImageFile],
+        journal: Journal,
+        earlier: EarlierRows | None,
+        views: Mapping[str, SlideView],
+    ) -> Outcomes:
         """See `Classifier`."""
         known = (as_known(rows, rows[0].file) for rows in journal.outcomes(files))
         rest = islice(files, journal.resumed, None)
-        return classify_files(rest, self.root, self.opened, self.config, known, earlier)
+        find = finding(views, self.finder.look, self.opened.model.header.preprocessing)
+        return classify_files(rest, self.root, self.opened, self.config, find, known, earlier)
 
     def close(self) -> None:
         """See `Classifier`."""
@@ -127,6 +144,7 @@ def classify_files(
     root: str,
     opened: OpenedModel,
     config: ClassifyConfig,
+    find: Finding | None = None,
     known: Iterable[KnownImage | Rejection] = (),
     earlier: EarlierRows | None = None,
 ) -> Outcomes:
@@ -139,6 +157,7 @@ def classify_files(
         root: see there.
         opened: the model on its backend.
         config: options.
+        find: what each image shows; a single cell if None.
         known: what is known of the files before them.
         earlier: what is known of some of them, if they have not changed.
     """
@@ -147,7 +166,7 @@ def classify_files(
     preprocessing = opened.model.header.preprocessing
     unique = DuplicateFilter(config.dedup, config.dedup_distance, 3 * preprocessing.input_size**2)
     limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
-    load = make_loader(root, preprocessing, limits, _rgb_decoder(config))
+    load = make_loader(root, preprocessing, limits, _rgb_decoder(config), find)
     either: Callable[[ImageFile], LoadedImage | KnownImage | Rejection] = load
     if earlier is not None:
         fetch = open_fetch(root)

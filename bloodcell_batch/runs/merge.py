@@ -29,7 +29,6 @@ from bloodcell_batch.results.stored_rows import outcomes_of
 from bloodcell_batch.results.tables import image_schema
 from bloodcell_batch.runs.merged_record import merged_record
 from bloodcell_batch.runs.pipeline import RunResult, record_outcomes
-from bloodcell_batch.runs.run_facts import withholding_of
 from bloodcell_batch.slides.file_list import FileList
 from bloodcell_batch.slides.order import table_order
 from bloodcell_batch.slides.shards import Shard
@@ -99,7 +98,7 @@ def merge_shards(
     for shard in shards:
         counted.update(shard.record.counts)
     classes = shards[0].record.model.class_list
-    tally = SlideTally(counted["found"], counted["ignored"], classes, withholding_of(options))
+    tally = SlideTally(counted["found"], counted["ignored"], classes, options.max_unclassified)
     files = FileList()
     merged = heapq.merge(*(shard.outcomes() for shard in shards), key=lambda outcome: table_order(outcome.file))
     with open_journal(paths.journal, as_outputs(out)[0], classes) as journal:

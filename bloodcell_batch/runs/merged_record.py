@@ -43,7 +43,8 @@ def merged_record(
         key=first.key,
         thresholds=first.thresholds,
         max_unclassified=first.max_unclassified,
-        images_are_cells=first.images_are_cells,
+        finder=first.finder,
+        slides_show={slide: shown for record in records for slide, shown in record.slides_show.items()},
         denominator=first.denominator,
         model=first.model,
         backend=BackendEntry(

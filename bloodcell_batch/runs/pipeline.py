@@ -21,7 +21,7 @@ from bloodcell_batch.results.remote_output import local_output
 from bloodcell_batch.results.run_record import FAILURES_LISTED, RunRecord
 from bloodcell_batch.results.shard_file import ShardRows
 from bloodcell_batch.runs.plan import Plan, plan
-from bloodcell_batch.runs.run_facts import RunFacts, record_of, withholding_of
+from bloodcell_batch.runs.run_facts import RunFacts, record_of
 from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.tally import SlideTally
 from bloodcell_batch.stages.write import publish_run
@@ -80,9 +80,9 @@ def carry_out(settled: Plan, observer: Observer, command: Sequence[str] = ()) ->
     """
     found, config, journal, stopwatch = settled.found, settled.config, settled.journal, settled.stopwatch
     across = CrossSlideSearch(config.dedup, config.dedup_distance)
-    tally = SlideTally(found.found, len(found.ignored), journal.classes, withholding_of(config))
+    tally = SlideTally(found.found, len(found.ignored), journal.classes, config.max_unclassified)
     shard_rows = ShardRows()
-    with closing(settled.classifier.classify(found.files, journal, settled.earlier)) as classified:
+    with closing(settled.classifier.classify(found.files, journal, settled.earlier, settled.views)) as classified:
         outcomes = classified if config.shard is None else shard_rows(classified)
         tallied = across(tally(outcomes))
         failures = record_outcomes(tallied, journal, tally.counts, observer, "classifying", len(found.files))
@@ -119,6 +119,8 @@ def _record(
         key=settled.key,
         thresholds=settled.thresholds,
         model=settled.model,
+        finder=settled.finder.model,
+        views=settled.views,
         classes=settled.journal.classes,
         backend=classifier.name,
         backend_description=classifier.description,

@@ -1,14 +1,15 @@
 """What is settled before the first image of a run is read."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, InputError, UsageError
+from bloodcell_batch.fields.vote import SlideView
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.images.file_formats import suffixes_read
 from bloodcell_batch.model.evidence import require_evidence
@@ -18,6 +19,7 @@ from bloodcell_batch.records import ScanResult
 from bloodcell_batch.results.file_names import OutputPaths, as_outputs, output_paths
 from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.journal import Journal, begun_publishing, open_journal
+from bloodcell_batch.runs.finder import RunFinder, look_at_slides, marks_of
 from bloodcell_batch.runs.local import Classifier, LocalClassifier, open_on_backend, roll_up_of, thresholds_of
 from bloodcell_batch.runs.run_facts import input_digest, run_key
 from bloodcell_batch.slides.remarks import remarks
@@ -55,6 +57,8 @@ class Plan:
         found: the image files, in the order of the rows.
         input_sha256: identifies these files, SHA-256 in hex.
         model: the model file.
+        finder: what looks for cells; `plan` closes it.
+        views: what the images of each slide are taken for.
         classifier: what classifies, opened; `plan` closes it.
         thresholds: in use, by name.
         key: all that the rows depend on besides the images.
@@ -68,6 +72,8 @@ class Plan:
     found: ScanResult
     input_sha256: str
     model: ModelFile
+    finder: RunFinder
+    views: Mapping[str, SlideView]
     classifier: Classifier
     thresholds: dict[str, float]
     key: dict[str, str]
@@ -98,11 +104,14 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
     check_results(paths, overwrite=_replaces(config) or half_published)
     model = open_model(config.model, config.require_model_sha256)
     require_evidence(model, observer, force=config.force)
-    with open_journal(paths.journal, as_outputs(out)[0], roll_up_of(config, model).reported) as journal:
+    with (
+        open_journal(paths.journal, as_outputs(out)[0], roll_up_of(config, model).reported) as journal,
+        closing(RunFinder(config)) as finder,
+    ):
         found = _find(root, config, observer)
         stopwatch.lap("scan")
         input_sha256 = input_digest(found)
-        classifier = _open_classifier(found, model, config, observer)
+        classifier = _open_classifier(found, model, finder, config, observer)
         stopwatch.lap("load")
         try:
             observer.note(
@@ -112,15 +121,19 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
                 backend=classifier.name,
                 skipped=list(classifier.skipped),
             )
+            views = look_at_slides(found.root, found.files, finder, config, observer)
+            stopwatch.lap("look")
             thresholds = thresholds_of(config, model).by_name()
             settled = Plan(
                 config=config,
                 found=found,
                 input_sha256=input_sha256,
                 model=model,
+                finder=finder,
+                views=views,
                 classifier=classifier,
                 thresholds=thresholds,
-                key=run_key(model, classifier.description, thresholds, config),
+                key=run_key(model, finder.model, classifier.description, thresholds, config),
                 paths=paths,
                 journal=journal,
                 earlier=None,
@@ -129,7 +142,9 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
             _resume(settled, observer)
             # What a run has begun to replace may be of two runs; that one's journal has every row.
             if config.update and not half_published:
-                settled = replace(settled, earlier=load_earlier(paths.images, settled.key, observer))
+                settled = replace(
+                    settled, earlier=load_earlier(paths.images, settled.key, observer, marks_of(settled.views))
+                )
             yield settled
         finally:
             classifier.close()
@@ -156,7 +171,13 @@ def _check_stdout_will_do(config: ClassifyConfig) -> None:
         raise UsageError("--engine ray can't write to stdout: Ray writes messages there.", hint=hint)
 
 
-def _open_classifier(found: ScanResult, model: ModelFile, config: ClassifyConfig, observer: Observer) -> Classifier:
+def _open_classifier(
+    found: ScanResult,
+    model: ModelFile,
+    finder: RunFinder,
+    config: ClassifyConfig,
+    observer: Observer,
+) -> Classifier:
     if config.jpeg_decoder == "gpu":
         observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
     if config.engine == "ray":
@@ -169,14 +190,14 @@ def _open_classifier(found: ScanResult, model: ModelFile, config: ClassifyConfig
     opened = open_on_backend(model, config)
     for refusal in opened.choice.refused:
         observer.warn(refusal)
-    return LocalClassifier(opened, found.root, config)
+    return LocalClassifier(opened, found.root, config, finder)
 
 
 def _resume(settled: Plan, observer: Observer) -> None:
     """Take over what an interrupted run left, as far as it holds."""
     root, journal = settled.found.root, settled.journal
     folder = root if is_url(root) else str(Path(root).resolve())
-    dropped = journal.resume(settled.key | {"the folder": folder}, settled.found.files)
+    dropped = journal.resume(settled.key | {"the folder": folder}, settled.found.files, marks_of(settled.views))
     if dropped:
         observer.warn(f"an interrupted run left rows that can't be used: {dropped}")
     if dropped or not journal.resumed:

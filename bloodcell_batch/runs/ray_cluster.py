@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -31,6 +31,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bloodcell_batch import __version__
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, BloodcellBatchError
+from bloodcell_batch.fields.vote import SlideView
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.progress import Observer
@@ -77,6 +78,7 @@ class RayClassifier:
         self._config = config
         self._workers: list[_Worker] = []
         self._failures: list[str] = []
+        self._views: Mapping[str, SlideView] = {}
         self._tries: dict[int, int] = {}
         _connect(config.ray_address)
         try:
@@ -98,15 +100,21 @@ class RayClassifier:
         self.skipped = facts[0].skipped
 
     def classify(
-        self, files: Sequence[ImageFile], journal: Journal, earlier: EarlierRows | None
+        self,
+        files: Sequence[ImageFile],
+        journal: Journal,
+        earlier: EarlierRows | None,
+        views: Mapping[str, SlideView],
     ) -> Generator[Outcome, None, None]:
-        """The outcome of every file, in order; whole slides, as duplicates are looked for within each.
+        """The outcome of every file, in order; whole slides, as duplicates are looked for within each, whose images are
+        what `views` says.
 
         A slide that the journal has in part is done again as a whole. There is no `earlier` here.
 
         Raises:
             BloodcellBatchError: a worker can't go on, or the same slides lost their worker again and again.
         """
+        self._views = views
         yield from chain.from_iterable(journal.outcomes(files))
         if journal.resumed < len(files):
             first = beginning_of_slide(files, journal.resumed)
@@ -158,7 +166,8 @@ class RayClassifier:
                 return
             worker = min(ready, key=lambda worker: len(worker.queue))
             index = heapq.heappop(waiting)
-            worker.queue.append((worker.handle.classify.remote(groups[index]).future(), index))
+            views = {file.slide_id: self._views[file.slide_id] for file in groups[index]}
+            worker.queue.append((worker.handle.classify.remote(groups[index], views).future(), index))
 
     def _wait_for_something(self, done: dict[int, list[Outcome]], waiting: list[int]) -> None:
         """Wait until a worker has opened, finished a group or was lost, and act on it."""

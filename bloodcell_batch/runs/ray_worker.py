@@ -4,17 +4,20 @@ import os
 import socket
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bloodcell_batch import __version__
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import InputError
+from bloodcell_batch.fields.vote import SlideView
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.records import ImageFile, Outcome
+from bloodcell_batch.runs.finder import RunFinder
 from bloodcell_batch.runs.local import OpenedModel, classify_files, open_on_backend
+from bloodcell_batch.stages.find import finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class SlideWorker:
         self._config = job.config.model_copy(update={"workers": cpus})
         self._cpus = cpus
         self._opened: OpenedModel | None = None
+        self._finder = RunFinder(self._config, cpus)
 
     def open(self) -> WorkerFacts:
         """Load the model.
@@ -69,11 +73,12 @@ class SlideWorker:
         choice = self._opened.choice
         return WorkerFacts(node, os.getpid(), __version__, choice.name, choice.backend.description, choice.skipped)
 
-    def classify(self, files: Sequence[ImageFile]) -> list[Outcome]:
-        """The outcomes of some whole slides, in order."""
+    def classify(self, files: Sequence[ImageFile], views: Mapping[str, SlideView]) -> list[Outcome]:
+        """The outcomes of some whole slides, in order, whose images are what `views` says."""
         if self._opened is None:
             raise RuntimeError("the worker was not opened")
-        return list(classify_files(files, self._job.root, self._opened, self._config))
+        find = finding(views, self._finder.look, self._opened.model.header.preprocessing)
+        return list(classify_files(files, self._job.root, self._opened, self._config, find))
 
     def _open_model(self) -> ModelFile:
         """The model of the run: the file under its own name where it is the same, else a copy (a TensorRT plan lies

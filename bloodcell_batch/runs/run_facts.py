@@ -4,14 +4,14 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY, ClassList
 from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.classify import ClassifyConfig
-from bloodcell_batch.differential.slide import Withholding
+from bloodcell_batch.fields.vote import SlideView
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.model.evidence import doubt
@@ -21,10 +21,12 @@ from bloodcell_batch.records import CrossSlideMatch, Rejection, ScanResult, Stat
 from bloodcell_batch.results.record_entries import (
     BackendEntry,
     FailureEntry,
+    FinderEntry,
     IgnoredEntry,
     MatchEntry,
     ModelEntry,
     ShardEntry,
+    SlideShowsEntry,
     ThroughputEntry,
     reported_classes,
 )
@@ -44,6 +46,8 @@ class RunFacts:
     key: dict[str, str]
     thresholds: dict[str, float]
     model: ModelFile
+    finder: ModelFile
+    views: Mapping[str, SlideView]
     classes: ClassList
     backend: str
     backend_description: str
@@ -74,7 +78,10 @@ def record_of(facts: RunFacts) -> RunRecord:
         key=facts.key,
         thresholds=facts.thresholds,
         max_unclassified=facts.config.max_unclassified,
-        images_are_cells=facts.config.images == "cells",
+        finder=FinderEntry(
+            name=facts.finder.header.name, sha256=facts.finder.sha256, red_cell_pixels=facts.config.red_cell_pixels
+        ),
+        slides_show={printable(slide): SlideShowsEntry(**asdict(view)) for slide, view in facts.views.items()},
         denominator=facts.classes.denominator,
         model=ModelEntry(
             name=facts.model.header.name,
@@ -104,13 +111,12 @@ def record_of(facts: RunFacts) -> RunRecord:
     return record.model_copy(update={"shard": entry})
 
 
-def withholding_of(config: ClassifyConfig) -> Withholding:
-    """When a run with these options withholds the percentages of a slide."""
-    return Withholding(config.max_unclassified, config.images == "cells")
-
-
 def run_key(
-    model: ModelFile, backend_description: str, thresholds: Mapping[str, float], config: ClassifyConfig
+    model: ModelFile,
+    finder: ModelFile,
+    backend_description: str,
+    thresholds: Mapping[str, float],
+    config: ClassifyConfig,
 ) -> dict[str, str]:
     """Everything but the images that the rows depend on, by the names people know: two runs with the same key give
     the same row for the same file."""
@@ -119,6 +125,7 @@ def run_key(
         "version": __version__,
         "schema_version": SCHEMA_VERSION,
         "model": model.sha256,
+        "finder": finder.sha256,
         "backend": backend_description,
         **{f"the threshold of the {name}": str(value) for name, value in thresholds.items()},
         **{f"--{name.replace('_', '-')}": json.dumps(value) for name, value in options.items()},

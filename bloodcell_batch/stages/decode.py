@@ -21,8 +21,8 @@ from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.parallel.ahead import ahead
 from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import (
-    Crop,
     DecodedImage,
+    Found,
     ImageFacts,
     ImageFile,
     KnownImage,
@@ -42,8 +42,8 @@ RgbDecoder = Callable[[bytes, DecodeLimits, str], NDArray[np.uint8]]
 """Bytes, limits and the file name's suffix to pixels; see `decode_rgb`."""
 Decoder = Callable[[ImageFile], DecodedImage | Rejection]
 Loader = Callable[[ImageFile], LoadedImage | Rejection]
-Finding = Callable[[ImageFile, NDArray[np.uint8]], tuple[tuple[Crop, ...] | None, Reason | None]]
-"""A file and its pixels to the cells of a field, None for an image of one cell, and why that can't be classified."""
+Finding = Callable[[ImageFile, NDArray[np.uint8]], Found]
+"""A file and its pixels to what the finder says of it."""
 Reader = Callable[[ImageFile], tuple[str, NDArray[np.uint8]]]
 """Gives the SHA-256 (hex) of an image's bytes and its pixels, uint8 (height, width, 3) RGB; raises
 `UndecodableImageError`."""
@@ -106,7 +106,7 @@ def loader_of(reader: Reader, preprocessing: Preprocessing, find: Finding | None
             sha256, rgb = reader(file)
         except UndecodableImageError as error:
             return Rejection(file, Status.FAILED, error.reason, error.detail)
-        crops, doubt = find(file, rgb) if find else (None, None)
+        found = find(file, rgb) if find else Found()
         return LoadedImage(
             file=file,
             sha256=sha256,
@@ -114,9 +114,8 @@ def loader_of(reader: Reader, preprocessing: Preprocessing, find: Finding | None
             height=rgb.shape[0],
             pixel_digest=pixel_digest(rgb),
             thumbnail=grey_thumbnail(Image.fromarray(rgb)),
-            pixels=resize_to_input(rgb, preprocessing) if crops is None else _NO_PIXELS,
-            crops=crops,
-            doubt=doubt,
+            pixels=resize_to_input(rgb, preprocessing) if found.crops is None else _NO_PIXELS,
+            found=found,
         )
 
     return load
@@ -140,15 +139,30 @@ def describe(images: Sequence[LoadedImage]) -> list[DecodedImage]:
     return [
         DecodedImage(
             image.file,
-            ImageFacts(image.sha256, phash, image.width, image.height, quality, image.pixel_digest),
+            _facts(image, phash, quality),
             image.pixels,
-            image.crops,
-            doubt=image.doubt,
+            image.found.crops,
+            doubt=image.found.doubt,
         )
         for image, phash, quality in zip(
             images, perceptual_hashes(thumbnails), measure_quality(thumbnails), strict=True
         )
     ]
+
+
+def _facts(image: LoadedImage, phash: bytes, quality: Quality) -> ImageFacts:
+    found = image.found
+    return ImageFacts(
+        image.sha256,
+        phash,
+        image.width,
+        image.height,
+        quality,
+        image.pixel_digest,
+        found.red_cell_pixels,
+        found.red_cells,
+        found.platelets,
+    )
 
 
 def decode_ahead(

@@ -1,13 +1,27 @@
 """Find: a field of view becomes its cells, one after the other; an image of a single cell passes as it is."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Backend
 from bloodcell_batch.errors import ModelFileError
+from bloodcell_batch.fields.cells import Cell, FieldCells
+from bloodcell_batch.fields.crops import crop
 from bloodcell_batch.fields.finder import Finder
+from bloodcell_batch.fields.tiles import background_colour
+from bloodcell_batch.fields.vote import SlideView
+from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.model.file import ModelFile
-from bloodcell_batch.records import CellBox, DecodedImage, Outcome, Reason, Rejection, Status
+from bloodcell_batch.records import CellBox, Crop, DecodedImage, Found, ImageFile, Outcome, Reason, Rejection, Status
+from bloodcell_batch.stages.decode import Finding
+
+Look = Callable[[NDArray[np.uint8], float | None], FieldCells]
+"""Pixels, and the diameter of a red cell in most images of the slide, if it is known, to the cells."""
+
+_CELL_RED_CELLS = 2.0  # diameter of a leukocyte in red cells: all that is left where no red cell tells the scale
 
 
 def ready_finder(model: ModelFile, backend: Backend) -> Finder:
@@ -23,14 +37,56 @@ def ready_finder(model: ModelFile, backend: Backend) -> Finder:
     return Finder(backend.infer, side, rule.stride, rule.red_cell_side, rule.thresholds)
 
 
+def finding(views: Mapping[str, SlideView], look: Look, preprocessing: Preprocessing) -> Finding:
+    """What each image shows, by what its slide is taken for.
+
+    Args:
+        views: of every slide.
+        look: the finder; from any thread.
+        preprocessing: that of the classifier, for the crops.
+    """
+
+    def found_in(file: ImageFile, rgb: NDArray[np.uint8]) -> Found:
+        view = views[file.slide_id]
+        if view.images == "fields":
+            return _as_field(rgb, look(rgb, view.red_cell_pixels), preprocessing)
+        if max(rgb.shape[:2]) <= view.longest:
+            return Found()  # as large as those that were looked at: a field shows more than they do
+        why = view.why_not_one_cell(look(rgb, None), max(rgb.shape[:2]))
+        return Found(doubt=None if why is None else Reason(why))
+
+    return found_in
+
+
+def _as_field(rgb: NDArray[np.uint8], seen: FieldCells, preprocessing: Preprocessing) -> Found:
+    background = background_colour(rgb) if seen.leukocytes else None
+    crops = []
+    for number, cell in enumerate(seen.leukocytes, start=1):
+        side = seen.red_cell_pixels or max(cell.width, cell.height) / _CELL_RED_CELLS
+        pixels = resize_to_input(crop(rgb, cell, side, background), preprocessing)
+        doubt = Reason.CUT_OFF if cell.cut_off else None if seen.red_cell_pixels else Reason.UNKNOWN_SCALE
+        crops.append(Crop(_box(number, cell, rgb.shape[1], rgb.shape[0], doubt), pixels))
+    scale = None if seen.red_cell_pixels is None else round(seen.red_cell_pixels, 2)
+    return Found(tuple(crops), None, scale, len(seen.red_cells), len(seen.platelets))
+
+
+def _box(number: int, cell: Cell, width: int, height: int, doubt: Reason | None) -> CellBox:
+    """Whole pixels, at least one each way, inside the image."""
+    left = min(max(0, round(cell.x - cell.width / 2)), width - 1)
+    upper = min(max(0, round(cell.y - cell.height / 2)), height - 1)
+    right = min(max(left + 1, round(cell.x + cell.width / 2)), width)
+    lower = min(max(upper + 1, round(cell.y + cell.height / 2)), height)
+    return CellBox(number, left, upper, right - left, lower - upper, round(cell.score, 4), doubt)
+
+
 def cells_of(outcomes: Iterable[DecodedImage | Outcome]) -> Iterator[DecodedImage | Outcome]:
     """The cells of each field in its place in the stream, and a row that says so where it has none."""
     for outcome in outcomes:
         if not isinstance(outcome, DecodedImage) or outcome.crops is None:
             yield outcome
             continue
-        for crop in outcome.crops:
-            yield DecodedImage(outcome.file, outcome.facts, crop.pixels, cell=crop.box, doubt=crop.box.doubt)
+        for cell in outcome.crops:
+            yield DecodedImage(outcome.file, outcome.facts, cell.pixels, cell=cell.box, doubt=cell.box.doubt)
         if not outcome.crops:
             yield _empty(outcome)
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -55,6 +56,11 @@ class EarlierRows:
         """The earlier outcomes of a file that has passed, once; from any thread."""
         return self._waiting.pop(file, ())
 
+    def forget(self, slides: Iterable[str]) -> None:
+        """Hold no rows of these slides."""
+        for slide in slides:
+            self._ranges.pop(printable(slide), None)
+
     def count(self) -> None:
         """One more row is kept; from any thread."""
         with self._lock:
@@ -67,8 +73,11 @@ class EarlierRows:
         return {path: tuple(rows) for path, rows in groupby(outcomes, key=lambda outcome: outcome.file.path)}
 
 
-def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer) -> EarlierRows | None:
-    """The earlier result at `images` if its rows hold for a run of this `key`.
+def load_earlier(
+    images: Path | None, key: Mapping[str, str], observer: Observer, marks: Mapping[str, str] = MappingProxyType({})
+) -> EarlierRows | None:
+    """The earlier result at `images` if its rows hold for a run of this `key`, without the slides that have other
+    `marks` now: what their rows depend on besides.
 
     Raises:
         UsageError: the results go to stdout.
@@ -94,7 +103,10 @@ def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer
         observer.warn(f"everything is classified again: {changed[0]} was {was} and now is {now}")
         return None
     classes = record.model.class_list
-    return EarlierRows(read_table(images, image_schema(classes)), classes)
+    earlier = EarlierRows(read_table(images, image_schema(classes)), classes)
+    before = record.slides_show
+    earlier.forget(slide for slide, now in marks.items() if (view := before.get(printable(slide))) and view.mark != now)
+    return earlier
 
 
 def unless_unchanged(

@@ -25,6 +25,8 @@ _OF_DUPLICATES = ("duplicate_of", "duplicate_distance")
 _VERIFIED = ("verified_label", "verified_by", "verified_at")
 _CELLS = frozenset({Status.CLASSIFIED, Status.UNCLASSIFIED})
 _DUPLICATES = frozenset({Status.EXACT_DUPLICATE, Status.NEAR_DUPLICATE})
+OF_FIELD = ("field_width", "field_height", "red_cells", "platelets")
+"""Columns in which the rows of one field say the same."""
 _FAILURES = frozenset(reason for reason in Reason if reason.is_failure)
 _SEEN_BY_THE_FINDER = frozenset((Status.UNCLASSIFIED, reason) for reason in Reason if reason.is_of_the_finder)
 _NO_FILE = ImageFile("", "", 0, 0)
@@ -112,9 +114,9 @@ def _name_faults(row: Row, rules: Rules) -> Iterator[str]:
 
 def _box_faults(row: Row) -> Iterator[str]:
     """A cell's box lies in its field; an image of a single cell has none."""
-    places = ("x", "y", "finder_score", "field_width", "field_height")
+    places = ("x", "y", "finder_score", *OF_FIELD)
     if row["cell"] is None:
-        yield from _filled(row, places, "of an image that is no field")
+        yield from _filled(row, (*places, "red_cell_pixels"), "of an image that is no field")
         return
     if any(row[name] is None for name in (*places, "width", "height")) or row["cell"] < 0:
         yield f"it is cell {row['cell']} of a field, but its box or score is incomplete"
@@ -122,6 +124,11 @@ def _box_faults(row: Row) -> Iterator[str]:
     outside = row["x"] + row["width"] > row["field_width"] or row["y"] + row["height"] > row["field_height"]
     if outside or min(row["x"], row["y"]) < 0 or min(row["width"], row["height"]) < 1:
         yield "its box is not inside its field"
+    scale = row["red_cell_pixels"]
+    if min(row["red_cells"], row["platelets"]) < 0 or (scale is not None and scale <= 0):
+        yield "its field has fewer than no cells, or red cells without a size"
+    if scale is None and row["status"] == Status.CLASSIFIED:
+        yield "it is classified, but nothing tells the scale of its field"
 
 
 def _fact_faults(row: Row, rules: Rules) -> Iterator[str]:

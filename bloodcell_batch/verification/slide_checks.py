@@ -55,7 +55,7 @@ def _counted(seen: Seen, record: RunRecord, classes: ClassList) -> dict[str, Row
     ]
     alerts = duplicate_alerts(matches)
     slides = [
-        slide_differential(slide, counts, classes, alerts.get(slide, ()), record.withholding)
+        slide_differential(slide, counts, classes, alerts.get(slide, ()), record.max_unclassified)
         for slide, counts in sorted(seen.slides.items())
     ]
     return {row["slide_id"]: row for row in slide_batch(slides, classes).to_pylist()}

@@ -11,7 +11,7 @@ from bloodcell_batch.images.hamming import as_words, pairs_within
 from bloodcell_batch.records import BLANK_BRIGHTNESS, BLANK_CONTRAST, Status
 from bloodcell_batch.results.run_record import FAILURES_LISTED, RunRecord
 from bloodcell_batch.verification.findings import Findings
-from bloodcell_batch.verification.row_checks import Row, Rules, is_cell, is_duplicate, row_faults
+from bloodcell_batch.verification.row_checks import OF_FIELD, Row, Rules, is_cell, is_duplicate, row_faults
 
 _ROWS_AT_A_TIME = 8192
 _KEPT = ("slide_id", "sha256", "phash", "width", "height", "brightness", "contrast")
@@ -23,7 +23,8 @@ _SURELY_BLANK, _SURELY_NOT_BLANK = BLANK_CONTRAST - 0.005, BLANK_CONTRAST + 0.00
 class Seen:
     """What the rows say, for all further checks. `files` has size and SHA-256 by path, `failed` path and reason of the
     first, `by_status` the statuses as the run left them; `slides`, what their rows come to, follow a review. In fields,
-    `further_cells` are the rows beyond the first of each, and `kept` has the image once."""
+    `further_cells` are the rows beyond the first of each, and `kept` has the image once; `last_field` is what the last
+    row said of its field."""
 
     rows: int = 0
     position: dict[str, int] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Seen:
     slides: dict[str, SlideCounts] = field(default_factory=dict)
     by_status: Counter[Status] = field(default_factory=Counter)
     further_cells: int = 0
+    last_field: Row = field(default_factory=dict)
 
 
 def check_table(images: pa.Table, rules: Rules, record: RunRecord, findings: Findings) -> Seen:
@@ -68,6 +70,8 @@ def _place_faults(row: Row, number: int, seen: Seen) -> Iterator[str]:
             yield f"row {first} has this path, too"
     elif first is None or number - first != row["cell"] - 1:
         yield f"it is cell {row['cell']} of its field, but not the {row['cell']}. row with this path"
+    elif seen.last_field != _field_of(row):
+        yield "it says something else of its field than the row before"
 
 
 def _numbered(images: pa.Table) -> Iterator[tuple[int, Row]]:
@@ -79,10 +83,15 @@ def _numbered(images: pa.Table) -> Iterator[tuple[int, Row]]:
             yield number, row
 
 
+def _field_of(row: Row) -> Row:
+    return {name: row[name] for name in (*OF_FIELD, "red_cell_pixels", "sha256")}
+
+
 def _remember(seen: Seen, number: int, row: Row) -> None:
     path, slide = row["path"] or "", row["slide_id"] or ""
     seen.rows += 1
     seen.position.setdefault(path, number)
+    seen.last_field = _field_of(row)
     seen.files[path] = (row["size_bytes"] or 0, row["sha256"] or "")
     try:
         status = Status(row["status"])
@@ -100,9 +109,9 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
         status = Status.CLASSIFIED if label else Status.UNCLASSIFIED
     elif status is Status.FAILED and len(seen.failed) < FAILURES_LISTED:
         seen.failed.append((path, row["reason"] or ""))
-    shape = () if None in (row["width"], row["height"]) else (row["width"], row["height"])
     counts = seen.slides.setdefault(slide, SlideCounts())
-    counts.add(status, label, row["group"] or "", *shape, reason=row["reason"], cell=cell)
+    beside = (row["red_cells"] or 0, row["platelets"] or 0)
+    counts.add(status, label, row["group"] or "", row["reason"], cell, beside)
 
 
 def _duplicate_faults(row: Row, number: int, seen: Seen, limit: int | None, *, ordered: bool) -> Iterator[str]:

@@ -78,6 +78,7 @@ ARGV = [
     pytest.param([], {}, id="defaults"),
     pytest.param(["--batch-size", "7"], {"batch_size": 7}, id="batch-size"),
     pytest.param(["--include-hidden"], {"include_hidden": True}, id="include-hidden"),
+    pytest.param(["--red-cell-pixels", "38.5"], {"red_cell_pixels": 38.5}, id="red-cell-pixels"),
     pytest.param(["--max-unclassified", "0.2"], {"max_unclassified": 0.2}, id="max-unclassified"),
     pytest.param(["--views", "4"], {"views": 4}, id="views"),
     pytest.param(["--workers", "0"], {"workers": 0}, id="workers"),

@@ -4,15 +4,15 @@ import pytest
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList, Role
 from bloodcell_batch.differential.not_excluded import BLASTS_NOT_EXCLUDED, at_most, blasts_note, none_seen, not_excluded
-from bloodcell_batch.differential.slide import SlideCounts, Withholding, slide_differential
+from bloodcell_batch.differential.slide import SlideCounts, slide_differential
 from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import Status
 
 
-def _slide(counts: dict[str, int], unclassified: int = 0, like_fields: int = 0) -> SlideDifferential:
+def _slide(counts: dict[str, int], unclassified: int = 0) -> SlideDifferential:
     statuses = Counter({Status.CLASSIFIED: sum(counts.values()), Status.UNCLASSIFIED: unclassified})
-    found = SlideCounts(statuses, Counter(counts), sized=like_fields, like_fields=like_fields)
-    return slide_differential("s", found, DEFAULT_CLASSES, (), Withholding())
+    found = SlideCounts(statuses, Counter(counts))
+    return slide_differential("s", found, DEFAULT_CLASSES)
 
 
 class TestNoneSeen:
@@ -40,9 +40,6 @@ class TestNoneSeen:
     def test_a_slide_without_leukocytes_has_none(self) -> None:
         assert none_seen(_slide({"platelet": 3}), "basophil") == ""
         assert none_seen(_slide({}, 3), "basophil") == ""
-
-    def test_pictures_of_whole_fields_have_no_number(self) -> None:
-        assert none_seen(_slide({"neutrophil": 9}, like_fields=9), "basophil") == ""
 
     def test_units(self) -> None:
         assert at_most(0.04, "") == "at most 0.04"

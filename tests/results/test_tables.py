@@ -59,6 +59,7 @@ class TestSchema:
             *["outlier_score", "duplicate_of", "duplicate_distance", "sha256", "phash"],
             *["width", "height", "size_bytes", "brightness", "contrast", "sharpness", "pixel_hash"],
             *["cell", "x", "y", "finder_score", "field_width", "field_height"],
+            *["red_cell_pixels", "red_cells", "platelets"],
         ]
         assert names == IMAGE_SCHEMA.names
 
@@ -66,7 +67,14 @@ class TestSchema:
         fields = ("count", "percent", "percent_low", "percent_high")
         names = [
             *["slide_id", "found", "fields", "classified", "duplicates", "failed", "unclassified", "cut_off"],
-            *["wbc_counted", "withheld", "mononuclear_unclassified", "granulocyte_unclassified"],
+            *[
+                "red_cells",
+                "platelets",
+                "wbc_counted",
+                "withheld",
+                "mononuclear_unclassified",
+                "granulocyte_unclassified",
+            ],
             *[f"{name}_{field}" for name in DEFAULT_CLASSES.leukocytes for field in fields],
             *["erythroblast_count", "nrbc_per_100_wbc", "nrbc_per_100_wbc_low", "nrbc_per_100_wbc_high"],
             *["platelet_images", "other_count", "not_a_cell_count", "not_excluded", "adequacy", "alerts"],

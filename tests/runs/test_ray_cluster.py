@@ -152,7 +152,7 @@ def test_slides_that_kill_every_worker_end_the_run(
     slides: Path, on_cluster: ClassifyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Deadly(SlideWorker):
-        def classify(self, files: Any) -> Any:  # noqa: ANN401
+        def classify(self, files: Any, views: Any) -> Any:  # noqa: ANN401
             os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(ray_cluster, "SlideWorker", Deadly)

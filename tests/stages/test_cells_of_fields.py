@@ -6,7 +6,6 @@ import pytest
 from default_tables import IMAGE_COLUMNS, IMAGE_SCHEMA
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.differential.slide import Withholding
 from bloodcell_batch.records import (
     CellBox,
     Crop,
@@ -95,7 +94,7 @@ def test_decisions_follow_the_finder() -> None:
 
 
 def test_what_is_cut_off_or_empty_is_in_no_count_of_cells() -> None:
-    tally = SlideTally(5, 0, DEFAULT_CLASSES, Withholding(0.9))
+    tally = SlideTally(5, 0, DEFAULT_CLASSES, 0.9)
     assert list(tally(rows_of(*FIELDS))) == rows_of(*FIELDS)
     (slide,) = tally.differentials()
     assert (slide.found, slide.fields, slide.cut_off) == (5, 3, 1)

@@ -5,8 +5,7 @@ import pytest
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares, nrbc_per_100_wbc
-from bloodcell_batch.differential.slide import Withholding
-from bloodcell_batch.progress import SlideDifferential, Withheld
+from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import (
     CrossSlideMatch,
     ImageFacts,
@@ -210,30 +209,3 @@ class TestAlerts:
         alerts = _one(_cells("a", ""), [CrossSlideMatch("a/1", "a", "b/1", "b", 0)]).alerts
         kinds = [alert.partition(":")[0] for alert in alerts]
         assert kinds == ["too_many_unclassified", "cross_slide_duplicate", "no_leukocytes"]
-
-
-@pytest.mark.parametrize(
-    ("sizes", "withheld"),
-    [
-        ([(640, 480), (600, 960), (360, 363)], True),
-        ([(640, 480), (360, 363)], False),  # half of them is not most
-        ([(400, 400), (1000, 1000), (480, 500)], False),
-        ([(300, 200), (120, 90)], False),
-        ([(4000, 3000)], True),
-    ],
-)
-def test_whole_fields_are_no_cells_unless_somebody_says_so(sizes: list[tuple[int, int]], *, withheld: bool) -> None:
-    cells = [
-        dataclasses.replace(cell, facts=dataclasses.replace(cell.facts, width=width, height=height))
-        for cell, (width, height) in zip(_cells("s", "ig", len(sizes)), sizes, strict=True)
-        if isinstance(cell, Prediction)
-    ]
-    for said in (False, True):
-        tally = SlideTally(len(cells), 0, DEFAULT_CLASSES, Withholding(images_are_cells=said))
-        list(tally(cells))
-        (slide,) = tally.differentials()
-        assert (slide.withheld is Withheld.LOOKS_LIKE_FIELDS) == (withheld and not said)
-        assert (slide.shares["ig"].percent is None) == (withheld and not said)
-        assert any(text.startswith("looks_like_fields: cut the cells out") for text in slide.alerts) == (
-            withheld and not said
-        )

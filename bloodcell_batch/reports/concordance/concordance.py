@@ -74,7 +74,7 @@ def compare(
         only_ours=tuple(name for name in ours if name not in theirs),
         only_theirs=tuple(name for name in theirs if name not in ours),
         without_leukocytes=_without({Withheld.NO_LEUKOCYTES}, ours, theirs),
-        withheld=_without({Withheld.TOO_MANY_UNCLASSIFIED, Withheld.LOOKS_LIKE_FIELDS}, ours, theirs),
+        withheld=_without({Withheld.TOO_MANY_UNCLASSIFIED}, ours, theirs),
     )
 
 

@@ -1,0 +1,97 @@
+"""The finder of a run of `classify`, and what it says of the slides before the run."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell_batch.backends.contract import Backend, BackendOptions, Outputs
+from bloodcell_batch.backends.selection import open_backend
+from bloodcell_batch.config.classify import ClassifyConfig
+from bloodcell_batch.fields.cells import FieldCells
+from bloodcell_batch.fields.finder import Finder, find_cells
+from bloodcell_batch.fields.maps import Infer
+from bloodcell_batch.fields.vote import Sampled, SlideView
+from bloodcell_batch.images.guards import DecodeLimits
+from bloodcell_batch.model.file import ModelFile, open_finder
+from bloodcell_batch.parallel.cpus import available_cpus
+from bloodcell_batch.progress import Observer
+from bloodcell_batch.records import ImageFile, Rejection
+from bloodcell_batch.stages.decode import decode_ahead, make_reader
+from bloodcell_batch.stages.find import ready_finder
+from bloodcell_batch.stages.sample import slide_views, tell
+
+
+class RunFinder:
+    """The packaged finder for one run, from any thread; its network is opened when the first image needs it.
+
+    Args:
+        config: options of the run.
+        threads: processors to use; all that there are if None.
+    """
+
+    def __init__(self, config: ClassifyConfig, threads: int | None = None) -> None:
+        self.model: ModelFile = open_finder(None)
+        self._config, self._threads = config, threads
+        self._lock = threading.Lock()
+        self._backend: Backend | None = None
+        self._finder: Finder | None = None
+
+    def look(self, rgb: NDArray[np.uint8], red_cell_pixels: float | None) -> FieldCells:
+        """The cells of an image, uint8 (height, width, 3), in whose slide a red cell mostly has `red_cell_pixels`."""
+        finder = self._opened()
+        if self._config.red_cell_pixels is not None:
+            return find_cells(rgb, finder, self._config.red_cell_pixels)
+        return find_cells(rgb, finder, first_guess=red_cell_pixels, fallback=red_cell_pixels)
+
+    def close(self) -> None:
+        """Release the network; closing twice is allowed."""
+        if self._backend is not None:
+            self._backend.close()
+
+    def _opened(self) -> Finder:
+        with self._lock:
+            if self._finder is None:
+                # A TensorRT plan and int8 belong to the classifier's network.
+                name = "auto" if self._config.backend == "tensorrt" else self._config.backend
+                precision = "auto" if self._config.precision == "int8" else self._config.precision
+                options = BackendOptions(precision, threads=self._threads)
+                self._backend = open_backend(self.model, name, options).backend
+                finder = ready_finder(self.model, self._backend)
+                self._finder = replace(finder, infer=partial(self._infer, finder.infer))
+            return self._finder
+
+    def _infer(self, infer: Infer, tiles: NDArray[np.uint8]) -> Outputs:
+        """One image at a time: backends serve one caller, and use every processor for it."""
+        with self._lock:
+            return infer(tiles)
+
+
+def look_at_slides(
+    root: str, files: Iterable[ImageFile], finder: RunFinder, config: ClassifyConfig, observer: Observer
+) -> dict[str, SlideView]:
+    """What the images of each slide under `root` are taken for, by the votes of some of them; the observer is told.
+
+    Raises:
+        UsageError: the images of a slide decide nothing.
+    """
+    workers = available_cpus() if config.workers is None else config.workers
+    reader = make_reader(root, DecodeLimits(max_pixels=round(config.max_megapixels * 1e6)))
+
+    def ahead(
+        chosen: Iterable[ImageFile], sample: Callable[[ImageFile], Sampled | None]
+    ) -> Iterable[Sampled | Rejection | None]:
+        return decode_ahead(chosen, sample, workers, 2 * workers + 1, config.file_timeout)
+
+    asked = None if config.images == "auto" else config.images
+    views = slide_views(files, asked, reader, finder.look, ahead)
+    tell(views, asked, observer)
+    return views
+
+
+def marks_of(views: Mapping[str, SlideView]) -> dict[str, str]:
+    """What the rows of each slide depend on besides its images and the options."""
+    return {slide: view.mark for slide, view in views.items()}

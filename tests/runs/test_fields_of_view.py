@@ -1,0 +1,259 @@
+"""`classify` with whole fields: a row per cell, the same however the run goes, and never a guess about the images."""
+
+import csv
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import draw_picture
+from drawn_fields import Disc, drawn_finder, grid_of_red_cells, smear
+from messy_slides import QUICK, StandIn, quick_backend
+from PIL import Image
+from typer.testing import CliRunner
+
+from bloodcell_batch.backends.selection import Choice
+from bloodcell_batch.cli.app import app
+from bloodcell_batch.config.merge import MergeConfig
+from bloodcell_batch.config.results import VerifyConfig
+from bloodcell_batch.errors import ExitCode, UsageError
+from bloodcell_batch.model.file import open_model
+from bloodcell_batch.progress import NullObserver, RunCounts
+from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.runs import finder as module
+from bloodcell_batch.runs.merge import merge_shards
+from bloodcell_batch.runs.pipeline import classify_slides
+from bloodcell_batch.verification.verify import verify
+
+RED = 30.0
+WHITE: list[list[Disc]] = [
+    [(80, 100, 54), (250, 140, 54)],
+    [(200, 150, 54), (330, 300, 54)],
+    [],
+    [(90, 220, 54), (180, 90, 50), (310, 200, 56)],
+]
+Rows = list[dict[str, str]]
+
+
+def field(white: list[Disc], number: int = 0) -> Image.Image:
+    red = grid_of_red_cells(400, 300, RED, but_not_at=white)
+    return Image.fromarray(smear(400, 300, red[number:], white, [(20.0, 20.0 + 40 * number, 8.0)]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_backend() -> Iterator[None]:
+    choice = Choice(StandIn(open_model()), "pytorch", ())
+    with quick_backend(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "open_backend", lambda *_: choice)
+        patch.setattr(module, "ready_finder", lambda *_: drawn_finder())
+        yield
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("slides")
+    for slide in ("f1", "f2"):
+        (root / slide).mkdir()
+        for number, white in enumerate(WHITE if slide == "f1" else WHITE[::-1]):
+            field(white, number).save(root / slide / f"{number}.png")
+        shutil.copy(root / slide / "0.png", root / slide / "copy.png")
+        (root / slide / "bad.png").write_bytes(b"no image")
+    few = smear(400, 300, [(50.0, 250.0, RED)], WHITE[0])
+    Image.fromarray(few).save(root / "f1" / "few red cells.png")
+    (root / "single").mkdir()
+    for number in range(3):
+        Image.fromarray(draw_picture(number)).save(root / "single" / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def table(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    table = tmp_path_factory.mktemp("plain") / "r.csv"
+    classify_slides(slides, str(table), QUICK)
+    return table
+
+
+@pytest.fixture(scope="module")
+def rows(table: Path) -> Rows:
+    return read(table)
+
+
+def read(table: Path) -> Rows:
+    with table.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def of(rows: Rows, path: str) -> Rows:
+    return [row for row in rows if row["path"] == path]
+
+
+def tables(table: Path) -> tuple[bytes, bytes]:
+    return table.read_bytes(), table.with_name(f"{table.stem}.slides{table.suffix}").read_bytes()
+
+
+class TestRows:
+    def test_every_cell_is_a_row_with_its_place(self, rows: Rows) -> None:
+        first, second = sorted(of(rows, "f1/0.png"), key=lambda row: int(row["x"]))
+        assert {first["cell"], second["cell"]} == {"1", "2"}
+        for row, (x, y, diameter) in zip((first, second), WHITE[0], strict=True):
+            centre = int(row["x"]) + int(row["width"]) / 2, int(row["y"]) + int(row["height"]) / 2
+            assert centre == pytest.approx((x, y), abs=5)
+            assert int(row["width"]) == pytest.approx(diameter, abs=5)
+            assert (row["field_width"], row["field_height"]) == ("400", "300")
+            assert float(row["red_cell_pixels"]) == pytest.approx(RED, rel=0.1)
+            assert int(row["red_cells"]) > 10
+            assert row["platelets"] == "1"
+            assert row["p_basophil"]
+
+    def test_what_the_border_cuts_and_an_empty_field_are_rows_outside_the_count(self, rows: Rows, table: Path) -> None:
+        assert Counter(row["reason"] == "cut_off" for row in of(rows, "f1/1.png")) == {True: 1, False: 1}
+        (empty,) = of(rows, "f1/2.png")
+        assert (empty["status"], empty["reason"], empty["cell"]) == ("unclassified", "no_cell", "0")
+        slide = next(slide for slide in load_results(table).slides if slide.slide_id == "f1")
+        assert (slide.found, slide.fields, slide.cut_off) == (7, 5, 1)
+        cells = [row for row in rows if row["slide_id"] == "f1" and row["cell"] not in {"", "0"}]
+        whole = [row for row in cells if row["reason"] != "cut_off"]
+        assert slide.classified + slide.unclassified == len(whole)
+        labels = Counter(row["label"] for row in cells if row["label"])
+        assert {name: share.count for name, share in slide.shares.items() if share.count} == {
+            name: count for name, count in labels.items() if name in slide.shares
+        }
+
+    def test_the_same_field_twice_and_a_bad_file_are_one_row_each(self, rows: Rows) -> None:
+        assert [row["status"] for row in of(rows, "f1/copy.png")] == ["exact_duplicate"]
+        assert [(row["status"], row["reason"]) for row in of(rows, "f1/bad.png")] == [("failed", "not_an_image")]
+
+    def test_a_field_with_few_red_cells_takes_the_scale_of_its_slide(self, rows: Rows) -> None:
+        few = of(rows, "f1/few red cells.png")
+        assert len(few) == 2
+        assert all(float(row["red_cell_pixels"]) == pytest.approx(RED, rel=0.1) for row in few)
+
+    def test_single_cells_are_as_ever(self, rows: Rows) -> None:
+        single = [row for row in rows if row["slide_id"] == "single"]
+        assert len(single) == 3
+        for row in single:
+            assert not any(row[name] for name in ("cell", "x", "y", "finder_score", "field_width", "red_cells"))
+            assert row["width"] == "96"
+
+    def test_the_record_says_what_the_slides_show(self, table: Path) -> None:
+        record = json.loads(table.with_name("r.run.json").read_text(encoding="utf-8"))
+        shown = {slide: (view["images"], view["field"]) for slide, view in record["slides_show"].items()}
+        assert shown == {"f1": ("fields", 4), "f2": ("fields", 4), "single": ("cells", 0)} or shown["f1"][0] == "fields"
+        assert record["finder"]["sha256"] == record["key"]["finder"]
+        assert record["counts"]["found"] == 16
+
+    def test_the_results_verify(self, table: Path, slides: Path) -> None:
+        assert verify(table, VerifyConfig(images=slides), NullObserver()).verified
+
+
+class TestTheSame:
+    """Tables are byte-identical, however the run goes."""
+
+    @pytest.mark.parametrize("options", [{"workers": 3}, {"batch_size": 64}, {"batch_size": 1, "workers": 1}])
+    def test_workers_and_batches(self, slides: Path, table: Path, tmp_path: Path, options: dict[str, int]) -> None:
+        classify_slides(slides, str(tmp_path / "r.csv"), QUICK.model_copy(update=options))
+        assert tables(tmp_path / "r.csv") == tables(table)
+
+    def test_shards(self, slides: Path, table: Path, tmp_path: Path) -> None:
+        parts = [tmp_path / f"{index}.csv" for index in range(2)]
+        for index, part in enumerate(parts):
+            classify_slides(slides, str(part), QUICK.model_copy(update={"shard": f"{index}/2"}))
+        merge_shards(parts, str(tmp_path / "r.csv"), MergeConfig(), NullObserver())
+        assert tables(tmp_path / "r.csv") == tables(table)
+
+    @pytest.mark.parametrize("after", [1, 2, 3, 5, 9])
+    def test_an_interrupted_run_goes_on_between_fields(
+        self, slides: Path, table: Path, tmp_path: Path, after: int
+    ) -> None:
+        class Interrupting(NullObserver):
+            def advanced(self, done: int, counts: RunCounts | None = None) -> None:
+                if counts is not None and done > after:
+                    raise KeyboardInterrupt
+
+        out = tmp_path / "r.csv"
+        with pytest.raises(KeyboardInterrupt):
+            classify_slides(slides, str(out), QUICK, Interrupting())
+        classify_slides(slides, str(out), QUICK)
+        assert json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))["resumed"] >= after
+        assert tables(out) == tables(table)
+
+    def test_an_update_keeps_the_cells_of_fields_that_are_unchanged(
+        self, slides: Path, table: Path, tmp_path: Path
+    ) -> None:
+        for part in table.parent.iterdir():
+            shutil.copy(part, tmp_path)
+        classify_slides(slides, str(tmp_path / "r.csv"), QUICK.model_copy(update={"update": True}))
+        record = json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))
+        assert record["kept_from_earlier_result"] == 14  # all but the two that failed
+        assert tables(tmp_path / "r.csv") == tables(table)
+
+    def test_an_update_forgets_a_slide_whose_scale_is_another_now(self, slides: Path, tmp_path: Path) -> None:
+        root, out = tmp_path / "in", tmp_path / "r.csv"
+        shutil.copytree(slides, root)
+        classify_slides(root, str(out), QUICK)
+        for number in range(6):
+            name = root / "f2" / f"0{number}.png"
+            Image.fromarray(smear(400, 300, grid_of_red_cells(400, 300, 38.0), [])).save(name)
+        classify_slides(root, str(out), QUICK.model_copy(update={"update": True}))
+        classify_slides(root, str(tmp_path / "fresh.csv"), QUICK)
+        assert tables(out) == tables(tmp_path / "fresh.csv")
+
+
+class TestWhatImagesShow:
+    def test_fields_that_somebody_calls_cells_are_counted_in_no_slide(self, slides: Path, tmp_path: Path) -> None:
+        classify_slides(slides / "f1", str(tmp_path / "r.csv"), QUICK.model_copy(update={"images": "cells"}))
+        reasons = Counter(row["reason"] for row in read(tmp_path / "r.csv") if row["status"] == "unclassified")
+        assert reasons == {"several_cells": 4, "no_cell": 1}
+        assert all(not row["label"] for row in read(tmp_path / "r.csv"))
+
+    def test_a_folder_of_both_is_an_error_that_names_the_option(self, slides: Path, tmp_path: Path) -> None:
+        mixed = tmp_path / "mixed"
+        mixed.mkdir()
+        for number in range(3):
+            field(WHITE[0], number).save(mixed / f"f{number}.png")
+            Image.fromarray(draw_picture(number)).save(mixed / f"c{number}.png")
+        with pytest.raises(UsageError, match=r"decide nothing: mixed \(3 single, 3 field\)") as caught:
+            classify_slides(mixed, str(tmp_path / "r.csv"), QUICK)
+        assert "--images cells or --images fields" in caught.value.hint
+        done = CliRunner().invoke(app, ["classify", str(mixed), "--out", str(tmp_path / "r.csv")])
+        assert done.exit_code == ExitCode.USAGE
+        assert not (tmp_path / "r.csv").exists()
+        classify_slides(mixed, str(tmp_path / "r.csv"), QUICK.model_copy(update={"images": "fields"}))
+        assert sum(row["cell"] != "" for row in read(tmp_path / "r.csv")) >= 6
+
+    def test_a_field_among_cells_is_refused(self, tmp_path: Path) -> None:
+        root = tmp_path / "slide"
+        root.mkdir()
+        for number in range(9):
+            Image.fromarray(draw_picture(number)).save(root / f"{number}.png")
+        field(WHITE[0]).save(root / "0 field.png")  # the second of ten, which is not looked at beforehand
+        classify_slides(root, str(tmp_path / "r.csv"), QUICK)
+        (row,) = of(read(tmp_path / "r.csv"), "0 field.png")
+        assert (row["status"], row["reason"], row["label"]) == ("unclassified", "several_cells", "")
+
+    def test_a_scale_given_by_hand(self, slides: Path, tmp_path: Path) -> None:
+        config = QUICK.model_copy(update={"images": "fields", "red_cell_pixels": 28.0})
+        classify_slides(slides / "f1", str(tmp_path / "r.csv"), config)
+        fields = [row for row in read(tmp_path / "r.csv") if row["cell"]]
+        assert {row["red_cell_pixels"] for row in fields} == {"28.0"}
+
+    def test_without_a_scale_cells_stay_unclassified(self, tmp_path: Path) -> None:
+        root = tmp_path / "slide"
+        root.mkdir()
+        Image.fromarray(smear(640, 480, [], [(200.0, 200.0, 50.0), (450.0, 300.0, 50.0)])).save(root / "0.png")
+        config = QUICK.model_copy(update={"images": "fields"})
+        classify_slides(root, str(tmp_path / "r.csv"), config)
+        rows = read(tmp_path / "r.csv")
+        assert {(row["status"], row["reason"], row["red_cell_pixels"]) for row in rows} == {
+            ("unclassified", "unknown_scale", "")
+        }
+
+    def test_black_frames_are_no_votes_and_no_cells(self, tmp_path: Path) -> None:
+        root = tmp_path / "slide"
+        root.mkdir()
+        for number in range(5):
+            Image.new("RGB", (640, 480)).save(root / f"{number}.png")
+        classify_slides(root, str(tmp_path / "r.csv"), QUICK)
+        assert {row["status"] for row in read(tmp_path / "r.csv")} <= {"unclassified", "failed"}
