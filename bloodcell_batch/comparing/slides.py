@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.comparing.changes import Change, Changes
 from bloodcell_batch.comparing.pairs import Pairs, Side, codes
-from bloodcell_batch.differential.slide import FIELD_ASPECT, FIELD_SIDE, SlideCounts, slide_differential
+from bloodcell_batch.differential.slide import SlideCounts, slide_differential
 from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import Reason, Status
 from bloodcell_batch.statistics.mcnemar import mcnemar_exact_each
@@ -115,24 +115,19 @@ def differentials(side: Side) -> dict[str, SlideDifferential]:
         for place, number in enumerate(np.bincount(slides[mask], minlength=len(ids)).tolist()):
             setattr(counts[ids[place]], name, number)
     classes = record.model.class_list
-    return {slide: slide_differential(slide, counts[slide], classes, (), record.withholding) for slide in ids}
+    return {slide: slide_differential(slide, counts[slide], classes, (), record.max_unclassified) for slide in ids}
 
 
 def _marks(rows: pa.Table) -> dict[str, NDArray[np.bool_]]:
     """Which rows each of the other counts of a slide is of."""
     cell = pc.fill_null(rows["cell"], -1).to_numpy()
-    width, height = (pc.fill_null(rows[name], 0).to_numpy() for name in ("width", "height"))
     cut_off = codes(rows["reason"], [Reason.CUT_OFF.value]) == 0
     unclassified = codes(rows["status"], [Status.UNCLASSIFIED.value]) == 0
-    short = np.minimum(width, height)
-    single = (cell < 0) & (width > 0)
     return {
         "fields": (cell == 0) | (cell == 1),
         "further_cells": cell > 1,
         "empty": cell == 0,
         "cut_off": (cell >= 0) & cut_off & unclassified,
-        "sized": single,
-        "like_fields": single & (short >= FIELD_SIDE) & (np.maximum(width, height) >= FIELD_ASPECT * short),
     }
 
 
