@@ -7,8 +7,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -86,33 +84,6 @@ class ImageFile:
     def was_not_there(self) -> bool:
         """True when the scan saw the name, but nothing that it stands for: a broken link."""
         return self.size_bytes == 0 and self.mtime_ns == 0
-
-
-@dataclass(frozen=True, slots=True)
-class IgnoredFile:
-    """A file that is not an image by its name (hidden, a thumbnail cache, another suffix); `why` says which."""
-
-    path: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class ScanResult:
-    """Everything one walk found: image files sorted by slide and path, ignored files, unreadable folders.
-
-    A shard's share of it keeps `listing_sha256`, a digest (hex) of all images that were found.
-    """
-
-    root: str
-    files: Sequence[ImageFile]
-    ignored: tuple[IgnoredFile, ...]
-    unreadable_folders: tuple[str, ...]
-    listing_sha256: str = ""
-
-    @property
-    def found(self) -> int:
-        """All files seen, ignored ones included: the left side of the conservation law."""
-        return len(self.files) + len(self.ignored)
 
 
 BLANK_CONTRAST = 2.0

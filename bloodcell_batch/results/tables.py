@@ -167,12 +167,7 @@ _SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("red_cells", _INT, lambda s: s.red_cells, "red cells found in the fields"),
     Column("platelets", _INT, lambda s: s.platelets, "platelets found in the fields; no class of the differential"),
     Column("wbc_counted", _INT, lambda s: s.wbc_counted, "leukocytes: the denominator of the percentages"),
-    Column(
-        "withheld",
-        _TEXT,
-        lambda s: s.withheld.value if s.withheld else None,
-        "why percentages and nrbc_per_100_wbc are empty",
-    ),
+    Column("withheld", _TEXT, lambda s: s.withheld.value if s.withheld else None, "why percentages are empty"),
 )
 _NRBC_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("nrbc_per_100_wbc", _FLOAT, _nrbc("nrbc_per_100_wbc"), "nucleated red cells per 100 leukocytes"),
@@ -189,9 +184,7 @@ _LAST_SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
         lambda s: "; ".join(not_excluded(s)) or None,
         "classes of which no cell was seen, with the upper 95 % limit, and blasts where no class stands for them",
     ),
-    Column(
-        "adequacy", _TEXT, lambda s: s.adequacy, "band of wbc_counted; withheld where too many cells are unclassified"
-    ),
+    Column("adequacy", _TEXT, lambda s: s.adequacy, "band of wbc_counted; withheld: too many cells are unclassified"),
     Column("alerts", _TEXT, lambda s: printable("; ".join(s.alerts)) or None, "what a person should check"),
 )
 

@@ -15,13 +15,13 @@ from bloodcell_batch.images.file_formats import suffixes_read
 from bloodcell_batch.model.evidence import require_evidence
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.progress import Observer, counted
-from bloodcell_batch.records import ScanResult
 from bloodcell_batch.results.file_names import OutputPaths, as_outputs, output_paths
 from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.journal import Journal, begun_publishing, open_journal
 from bloodcell_batch.runs.finder import RunFinder, look_at_slides, marks_of
 from bloodcell_batch.runs.local import Classifier, LocalClassifier, open_on_backend, roll_up_of, thresholds_of
 from bloodcell_batch.runs.run_facts import input_digest, run_key
+from bloodcell_batch.slides.found import ScanResult
 from bloodcell_batch.slides.remarks import remarks
 from bloodcell_batch.slides.rules import slide_rule
 from bloodcell_batch.slides.shards import parse_shard, share_of
@@ -114,13 +114,7 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
         classifier = _open_classifier(found, model, finder, config, observer)
         stopwatch.lap("load")
         try:
-            observer.note(
-                f"model {model.header.name} ({model.sha256[:12]}) on {classifier.description}",
-                model_sha256=model.sha256,
-                input_sha256=input_sha256,
-                backend=classifier.name,
-                skipped=list(classifier.skipped),
-            )
+            _tell(model, classifier, input_sha256, observer)
             views = look_at_slides(found.root, found.files, finder, config, observer)
             stopwatch.lap("look")
             thresholds = thresholds_of(config, model).by_name()
@@ -148,6 +142,16 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
             yield settled
         finally:
             classifier.close()
+
+
+def _tell(model: ModelFile, classifier: Classifier, input_sha256: str, observer: Observer) -> None:
+    observer.note(
+        f"model {model.header.name} ({model.sha256[:12]}) on {classifier.description}",
+        model_sha256=model.sha256,
+        input_sha256=input_sha256,
+        backend=classifier.name,
+        skipped=list(classifier.skipped),
+    )
 
 
 def _replaces(config: ClassifyConfig) -> bool:

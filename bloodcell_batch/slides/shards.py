@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, replace
 
 from bloodcell_batch.files.names import name_bytes
-from bloodcell_batch.records import ScanResult
 from bloodcell_batch.slides.file_list import FileList
+from bloodcell_batch.slides.found import ScanResult
 
 
 @dataclass(frozen=True, slots=True)

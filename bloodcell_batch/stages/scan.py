@@ -11,8 +11,9 @@ from bloodcell_batch.files.remote import RemoteFolder
 from bloodcell_batch.files.storage import is_url, persistently
 from bloodcell_batch.images.file_formats import IMAGE_SUFFIXES, suffix_of, why_left_out
 from bloodcell_batch.progress import counted
-from bloodcell_batch.records import IgnoredFile, ImageFile, ScanResult
+from bloodcell_batch.records import ImageFile
 from bloodcell_batch.slides.file_list import FileList
+from bloodcell_batch.slides.found import IgnoredFile, ScanResult
 from bloodcell_batch.slides.order import table_order
 from bloodcell_batch.slides.rules import ROOT_SLIDE, SlideRule, by_parent
 

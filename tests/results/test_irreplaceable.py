@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.spreadsheets import restored
-from bloodcell_batch.records import ScanResult
 from bloodcell_batch.results.file_names import result_files, run_record_of
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.formats import OUTPUT_FORMATS
 from bloodcell_batch.results.irreplaceable import check_outputs, check_unreviewed
 from bloodcell_batch.runs.pipeline import classify_slides
+from bloodcell_batch.slides.found import ScanResult
 from bloodcell_batch.slides.rules import SlideRule
 from bloodcell_batch.stages.scan import scan
 

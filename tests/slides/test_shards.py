@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bloodcell_batch.files.names import name_bytes, name_text
-from bloodcell_batch.records import IgnoredFile, ImageFile, ScanResult
+from bloodcell_batch.records import ImageFile
+from bloodcell_batch.slides.found import IgnoredFile, ScanResult
 from bloodcell_batch.slides.shards import Shard, parse_shard, share_of
 
 SLIDES = [f"S-{number}" for number in range(200)]

@@ -5,7 +5,8 @@ import pytest
 
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.images.file_formats import IMAGE_SUFFIXES
-from bloodcell_batch.records import ImageFile, ScanResult
+from bloodcell_batch.records import ImageFile
+from bloodcell_batch.slides.found import ScanResult
 from bloodcell_batch.slides.rules import by_regex, by_top
 from bloodcell_batch.stages.scan import left_out, scan
 
