@@ -1,5 +1,6 @@
 """The `bloodcell-batch` program."""
 
+import logging
 import os
 from typing import Annotated
 
@@ -93,6 +94,8 @@ def main() -> None:
     """Entry point of the console script."""
     # Arrow's own allocator keeps what Parquet's writer has freed: some 50 MB in a run on 100,000 images.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # On the first plot of an account Matplotlib says that it looks for fonts: a line in the mail of a cron job.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     outlive_readers()
     app()
 

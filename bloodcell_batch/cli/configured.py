@@ -49,6 +49,16 @@ class Call(Generic[Config]):
 
         return make_observer(quiet=self.quiet, log_format=self.log_format, progress=progress)
 
+    def tell(self, text: str) -> None:
+        """Print what the command wrote, or what stands in a file that it wrote; nothing if quiet.
+
+        What is nowhere else is data, for `cli.streams.write_text`.
+        """
+        from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
+
+        if not self.quiet:
+            write_text(text)
+
 
 def configured(
     kind: type[Config],

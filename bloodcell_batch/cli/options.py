@@ -36,7 +36,12 @@ class ProgressDisplay(StrEnum):
     NONE = "none"
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but warnings and errors.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Say nothing but warnings and errors, and print no figures that are also in a file."
+    ),
+]
 Log = Annotated[
     LogFormat,
     typer.Option("--log-format", help="Form of the messages on stderr.", rich_help_panel=Panel.OUTPUT.value),

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import pytest
 import typer
 from conftest import PROJECT
+from program_commands import COMMANDS
 from pydantic import Field
 from pydantic_core import PydanticUndefined
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
@@ -21,22 +21,6 @@ from bloodcell_batch.config.base import CommandConfig, Option, Panel
 from bloodcell_batch.errors import ExitCode
 
 WIDE = {"COLUMNS": "200", "TERMINAL_WIDTH": "200"}
-
-
-def commands(group: typer.core.TyperGroup, prefix: str = "") -> dict[str, typer.core.TyperCommand]:
-    found: dict[str, typer.core.TyperCommand] = {}
-    for name, command in group.commands.items():
-        if isinstance(command, typer.core.TyperGroup):
-            found |= commands(command, f"{name} ")
-        else:
-            assert isinstance(command, typer.core.TyperCommand)
-            found[prefix + name] = command
-    return found
-
-
-PROGRAM = get_command(app)
-assert isinstance(PROGRAM, typer.core.TyperGroup)
-COMMANDS = commands(PROGRAM)
 
 
 def options_of(command: str) -> dict[str, typer.core.TyperOption]:

@@ -86,6 +86,6 @@ def test_nothing_is_written_over(fields: Path, tmp_path: Path) -> None:
 def test_the_command_tells_of_failed_images(fields: Path, tmp_path: Path) -> None:
     model = make_small_finder(tmp_path)
     words = ["find", str(fields), "--out", str(tmp_path / "out"), "--finder", str(model.path), "--backend", "pytorch"]
-    result = CliRunner().invoke(app, [*words, "--quiet"])
+    result = CliRunner().invoke(app, words)
     assert result.exit_code == 3, result.output
     assert "1 images failed" in result.output

@@ -35,12 +35,11 @@ def adapt(
     settings = call.settings
     from bloodcell_batch.adaptation.adapt import adapt as run  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.adaptation.adapt import check_output  # noqa: PLC0415
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415
 
     check_output(out, overwrite=overwrite)
     call.line.begin(settings, writes=[out])
     result = run(settings, labelled, out, call.observer())
     written = f"\n{out} (sha256 {result.model.sha256})\n" if result.model else ""
-    write_text(f"{result.as_text()}{written}")
+    call.tell(f"{result.as_text()}{written}")
     if result.model is None:
         raise typer.Exit(ExitCode.ERROR)

@@ -36,4 +36,4 @@ def benchmark(
         if out is not None:
             write_report(found, out)
     finally:
-        write_text(as_text(found))
+        (write_text if out is None else call.tell)(as_text(found))

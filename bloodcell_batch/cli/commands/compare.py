@@ -33,7 +33,6 @@ def compare(
     """
     settings = call.settings
     from bloodcell_batch.cli.console import make_observer  # noqa: PLC0415 - keeps --help fast
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.training.comparison.compare import compare as run  # noqa: PLC0415
     from bloodcell_batch.training.comparison.report import as_text, write_comparison  # noqa: PLC0415
     from bloodcell_batch.training.comparison.system_row import FAILED  # noqa: PLC0415
@@ -41,6 +40,6 @@ def compare(
     observer = functools.partial(make_observer, quiet=call.quiet, log_format=call.log_format)  # for other processes
     rows = run(recipes, data, out, settings, observer)
     write_comparison(rows, out, settings, shlex.join(["bloodcell-batch", *sys.argv[1:]]))
-    write_text(as_text(rows))
+    call.tell(as_text(rows))
     if any(row.status == FAILED for row in rows):
         raise typer.Exit(ExitCode.ERROR)

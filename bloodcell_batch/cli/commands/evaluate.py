@@ -1,5 +1,6 @@
 """`evaluate`: a model file and labelled images in, figures out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -54,15 +55,16 @@ def evaluate(
     settings = call.settings
     chosen, data = _model_and_data(paths, settings.model)
     call.line.begin(settings, writes=[path for path in (out, report and report / "evaluation.json") if path])
-    from bloodcell_batch.results.irreplaceable import check_unreviewed  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.results.irreplaceable import check_unreviewed  # noqa: PLC0415
 
     check_unreviewed(*[out] if out else [])
-    observer = call.observer()
+    observer, show = call.observer(), call.tell if out or (report and folds is None) else write_text
     if folds is None:
-        _measure(chosen, data, settings, (out, report), observer)
+        _measure(chosen, data, settings, (out, report), observer, show)
     else:
         template = recipe or (chosen, settings.require_model_sha256)
-        _cross_validate(template, data, settings.images, _folds(folds), out, observer)
+        _cross_validate(template, data, settings.images, _folds(folds), out, observer, show)
 
 
 def _measure(
@@ -71,9 +73,9 @@ def _measure(
     settings: EvaluateConfig,
     places: tuple[Path | None, Path | None],
     observer: Observer,
+    show: Callable[[str], None],
 ) -> None:
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
-    from bloodcell_batch.model.file import open_model  # noqa: PLC0415
+    from bloodcell_batch.model.file import open_model  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.training.evaluation.evaluate import evaluate as run  # noqa: PLC0415
     from bloodcell_batch.training.evaluation.report import summary, write_json, write_report  # noqa: PLC0415
 
@@ -85,7 +87,7 @@ def _measure(
         if report is not None:
             write_report(found, report)
     finally:
-        write_text(summary(found))
+        show(summary(found))
 
 
 def _cross_validate(
@@ -95,10 +97,10 @@ def _cross_validate(
     folds: int | None,
     out: Path | None,
     observer: Observer,
+    show: Callable[[str], None],
 ) -> None:
     """Train `template` once more for every fold: a recipe, or that of a model file (with the SHA-256 it must have)."""
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
-    from bloodcell_batch.model.file import open_model  # noqa: PLC0415
+    from bloodcell_batch.model.file import open_model  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.training.evaluation.report import write_content  # noqa: PLC0415
     from bloodcell_batch.training.fit.cross_validation import cross_validate, recipe_of  # noqa: PLC0415
 
@@ -111,7 +113,7 @@ def _cross_validate(
         if out is not None:
             write_content(found.as_dict(), out)
     finally:
-        write_text(found.as_text())
+        show(found.as_text())
 
 
 def _folds(text: str) -> int | None:

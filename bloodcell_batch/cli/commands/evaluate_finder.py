@@ -41,6 +41,6 @@ def evaluate_finder(
 
     sources = resolve(TrainFinderConfig, {}, recipe).sources
     figures = run(open_finder(finder), data, sources, settings, call.observer())
-    write_text(as_text(figures))
+    (write_text if out is None else call.tell)(as_text(figures))
     if out is not None:
         write_content({name: source.as_dict() for name, source in figures.items()}, out)

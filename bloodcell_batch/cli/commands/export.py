@@ -26,11 +26,10 @@ def export_onnx(
     Input: uint8 RGB images of any batch, resized. Normalisation and softmax are inside.
     """
     settings = call.settings
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.export.floating_point import export_onnx as run  # noqa: PLC0415
 
     parity = run(model, out, settings, call.observer())
-    write_text(f"{out}: {settings.precision}; {parity.as_text()}")
+    call.tell(f"{out}: {settings.precision}; {parity.as_text()}")
 
 
 @configured(ExportOpenVinoConfig, config_file="")
@@ -55,21 +54,19 @@ def export_openvino(
     rightly, or cells labelled wrongly; without, it is other top classes, or another number of cells for review.
     """
     settings = call.settings
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
-
     observer = call.observer()
     if settings.precision == "int8":
         from bloodcell_batch.export.int8 import export_int8  # noqa: PLC0415
 
         place, check = export_int8(model, out, settings, observer)
-        write_text("\n".join((f"{place}: int8", *check.as_lines())))
+        call.tell("\n".join((f"{place}: int8", *check.as_lines())))
         return
     if out is None:
         raise UsageError("--out is missing.", hint="Name the file to write, ending in .xml.")
     from bloodcell_batch.export.floating_point import export_openvino as run  # noqa: PLC0415
 
     parity = run(model, out, settings, observer)
-    write_text(f"{out}: {settings.precision}; {parity.as_text()}")
+    call.tell(f"{out}: {settings.precision}; {parity.as_text()}")
 
 
 @configured(ExportTrtConfig, config_file="")

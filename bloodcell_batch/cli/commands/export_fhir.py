@@ -23,7 +23,6 @@ def export_fhir(
     """
     settings = call.settings
     call.line.begin(settings, reads=[results, *filter(None, [settings.wbc])], writes=[out])
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
-    from bloodcell_batch.reports.fhir import write_fhir  # noqa: PLC0415
+    from bloodcell_batch.reports.fhir import write_fhir  # noqa: PLC0415 - keeps --help fast
 
-    write_text(f"{out}: {counted(write_fhir(results, out, settings, call.observer()), 'observation')}")
+    call.tell(f"{out}: {counted(write_fhir(results, out, settings, call.observer()), 'observation')}")

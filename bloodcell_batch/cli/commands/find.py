@@ -23,10 +23,9 @@ def find(
     image (its scale, its counts, or why it failed). Where nothing tells the scale, cells are listed and not cut out.
     """
     settings = call.settings
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
-    from bloodcell_batch.runs.find import find_in_folder  # noqa: PLC0415
+    from bloodcell_batch.runs.find import find_in_folder  # noqa: PLC0415 - keeps --help fast
 
     totals = find_in_folder(folder, out, settings, call.observer())
-    write_text(totals.as_text())
+    call.tell(totals.as_text())
     if totals.failed > settings.allow_failed:
         raise typer.Exit(ExitCode.COMPLETE_WITH_FAILED_FILES)

@@ -23,9 +23,8 @@ def pseudonymize(
     not make them anonymous.
     """
     settings = call.settings
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
-    from bloodcell_batch.reports.sharing import write_shared  # noqa: PLC0415
+    from bloodcell_batch.reports.sharing import write_shared  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.results.file_names import result_files  # noqa: PLC0415
 
     call.line.begin(settings, reads=[results], writes=result_files(out))
-    write_text(f"{out}: {counted(write_shared(results, out, settings), 'row')}")
+    call.tell(f"{out}: {counted(write_shared(results, out, settings), 'row')}")

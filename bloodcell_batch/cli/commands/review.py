@@ -56,13 +56,12 @@ def review_import(
     RESULTS stay as they are. A review of another run, with unknown labels or names, or unfinished is refused whole.
     """
     settings = call.settings
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.reports.review.importing import import_review, summary  # noqa: PLC0415
     from bloodcell_batch.results.file_names import result_files  # noqa: PLC0415
 
     target = out or _next_name(results)
     call.line.begin(settings, reads=[results, filled], writes=result_files(target))
-    write_text(summary(import_review(results, filled, target, settings), target))
+    call.tell(summary(import_review(results, filled, target, settings), target))
 
 
 @review.command("agree")

@@ -40,8 +40,7 @@ def train(
     --config default is the recipe of the model in the package.
     """
     settings = call.settings
-    from bloodcell_batch.cell_classes import rolled_up  # noqa: PLC0415
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cell_classes import rolled_up  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.training.evaluation.figures_text import as_text  # noqa: PLC0415
     from bloodcell_batch.training.fit.train import check_model_path  # noqa: PLC0415
     from bloodcell_batch.training.fit.train import train as run  # noqa: PLC0415
@@ -51,4 +50,4 @@ def train(
     if result is not None:
         model, metrics = result
         classes = rolled_up(model.header.class_list).reported
-        write_text(f"{out} (sha256 {model.sha256})\n{as_text(metrics, classes)}")
+        call.tell(f"{out} (sha256 {model.sha256})\n{as_text(metrics, classes)}")

@@ -32,11 +32,10 @@ def train_finder(
     printed figures are of those, which the training never sees.
     """
     settings = call.settings
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
-    from bloodcell_batch.training.finder.evaluate import as_text  # noqa: PLC0415
+    from bloodcell_batch.training.finder.evaluate import as_text  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.training.finder.train import check_finder_path  # noqa: PLC0415
     from bloodcell_batch.training.finder.train import train_finder as run  # noqa: PLC0415
 
     check_finder_path(out, overwrite=overwrite, resume=resume)
     model, figures = run(settings, data, out, call.observer())
-    write_text(f"{out} (sha256 {model.sha256})\n{as_text(figures)}")
+    call.tell(f"{out} (sha256 {model.sha256})\n{as_text(figures)}")

@@ -35,14 +35,12 @@ def tune(
     """
     settings = call.settings
     config = resolve(TrainConfig, {}, recipe, setting or ())
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
-
     try:
-        from bloodcell_batch.training.fit.tuning import tune as run  # noqa: PLC0415
+        from bloodcell_batch.training.fit.tuning import tune as run  # noqa: PLC0415 - keeps --help fast
     except ModuleNotFoundError as error:
         hint = "pip install 'bloodcell-batch[compare]'"
         raise UsageError(f"{error.name} is not installed.", hint=hint) from error
 
     found = run(config, data, out, settings, call.observer())
     lines = [f"best of {counted(found.trials, 'trial')} ({found.pruned} pruned): {found.score:.2%}"]
-    write_text("\n".join([*lines, *map(str, found.files)]))
+    call.tell("\n".join([*lines, *map(str, found.files)]))

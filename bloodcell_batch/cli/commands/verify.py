@@ -32,7 +32,9 @@ def verify(
     from bloodcell_batch.verification.verify import verify as check  # noqa: PLC0415
 
     found = check(results, settings, call.observer())
-    # A path may hold line ends and control codes; a finding stays one line.
-    write_text("\n".join(map(one_line, found.as_lines(str(results or settings.audit_log)))))
+    # A path may hold line ends and control codes; a finding stays one line. Findings are what was asked for.
+    (call.tell if found.verified else write_text)(
+        "\n".join(map(one_line, found.as_lines(str(results or settings.audit_log))))
+    )
     if not found.verified:
         raise typer.Exit(ExitCode.ERROR)

@@ -271,6 +271,7 @@ def test_the_table_is_written_in_three_forms(recipes: list[Path], toy_cells: Pat
     assert table["status"].to_pylist() == [NOT_RUN, FAILED, FINISHED]
     assert table["rank_accuracy"].to_pylist() == [None, None, 1]
     assert np.sum(table["confusion"].to_pylist()[2]) == 48
+    assert table["classes"].to_pylist()[2] == list(DEFAULT_CLASSES.reading_order)
     markdown = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert "| a_net | not run |" in markdown
     assert "| b_broken | failed: Unknown architecture" in markdown
@@ -286,7 +287,7 @@ def test_the_page_escapes_what_it_shows() -> None:
 
 
 def test_the_command_says_so_when_a_system_failed(recipes: list[Path], toy_cells: Path, tmp_path: Path) -> None:
-    arguments = ["compare", str(recipes[1]), "--data", str(toy_cells), "--out", str(tmp_path / "out"), "-q"]
+    arguments = ["compare", str(recipes[1]), "--data", str(toy_cells), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert "failed" in result.stdout

@@ -56,9 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_commands_train_and_measure(data: Path, tmp_path: Path) -> None:
     out, figures = tmp_path / "finder.safetensors", tmp_path / "figures.json"
-    run = CliRunner().invoke(
-        app, ["train-finder", str(data), "--config", str(data / "recipe.toml"), "--out", str(out), "--quiet"]
-    )
+    run = CliRunner().invoke(app, ["train-finder", str(data), "--config", str(data / "recipe.toml"), "--out", str(out)])
     assert run.exit_code == 0, run.output
     assert "lab: 1 images" in run.output
     model = open_finder(out)
