@@ -95,8 +95,8 @@ def change_of(before: Judgement, after: list[Judgement], truth: NDArray[np.int64
     mostly = right > 0.5
     gained, lost = int((mostly & ~before.right).sum()), int((~mostly & before.right).sum())
     per_class = {}
-    for number, name in enumerate(classes.names):
-        members = truth == number
+    for name in classes.reading_order:
+        members = truth == classes.names.index(name)
         if members.any():
             cells, hits = int(members.sum()), float(right[members].sum())
             # Rounded down: half a cell more than there is would be no lower limit.

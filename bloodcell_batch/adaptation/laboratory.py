@@ -49,9 +49,14 @@ class LaboratoryCells:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Cells of each class that there are some of."""
-        counts = np.bincount(self.labels, minlength=len(self.classes)).tolist()
-        return {name: count for name, count in zip(self.classes.names, counts, strict=True) if count}
+        """Cells of each class that there are some of, in reading order."""
+        return counts_in_reading_order(self.labels, self.classes)
+
+
+def counts_in_reading_order(labels: NDArray[np.int64], classes: ClassList) -> dict[str, int]:
+    """How many of `labels` (N,) are of each class, without those that have none."""
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    return {name: count for name in classes.reading_order if (count := counts[classes.names.index(name)])}
 
 
 def read_laboratory(
@@ -167,10 +172,10 @@ def _with_enough(images: LabelledImages, base: ClassList, observer: Observer) ->
 
 
 def _check_counts(images: LabelledImages, unreadable: int) -> None:
-    counts = np.bincount(images.labels, minlength=len(images.classes))
-    if (counts >= LEAST_CELLS).sum() >= LEAST_CLASSES:
+    counts = counts_in_reading_order(images.labels, images.classes)
+    if sum(count >= LEAST_CELLS for count in counts.values()) >= LEAST_CLASSES:
         return
-    found = [f"{name} {count}" for name, count in zip(images.classes.names, counts, strict=True) if count]
+    found = [f"{name} {count}" for name, count in counts.items()]
     told = f"usable are {', '.join(found) or 'none'}" + (f"; {unreadable} files can't be read" if unreadable else "")
     hint = "Label more cells, or correct the labels; what was left out, and why, is said above."
     raise TrainingError(

@@ -1,7 +1,7 @@
 """Agreement of two labellings of the same cells."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bloodcell_batch.statistics.binomial import clopper_pearson
@@ -31,11 +31,11 @@ class Agreement:
     per_class: dict[str, ClassAgreement]
 
 
-def agreement(pairs: Iterable[tuple[str, str]]) -> Agreement:
-    """Agreement of pairs of labels, the first one's and the second one's."""
+def agreement(pairs: Iterable[tuple[str, str]], order: Sequence[str] = ()) -> Agreement:
+    """Agreement of pairs of labels, the first one's and the second one's; `per_class` has those of `order` first."""
     table = Counter(pairs)
     first, second = _margins(table)
-    names = sorted({*first, *second})
+    names = [*(name for name in order if first[name] or second[name]), *sorted({*first, *second} - {*order})]
     cells, agreed = table.total(), sum(table[name, name] for name in names)
     limits = clopper_pearson(agreed, cells) if cells else None
     return Agreement(

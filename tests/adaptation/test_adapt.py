@@ -115,6 +115,7 @@ def test_five_cells_of_five_classes_make_a_better_model(base: ModelFile, five: P
     assert header.class_list == DEFAULT_CLASSES
     assert header.training["adaptation"]["is_better"] is True
     assert header.training["adapted_from"]["sha256"] == base.sha256
+    assert list(found.counts) == list(found.change.per_class) == [*DEFAULT_CLASSES.leukocytes[:5]]
     assert "drawn" in header.attribution
     assert "Acevedo" not in base.header.attribution
     assert seen.done == sorted(seen.done) or seen.done

@@ -62,5 +62,5 @@ def _counted_as(label: str, theirs: ClassList, ours: ClassList, path: Path) -> s
     for name in (label, entry.parent if entry else ""):
         if name in ours.names or name in OTHER_LABELS:
             return name
-    hint = f"The results have: {', '.join(ours.names)}. Compare runs of models with the same classes."
+    hint = f"The results have: {', '.join(ours.reading_order)}. Compare runs of models with the same classes."
     raise InputError(f"{path} has cells of the class {label}, which the results don't have.", hint=hint)

@@ -119,7 +119,7 @@ def _outcome(results: Results, filled: FilledReview) -> ImportedReview:
     return ImportedReview(
         selection=filled.selection,
         blind=filled.blind,
-        agreement=agreement(classified),
+        agreement=agreement(classified, results.classes.verified_labels),
         verified=len(rows),
         changed=sum(before != after for before, after in classified),
         resolved=len(rows) - len(classified),

@@ -60,13 +60,13 @@ def compare_readers(
     rows = [row for row in results.rows if row.key in first.labelled and row.key in second.labelled]
     if not rows:
         raise InputError(f"{files[0]} and {files[1]} name no cell both.", hint="Fill in both first.")
-    found = _compared(rows, first, second)
+    found = _compared(rows, first, second, results.classes.verified_labels)
     if out is not None and found.disagreements:
         _write(out, found, rows, first, results, config, observer)
     return found
 
 
-def _compared(rows: list[ResultRow], first: FilledReview, second: FilledReview) -> TwoReaders:
+def _compared(rows: list[ResultRow], first: FilledReview, second: FilledReview, order: tuple[str, ...]) -> TwoReaders:
     names = [_name(review) for review in (first, second)]
     if names[0] == names[1]:
         names = [f"{name} ({review.file.name})" for name, review in zip(names, (first, second), strict=True)]
@@ -74,12 +74,12 @@ def _compared(rows: list[ResultRow], first: FilledReview, second: FilledReview) 
         Reader(
             name,
             review.labelled,
-            agreement((row.label, review.said[row.key].label) for row in rows if row.label),
+            agreement(((row.label, review.said[row.key].label) for row in rows if row.label), order),
             review.blind,
         )
         for name, review in zip(names, (first, second), strict=True)
     )
-    between = agreement((one.said[row.key].label, other.said[row.key].label) for row in rows)
+    between = agreement(((one.said[row.key].label, other.said[row.key].label) for row in rows), order)
     return TwoReaders((one, other), between, sum(not row.label for row in rows))
 
 

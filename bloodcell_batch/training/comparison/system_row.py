@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Backend
 from bloodcell_batch.backends.selection import open_backend
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.config.comparison import ClassicalConfig, CompareConfig
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import TrainingError
@@ -147,7 +148,7 @@ def _network(row: Row, config: TrainConfig, place: Place, options: CompareConfig
     metrics = measure(probabilities, load_outlier_score(model)(features), test.labels, test.classes, rules)
     tensors = model.load_tensors(NETWORK_PREFIX)
     return replace(
-        _with_figures(row, metrics, split),
+        _with_figures(row, metrics, split, test.classes),
         parameters=sum(int(tensor.size) for tensor in tensors.values() if tensor.dtype.kind == "f"),
         size_bytes=place.model.stat().st_size,
         training_s=seconds,
@@ -168,7 +169,7 @@ def _classical(row: Row, config: ClassicalConfig, place: Place, options: Compare
     scores = np.zeros(len(test), dtype=np.float32)
     metrics = measure(probabilities, scores, test.labels, test.classes, model.rules)
     return replace(
-        _with_figures(row, metrics, split),
+        _with_figures(row, metrics, split, test.classes),
         size_bytes=model.size_bytes,
         training_s=seconds,
         images_per_second=rate,
@@ -176,7 +177,8 @@ def _classical(row: Row, config: ClassicalConfig, place: Place, options: Compare
     )
 
 
-def _with_figures(row: Row, metrics: Metrics, split: Split) -> Row:
+def _with_figures(row: Row, metrics: Metrics, split: Split, classes: ClassList) -> Row:
+    places = [classes.names.index(name) for name in classes.reading_order]
     return replace(
         row,
         images_train=len(split.train),
@@ -189,8 +191,8 @@ def _with_figures(row: Row, metrics: Metrics, split: Split) -> Row:
         f1=metrics.macro_f1,
         auroc=metrics.auroc,
         ece=metrics.ece,
-        classes=tuple(metrics.per_class),
-        confusion=tuple(tuple(line) for line in metrics.confusion),
+        classes=classes.reading_order,
+        confusion=tuple(tuple(metrics.confusion[row][column] for column in places) for row in places),
     )
 
 

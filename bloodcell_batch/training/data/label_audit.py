@@ -62,7 +62,7 @@ def audit(
         copies=len(images) - len(np.unique(images.groups)),
         moved=moved,
     )
-    text = ", ".join(f"{name} {count:,}" for name, count in found.classes.items())
+    text = ", ".join(f"{name} {found.classes[name]:,}" for name in images.classes.reading_order)
     observer.note(f"images: {text}; copies among them: {found.copies}", **found.classes)
     return images, found
 

@@ -160,8 +160,8 @@ def _start_from_weights(
     observer.note(f"started from {weights_names(config.init_weights)}; {afresh} afresh: {replaced[:4]}")
     kept = None if rows is None else {classes.names[ours] for ours in rows}
     if kept is not None and len(kept) < len(classes):
-        fresh = ", ".join(name for name in classes.names if name not in kept)
-        told = ", ".join(name for name in classes.names if name in kept) or "none"
+        fresh = ", ".join(name for name in classes.reading_order if name not in kept)
+        told = ", ".join(name for name in classes.reading_order if name in kept) or "none"
         observer.note(f"outputs of the classifier taken over by name: {told}; new: {fresh}")
 
 

@@ -18,6 +18,11 @@ class TestAgreement:
         assert found.limits == pytest.approx((0.5539, 0.8214), abs=1e-4)
         assert found.kappa_limits == pytest.approx((0.1078, 0.6428), abs=2e-4)
 
+    def test_classes_are_in_the_order_that_is_given(self) -> None:
+        pairs = [("ig", "other"), ("basophil", "neutrophil"), ("neutrophil", "neutrophil"), ("zebra", "ig")]
+        order = DEFAULT_CLASSES.verified_labels
+        assert list(agreement(pairs, order).per_class) == ["neutrophil", "basophil", "ig", "other", "zebra"]
+
     def test_full_agreement_still_has_a_lower_limit(self) -> None:
         found = agreement([("a", "a")] * 15 + [("b", "b")] * 15)
         assert found.kappa == 1
