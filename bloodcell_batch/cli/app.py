@@ -31,10 +31,12 @@ from bloodcell_batch.cli.commands.train import train
 from bloodcell_batch.cli.commands.train_finder import train_finder
 from bloodcell_batch.cli.commands.tune import tune
 from bloodcell_batch.cli.commands.verify import verify
+from bloodcell_batch.cli.help_pages import Command, Group
 from bloodcell_batch.cli.streams import outlive_readers
 
 app = typer.Typer(
     name="bloodcell-batch",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -67,7 +69,7 @@ app.command()(find)
 app.command()(merge)
 app.command()(differential)
 app.command()(report)
-app.add_typer(review, name="review")
+app.add_typer(review, name="review", rich_help_panel="Slides")
 app.command()(concordance)
 app.command()(monitor)
 app.command()(diff)
@@ -88,6 +90,14 @@ app.command("export-openvino")(export_openvino)
 app.command("model-card")(model_card)
 app.command()(doctor)
 app.command()(benchmark)
+
+_MODELS = {"train", "adapt", "evaluate", "train-finder", "evaluate-finder", "compare", "tune", "model-card"}
+_MACHINE = {"export-trt", "export-onnx", "export-openvino", "doctor", "benchmark"}
+for _entry in (*app.registered_commands, *review.registered_commands):
+    _entry.cls = Command
+for _entry in app.registered_commands:
+    _name = _entry.name or (_entry.callback.__name__ if _entry.callback else "")
+    _entry.rich_help_panel = "Models" if _name in _MODELS else "This machine" if _name in _MACHINE else "Slides"
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", bound=CommandConfig)
 Own = ParamSpec("Own")
 
-_ANY_OPTION = "TOML file with any of the options below; flags win."
+_ANY_OPTION = "TOML file with any of the options below; those of the command line win."
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,19 @@ Quiet = Annotated[
 ]
 Log = Annotated[
     LogFormat,
-    typer.Option("--log-format", help="Form of the messages on stderr.", rich_help_panel=Panel.OUTPUT.value),
+    typer.Option(
+        "--log-format",
+        help="Form of the messages on stderr.",
+        metavar="text|json",
+        rich_help_panel=Panel.OUTPUT.value,
+    ),
 ]
 ShowProgress = Annotated[
     ProgressDisplay,
     typer.Option(
         "--progress",
-        help="Progress on stderr; auto is rich on a terminal and plain lines elsewhere.",
+        help="Progress on stderr; auto is rich (a bar) on a terminal and plain lines elsewhere.",
+        metavar="auto|rich|plain|none",
         rich_help_panel=Panel.OUTPUT.value,
     ),
 ]
@@ -152,8 +158,9 @@ def _help(field: FieldInfo) -> str:
     parts = [f"{field.description}.", _limits(field.metadata)]
     default = field.default
     told = not field.is_required() and field.default_factory is None
-    if told and default is not None and default is not False and default != ():
+    if told and default is not None and default is not False and default not in ((), "", Path()):
         shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
+        shown = f"{shown:g}" if isinstance(shown, float) else shown
         parts.append(f"Default: {shown}.")
     return " ".join(filter(None, parts))
 
@@ -168,4 +175,4 @@ def _limits(metadata: list[Any]) -> str:
         return f"Range: {low} to {high}."
     if low.startswith("above") or high:
         return f"{(low or high).capitalize()}."
-    return f"At least {low}." if low else ""
+    return f"At least {low}." if low not in {"", "0"} else ""

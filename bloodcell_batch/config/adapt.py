@@ -12,7 +12,7 @@ from bloodcell_batch.config.recipe import ClassesConfig
 class AdaptConfig(ClassesConfig, AuditedConfig):
     """Options of `adapt`."""
 
-    model: ModelOption = None
+    model: ModelOption = Field(None, description="Model to adapt; the one shipped with the package if not given")
     name: Annotated[str, Option("NAME"), Effect.NOTHING] = Field(
         "", description="Name of the new model; that of the model it comes from with -adapted if not given"
     )

@@ -29,7 +29,7 @@ class ClassifyConfig(NetworkConfig):
         None, description="For --slide-by regex: searched in the relative path; its group 'slide' (or 1) is the slide"
     )
     slide_manifest: Annotated[Path | None, Option("FILE", panel=Panel.SLIDES), Effect.RECORDED] = Field(
-        None, description="For --slide-by manifest: CSV with the columns path and slide_id"
+        None, description="For --slide-by manifest: CSV or XLSX file with the columns path and slide_id"
     )
     include_hidden: Annotated[bool, Option(panel=Panel.SLIDES), Effect.RECORDED] = Field(
         False, description="Take also the images in hidden, system and thumbnail folders, or with such names"

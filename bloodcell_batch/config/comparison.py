@@ -84,7 +84,7 @@ class TuneConfig(CommandConfig):
     """Options of `tune`."""
 
     trials: Annotated[int, Option("N")] = Field(
-        20, ge=1, le=100_000, description="Trials that the study has when it is done"
+        20, ge=1, le=100_000, description="Trials of the whole search, those of earlier calls included"
     )
     conflicts: Annotated[ConflictsOption | None, Option()] = Field(
         None, description="What to do with copies of one picture under two labels; the recipe's own rule if not given"

@@ -13,4 +13,6 @@ class DoctorConfig(CommandConfig):
     """Options of `doctor`."""
 
     model: ModelOption = None
-    folder: Annotated[Path, Option("DIR")] = Field(Path(), description="Folder whose write access is checked")
+    folder: Annotated[Path, Option("DIR")] = Field(
+        Path(), description="Folder whose write access is checked; the current one if not given"
+    )

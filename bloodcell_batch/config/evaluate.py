@@ -16,11 +16,13 @@ class EvaluateConfig(NetworkConfig, AuditedConfig):
     )
     class_map: Annotated[dict[str, str], Option("OTHER=OURS", flags=("--map",))] = Field(
         default_factory=dict,
-        description="Another laboratory's label and our class for it, or 'ignore'; repeatable",
+        description="A label or folder of the data and the class for it, or 'ignore'; repeatable",
     )
     images: LabelledImagesOption = None
     subclasses: Annotated[bool, Option(panel=Panel.ADVANCED)] = Field(
-        False, description="Tell the kinds of a class that the model knows, such as band and segmented, apart"
+        False,
+        description="Measure the kinds of a class that the model knows, such as band and segmented neutrophils, each "
+        "as a class of its own",
     )
     bootstrap: Annotated[int, Option("SAMPLES", panel=Panel.ADVANCED)] = Field(
         1000, ge=0, le=100_000, description="Bootstrap samples for the intervals; 0 for none"

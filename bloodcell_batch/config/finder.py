@@ -57,7 +57,9 @@ class TrainFinderConfig(CommandConfig):
     red_cell_side: int = Field(28, ge=16, le=64, description="Pixels of a red cell in the network's input")
     tile: int = Field(256, ge=64, le=1024, multiple_of=16, description="Side of the network's input, in pixels")
     canvas: int = Field(144, ge=64, le=1024, multiple_of=16, description="Side of the training crops, in pixels")
-    epochs: Annotated[int, Option("N")] = Field(20, ge=1, le=10_000, description="Number of epochs")
+    epochs: Annotated[int, Option("N")] = Field(
+        20, ge=1, le=10_000, description="Epochs, each of as many crops as the recipe says"
+    )
     epoch_crops: int = Field(1024, ge=1, description="Crops of an epoch")
     batch_size: Annotated[int, Option("CROPS", panel=Panel.SPEED)] = Field(
         24, ge=2, le=4096, description="Crops per optimisation step"

@@ -46,7 +46,7 @@ class CountsConfig(ResultsConfig):
     """Options of the commands that show differentials."""
 
     min_wbc: Annotated[Literal[100, 200, 400] | None, Option()] = Field(
-        None, description="Leukocytes that a slide should have"
+        None, description="Leukocytes that a slide should have; slides with fewer are named"
     )
     reference_ranges: ReferenceRangesOption = None
     wbc: WbcOption = None
@@ -97,7 +97,7 @@ class ReviewExportConfig(ReviewFileConfig):
         description="For --for-adaptation: model file that made the results; if not given, the one in the package",
     )
     seed: Annotated[int, Option("N")] = Field(
-        0, ge=0, le=2**31, description="Where the random numbers of the choice and of the order of --blind start"
+        0, ge=0, le=2**31, description="Seed of the random choice of cells and of their order with --blind"
     )
     blind: Annotated[bool, Option()] = Field(
         False, description="Leave out what the program and earlier readers said, and show the cells in random order"

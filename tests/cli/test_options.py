@@ -154,6 +154,23 @@ def test_every_option_has_help_that_a_person_understands(command: str) -> None:
         assert word not in text
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_no_types_and_loses_no_word(command: str) -> None:
+    text = CliRunner().invoke(app, [*command.split(), "--help"], env=WIDE).output
+    assert not re.search(r"<(bool|path|str|list)", text)
+    described = " ".join((COMMANDS[command].help or "").split())
+    assert " ".join(text.split()).find(described) > 0  # brackets would be taken for colours
+
+
+def test_commands_stand_in_panels_and_the_review_after_the_report() -> None:
+    text = CliRunner().invoke(app, ["--help"], env=WIDE).output
+    found = re.findall(r"^│ ([a-z][a-z-]+)  ", text, re.MULTILINE)
+    assert set(found) == {command.split()[0] for command in COMMANDS}
+    assert found[found.index("report") + 1] == "review"
+    panels = [text.index(f"─ {panel} ─") for panel in ("Slides", "Models", "This machine")]
+    assert panels == sorted(panels)
+
+
 def test_the_common_options_of_classify_come_first() -> None:
     text = CliRunner().invoke(app, ["classify", "--help"], env=WIDE).output
     places = [text.index(f"─ {panel} ─") for panel in Panel]

@@ -19,7 +19,7 @@ def compare(
     recipes: Annotated[
         list[Path],
         typer.Argument(
-            help="Recipes: TOML files, or names such as models/resnet50 of those in the program.", metavar="CONFIG…"
+            help="Recipes: TOML files, or names such as models/resnet50 of those in the program.", metavar="CONFIG"
         ),
     ],
     data: Annotated[Path, typer.Option(help="Labelled images, as for train.", metavar="DATA")],

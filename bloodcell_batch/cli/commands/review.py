@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch.cli.configured import Call, configured
+from bloodcell_batch.cli.help_pages import Group
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import ReviewAgreeConfig, ReviewExportConfig, ReviewImportConfig
 from bloodcell_batch.progress import counted
 
-review = typer.Typer(no_args_is_help=True, help="Let a person verify cells, and count again with their labels.")
+review = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Let a person verify cells, and count again with their labels."
+)
 
 
 @review.command("export")

@@ -11,7 +11,8 @@ from bloodcell_batch.config.recipe import TrainConfig
 
 @configured(
     TrainConfig,
-    config_file="Recipe: a TOML file, or the name of one in the program, such as finetune; flags win.",
+    config_file="Recipe: a TOML file, or the name of one in the program, such as finetune; options of the "
+    "command line win.",
     settable=True,
     when_interrupted="Run it again with --resume to go on after the last whole epoch.",
 )
@@ -35,8 +36,8 @@ def train(
 ) -> None:
     """Train a classifier on DATA, calibrate it, and write one model file.
 
-    The classes are those that the data have by known names, or those under [classes] in the recipe. The printed figures
-    are of the test part, which training and calibration never see. A TOML file can give every key of a recipe;
+    The classes are those that the data have by known names, or those in the table `classes` of the recipe. The printed
+    figures are of the test part, which training and calibration never see. A TOML file can give every key of a recipe;
     --config default is the recipe of the model in the package.
     """
     settings = call.settings

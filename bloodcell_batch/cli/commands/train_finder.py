@@ -11,7 +11,8 @@ from bloodcell_batch.config.finder import TrainFinderConfig
 
 @configured(
     TrainFinderConfig,
-    config_file="Recipe: a TOML file, or the name of one in the program, such as finder/default; flags win.",
+    config_file="Recipe: a TOML file, or the name of one in the program, such as finder/default; options of the "
+    "command line win.",
     settable=True,
     when_interrupted="Run it again with --resume to go on after the last whole epoch.",
 )
