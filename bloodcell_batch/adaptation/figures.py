@@ -134,11 +134,12 @@ def change_as_text(change: Change) -> str:
         f"{title:<22}{_percent(getattr(change.before, name)):>9}{_percent(getattr(change.after, name)):>9}"
         for title, name in rows
     ]
-    lines += ["", f"{'class':<22}{'before':>9}{'after':>9}{'95 % limits':>19}{'cells':>7}"]
+    width = max([22, *(len(name) + 1 for name in change.per_class)])
+    lines += ["", f"{'class':<{width}}{'before':>9}{'after':>9}{'95 % limits':>19}{'cells':>7}"]
     for name, row in change.per_class.items():
         limits = f"{row.low:.1%} - {row.high:.1%}"
         before, after = _percent(row.right_before / row.cells), _percent(row.right_after / row.cells)
-        lines.append(f"{name:<22}{before:>9}{after:>9}{limits:>19}{row.cells:>7}")
+        lines.append(f"{name:<{width}}{before:>9}{after:>9}{limits:>19}{row.cells:>7}")
     meaning = "more than chance" if change.is_more_than_chance else "may be chance"
     told = f"{change.gained} cells are right only now, {change.lost} were right only before"
     lines += ["", f"{told}: {meaning} (McNemar, exact, p = {change.p_value:.2g})."]

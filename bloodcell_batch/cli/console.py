@@ -24,6 +24,7 @@ from rich.progress import (
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.cli.share_text import share_text
 from bloodcell_batch.cli.slide_table import AbsoluteTable, SlideTable
+from bloodcell_batch.cli.streams import wrapped
 from bloodcell_batch.differential.absolute import AbsoluteCounts
 from bloodcell_batch.differential.not_excluded import blasts_note, not_excluded
 from bloodcell_batch.errors import BloodcellBatchError
@@ -68,9 +69,9 @@ def report_error(error: BloodcellBatchError, log_format: str) -> None:
     if log_format == "json":
         _json_line("error", error.message, {"hint": error.hint, "exit_code": int(error.exit_code)})
         return
-    sys.stderr.write(f"error: {one_line(error.message)}\n")
+    sys.stderr.write(wrapped(f"error: {one_line(error.message)}\n", sys.stderr))
     if error.hint:
-        sys.stderr.write(f"       {one_line(error.hint)}\n")
+        sys.stderr.write(wrapped(f"       {one_line(error.hint)}\n", sys.stderr))
 
 
 class QuietObserver(NullObserver):

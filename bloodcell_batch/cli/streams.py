@@ -1,12 +1,15 @@
 """Standard streams that nobody reads any more: a run must not end because its talk can't be heard."""
 
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
 _STREAMS = 3  # stdin, stdout, stderr
+_APART = "   "  # between the cells of a table
 
 
 class QuietWhenUnheard:
@@ -65,6 +68,33 @@ def outlive_readers() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+def wrapped(text: str, stream: TextIO | None) -> str:
+    """Text for a terminal, which would cut words where its line ends: sentences go on in a further line, at the same
+    indent; tables, whose cells stand apart, and what is for a file or a pipe stay as they are."""
+    if stream is None or not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    lines = text.splitlines()
+    return (
+        "\n".join(_folded(line, width) if len(line) > width else line for line in lines)
+        + text[len(text.rstrip("\n")) :]
+    )
+
+
+def _folded(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    if _APART in line.strip() or line.startswith("|"):
+        return line
+    return textwrap.fill(
+        line.strip(),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def write_text(text: str) -> None:
     """What a command has to say, to stdout: as it is but for names that no terminal can show.
 
@@ -80,7 +110,7 @@ def write_text(text: str) -> None:
         return
     try:
         with writing("to stdout", "Free some space where it goes."):
-            sys.stdout.write(printable(text if text.endswith("\n") else text + "\n"))
+            sys.stdout.write(wrapped(printable(text if text.endswith("\n") else text + "\n"), sys.stdout))
             sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

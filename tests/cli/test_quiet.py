@@ -119,7 +119,7 @@ def _plan(run: Run, cells: Path, recipe: Path, key: Path, folder: Path) -> dict[
         "export-fhir": ["export-fhir", table, *out("fhir.json")],
         "pseudonymize": ["pseudonymize", table, "--key", str(key), *out("shared.csv")],
         "verify": ["verify", str(folder / "merged.csv"), "--model", str(model)],
-        "monitor": ["monitor", str(folder / "0.parquet"), str(folder / "1.parquet"), *out("weeks.html")],
+        "monitor": ["monitor", str(folder / "merged.csv"), *out("weeks.html")],
         "train": ["train", str(cells), "--config", str(recipe), "--epochs", "1", *out("toy.safetensors")],
         "evaluate": ["evaluate", str(model), str(cells), *plain, *out("figures.json")],
         "evaluate to stdout": ["evaluate", str(model), str(cells), *plain],

@@ -13,7 +13,7 @@ import pytest
 from conftest import draw_picture, encode
 from processes import wait_until
 
-from bloodcell_batch.cli.streams import QuietWhenUnheard
+from bloodcell_batch.cli.streams import QuietWhenUnheard, wrapped
 
 CLASSIFY = f"'{sys.executable}' -m bloodcell_batch classify in --out r.csv"
 
@@ -65,6 +65,22 @@ def test_no_file_takes_the_number_of_a_closed_stream(folder: Path) -> None:
     )
     assert shell(f"'{sys.executable}' -c \"{code}\" <&- >&- 2>&-", folder).returncode == 0
     assert (folder / "taken").read_bytes() == b""
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_whole_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    path = "a/" + "long" * 10 + ".png"
+    table = "class           images   recall"
+    text = f"one two three four five six seven\n  at {path} it was\n{table}\n"
+    assert wrapped(text, io.StringIO()) == text
+    assert wrapped(text, None) == text
+    expected = ["one two three four five six", "seven", "  at", f"  {path}", "  it was", table, ""]
+    assert wrapped(text, _Terminal()).split("\n") == expected
 
 
 @pytest.mark.parametrize(("streams", "said"), [(">&-", "stdout is closed"), (">/dev/full", "No space left")])

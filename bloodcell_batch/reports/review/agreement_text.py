@@ -2,6 +2,8 @@
 
 from bloodcell_batch.statistics.agreement import Agreement
 
+_LONG_NAME = 16
+
 
 def share_text(found: Agreement) -> str:
     """`90 of 100, 90.0 % (95 % limits 82.4 to 95.1)`; only the counts without cells."""
@@ -23,7 +25,10 @@ def kappa_text(found: Agreement) -> str:
 
 def class_lines(found: Agreement, first: str, second: str) -> list[str]:
     """A table: the cells of each class that the first, the second and both called so, and the share of what either
-    said of the class on which both agree, twice `both` of `first` and `second`."""
+    said of the class on which both agree, twice `both` of `first` and `second`. Long names would make it too wide for
+    a terminal: `first` and `second` stand for them."""
+    if max(len(first), len(second)) > _LONG_NAME:
+        first, second = "first", "second"
     width = max([14, *(len(name) + 2 for name in found.per_class)])
     one, other = (max(9, len(name) + 2) for name in (first, second))
     lines = [f"{'class':<{width}}{first:>{one}}{second:>{other}}{'both':>7}{'agreement':>12}"]

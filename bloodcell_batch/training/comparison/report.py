@@ -78,14 +78,17 @@ def write_comparison(rows: Sequence[Row], out: Path, options: CompareConfig, com
 
 def as_text(rows: Sequence[Row]) -> str:
     """The table for the terminal, most accurate first."""
-    lines = [f"{'system':<20}{'accuracy':>9}{'95 % limits':>15}{'of':>7}{'balanced':>9}{'images/s':>9}{'training':>11}"]
+    width = max([20, *(len(row.name) + 1 for row in rows)])
+    lines = [
+        f"{'system':<{width}}{'accuracy':>9}{'95 % limits':>15}{'of':>7}{'balanced':>9}{'images/s':>9}{'training':>11}"
+    ]
     for row in _in_order(rows):
         if row.status != FINISHED:
-            lines.append(f"{row.name:<20}{row.status:>9}  {row.reason[:60]}".rstrip())
+            lines.append(f"{row.name:<{width}}{row.status:>9}  {row.reason}".rstrip())
             continue
         figures = (row.accuracy, row.balanced_accuracy, row.images_per_second, row.training_s)
         accuracy, balanced, rate, seconds = (value if value is not None else 0.0 for value in figures)
-        line = f"{row.name:<20}{accuracy:>9.2%}{_limits(row):>15}{row.images_test or 0:>7,}{balanced:>9.2%}"
+        line = f"{row.name:<{width}}{accuracy:>9.2%}{_limits(row):>15}{row.images_test or 0:>7,}{balanced:>9.2%}"
         lines.append(f"{line}{rate:>9,.0f}{seconds:>9,.0f} s")
     return "\n".join(lines) + "\n"
 

@@ -33,6 +33,7 @@ def as_text(metrics: Metrics, classes: ClassList, intervals: Mapping[str, Limits
     def mean(key: str, value: float) -> str:
         return f"{percent(value)}" + (f" (95 % limits {_span(found[key])})" if key in found else "")
 
+    width = _name_width(classes)
     lines = [
         f"images                {metrics.images:,}",
         f"accuracy              {share_of(metrics.accuracy, metrics.images, found.get('accuracy'))}",
@@ -43,13 +44,13 @@ def as_text(metrics: Metrics, classes: ClassList, intervals: Mapping[str, Limits
         f"left for review       {share_of(metrics.review_share, metrics.images)}",
         f"accuracy of the rest  {share_of(metrics.selective_accuracy, rest)}",
         "",
-        f"{'class':<14}{'images':>8}{'recall':>9}{'95 % limits':>16}{'precision':>11}{'F1':>9}",
+        f"{'class':<{width}}{'images':>8}{'recall':>9}{'95 % limits':>16}{'precision':>11}{'F1':>9}",
     ]
     for name in classes.reading_order:
         row = metrics.per_class[name]
         limits = f"{row.recall_low:.1%}-{row.recall_high:.1%}"
         shares = f"{row.recall:>9.2%}{limits:>16}{percent(row.precision):>11}{percent(row.f1):>9}" if row.images else ""
-        lines.append(f"{name:<14}{row.images:>8,}{shares}")
+        lines.append(f"{name:<{width}}{row.images:>8,}{shares}")
     return "\n".join([*lines, "", *_confusion(metrics, classes)]) + "\n"
 
 
@@ -57,11 +58,16 @@ def _confusion(metrics: Metrics, classes: ClassList) -> list[str]:
     places = [list(metrics.per_class).index(name) for name in classes.reading_order]
     width = max(len(f"{count:,}") for row in metrics.confusion for count in row)
     titles = [classes.by_name[name].short for name in classes.reading_order]
-    width = 1 + max(width, *map(len, titles))
-    lines = ["rows: true class, columns: predicted", " " * 14 + "".join(f"{title:>{width}}" for title in titles)]
+    width, first = 1 + max(width, *map(len, titles)), _name_width(classes)
+    lines = ["rows: true class, columns: predicted", " " * first + "".join(f"{title:>{width}}" for title in titles)]
     for name, row in zip(classes.reading_order, places, strict=True):
-        lines.append(f"{name:<14}" + "".join(f"{metrics.confusion[row][column]:>{width},}" for column in places))
+        lines.append(f"{name:<{first}}" + "".join(f"{metrics.confusion[row][column]:>{width},}" for column in places))
     return lines
+
+
+def _name_width(classes: ClassList) -> int:
+    """Of the first column: no name touches its figures."""
+    return max([14, *(len(name) + 1 for name in classes.names)])
 
 
 def _span(limits: Limits) -> str:
