@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from bloodcell_batch.errors import InputError, OutputError
+from bloodcell_batch.errors import InputError, OutputError, UsageError
 from bloodcell_batch.files.publishing import check_new
 from bloodcell_batch.results.file_names import OutputPaths, run_record_of, shard_file_of, slide_table_of
 from bloodcell_batch.results.finished import load_results
@@ -19,8 +19,9 @@ def check_results(paths: OutputPaths, *, overwrite: bool, about: Path | None = N
     """`check_outputs` for a set of results.
 
     Raises:
-        OutputError: see there; or the run record in its place is also that of a table in another format, which would
-            be left without one.
+        UsageError: the run record in its place is also that of a table in another format, which would be left without
+            one.
+        OutputError: see there.
     """
     _check_record_is_free(paths)
     check_outputs(*paths.all(), overwrite=overwrite, about=about)
@@ -30,7 +31,8 @@ def check_kept(paths: OutputPaths) -> None:
     """Fail before a set of results takes its place, however it may: what must stay may have come after the run began.
 
     Raises:
-        OutputError: a person's review, or the run record of another table, would be replaced.
+        UsageError: the run record of another table would be replaced.
+        OutputError: a person's review would be replaced.
     """
     _check_record_is_free(paths)
     check_unreviewed(*paths.all())
@@ -113,7 +115,7 @@ def _check_record_is_free(paths: OutputPaths) -> None:
         if other.exists() and other not in paths.all() and _belongs(other):
             message = f"{paths.run} is the run record of {other}, which would be left without one."
             hint = f"Choose another name, write both formats with a second --out {other}, or move {other} away."
-            raise OutputError(message, hint=hint)
+            raise UsageError(message, hint=hint)
 
 
 def _belongs(table: Path) -> bool:

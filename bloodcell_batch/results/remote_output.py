@@ -26,7 +26,8 @@ def local_output(outs: Sequence[str], *, overwrite: bool) -> Iterator[tuple[str,
     so that a run that was cut short finds its journal again.
 
     Raises:
-        UsageError: unknown suffix, or a kind of URL that can't be used here.
+        UsageError: unknown suffix, a kind of URL that can't be used here, or the run record of another table is in the
+            way.
         LockedError: another run on this machine is writing the same output.
         OutputError: the results exist already and `overwrite` is off, a person has reviewed them, or they can't be
             written; once they are complete, they stay in the local folder until they are uploaded.
@@ -83,7 +84,7 @@ def _check_record_is_free(target: RemoteFolder, names: Sequence[str], record: st
     others = target.existing(*(other for other in formats if other not in names))
     if others:
         message = f"{target.url}/{record} may be the run record of {others[0]}, which would be left without one."
-        raise OutputError(message, hint=f"Choose another name for --out, or move {others[0]} away.")
+        raise UsageError(message, hint=f"Choose another name for --out, or move {others[0]} away.")
 
 
 def _written(paths: OutputPaths) -> tuple[str, ...]:

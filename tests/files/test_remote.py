@@ -224,7 +224,7 @@ def test_reviewed_results_at_a_url_stay(memory: Memory) -> None:
         classify_slides("memory://bucket/slides", out, QUICK)
         again = QUICK.model_copy(update={"overwrite": True})
         classify_slides("memory://bucket/slides", out, again)
-        with pytest.raises(OutputError, match=r"may be the run record of r\.csv"):
+        with pytest.raises(UsageError, match=r"may be the run record of r\.csv"):
             classify_slides("memory://bucket/slides", "memory://bucket/out/r.parquet", again)
         record = json.loads(memory.cat_file("/bucket/out/r.run.json"))
         reviewed = json.dumps(record | {"reviews": [REVIEW]}).encode()

@@ -15,7 +15,7 @@ from openpyxl.chart import BarChart
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.errors import OutputError
+from bloodcell_batch.errors import OutputError, UsageError
 from bloodcell_batch.files.spreadsheets import restored
 from bloodcell_batch.results.file_names import result_files, run_record_of
 from bloodcell_batch.results.finished import load_results
@@ -227,7 +227,7 @@ def test_a_review_during_the_run_is_kept(
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_run_record_is_not_taken_from_its_table(folder: Path, images: Path, *, overwrite: bool) -> None:
     before = snapshot(folder / "plain.parquet")
-    with pytest.raises(OutputError, match=r"plain\.run\.json is the run record of .*plain\.parquet") as caught:
+    with pytest.raises(UsageError, match=r"plain\.run\.json is the run record of .*plain\.parquet") as caught:
         classify_slides(images, str(folder / "plain.csv"), QUICK.model_copy(update={"overwrite": overwrite}))
     assert "a second --out" in caught.value.hint
     assert snapshot(folder / "plain.parquet") == before

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import bloodcell_batch as bb
 from bloodcell_batch.cli.app import app
-from bloodcell_batch.errors import OutputError
+from bloodcell_batch.errors import UsageError
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.runs.merge import merge_shards
@@ -99,7 +99,7 @@ def test_a_change_in_one_format_is_found_there_only(folder: Path, suffix: str) -
 def test_all_are_replaced_together_or_not_at_all(folder: Path, images: Path) -> None:
     again = QUICK.model_copy(update={"overwrite": True})
     before = (folder / "r.run.json").read_bytes()
-    with pytest.raises(OutputError, match=r"is the run record of .*r\.csv"):
+    with pytest.raises(UsageError, match=r"is the run record of .*r\.csv"):
         classify_slides(images, [str(folder / "r.parquet"), str(folder / "r.xlsx")], again)
     assert (folder / "r.run.json").read_bytes() == before
     classify_slides(images, list(map(str, tables(folder)[::-1])), again)
