@@ -19,7 +19,7 @@ from small_model import make_small_finder, make_small_model
 
 from bloodcell_batch.errors import ExitCode
 
-DATA = {"doctor", "model-card", "differential to stdout", "evaluate to stdout", "review agree", "benchmark"}
+DATA = {"doctor", "model-card", "differential to stdout", "evaluate to stdout", "review agree", "benchmark", "diff"}
 """What is asked for is on stdout."""
 FOREST = 'classifier = "random_forest"\ninput_size = 32\ntrees = 5\n'
 NET = 'architecture = "cell_fcnn"\ninput_size = 28\nepochs = 1\nprecision = "fp32"\n'
@@ -116,6 +116,8 @@ def _plan(run: Run, cells: Path, recipe: Path, key: Path, folder: Path) -> dict[
         "review import": ["review", "import", table, str(first), *out("verified.csv")],
         "review agree": ["review", "agree", table, str(first), str(second), *out("settle.html")],
         "concordance": ["concordance", table, str(manual), *out("concordance.html")],
+        "diff": ["diff", table, table],
+        "sort": ["sort", table, str(folder / "sorted")],
         "export-fhir": ["export-fhir", table, *out("fhir.json")],
         "pseudonymize": ["pseudonymize", table, "--key", str(key), *out("shared.csv")],
         "verify": ["verify", str(folder / "merged.csv"), "--model", str(model)],

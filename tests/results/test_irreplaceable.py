@@ -127,6 +127,11 @@ COMMANDS = (
     "benchmark {i} --out {t} --overwrite",
     "compare default --data {i} --out {t}",
     "tune default --data {i} --out {t}",
+    "diff {f}/plain.parquet {t} --out {t} --overwrite",
+    "diff {f}/plain.parquet {t} --out {f}/review.csv --overwrite",
+    "monitor {t} --out {t} --overwrite",
+    "monitor {t} {f}/plain.parquet --out {b}{s} --overwrite",
+    "sort {t} {t}",
 )
 
 
@@ -166,7 +171,7 @@ def test_every_command_that_writes_a_file_is_among_them() -> None:
 
     names = [name for name in re.findall(r"^│ ([a-z-]+) ", help_of(), re.MULTILINE) if name != "review"]
     writing = {name for name in names if "--out" in help_of(name)} | {"review"}
-    assert writing == {command.split()[0] for command in COMMANDS}
+    assert writing | {"sort"} == {command.split()[0] for command in COMMANDS}
 
 
 @each_format

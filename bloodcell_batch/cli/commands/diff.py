@@ -41,7 +41,7 @@ def diff(
     import_arrow_without_pandas()
     observer = call.observer()
     found = write_diff(first, second, outs, settings, observer)
-    write_text("\n".join(found.told()))
+    (call.tell if outs else write_text)("\n".join(found.told()))
     if outs:
         observer.note(f"written to {' and '.join(map(str, outs))}", out=[str(one) for one in outs])
     raise typer.Exit(ExitCode.DIFFERENT if found.differs else ExitCode.COMPLETE)

@@ -24,7 +24,6 @@ def sort(
     """
     settings = call.settings
     call.line.begin(settings, reads=[results], writes=[out])
-    from bloodcell_batch.cli.streams import write_text  # noqa: PLC0415 - keeps --help fast
-    from bloodcell_batch.reports.sorting import sort_cells  # noqa: PLC0415
+    from bloodcell_batch.reports.sorting import sort_cells  # noqa: PLC0415 - keeps --help fast
 
-    write_text("\n".join(sort_cells(results, out, settings, call.observer()).told()))
+    call.tell("\n".join(sort_cells(results, out, settings, call.observer()).told()))
