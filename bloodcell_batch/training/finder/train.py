@@ -1,17 +1,19 @@
 """`train-finder`: read the fields of a recipe, fit, measure on those held out, and write one model file."""
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bloodcell_batch import __version__
 from bloodcell_batch.config.base import Effect, fields_with
 from bloodcell_batch.config.finder import EvaluateFinderConfig, TrainFinderConfig
-from bloodcell_batch.errors import OutputError, TrainingError
+from bloodcell_batch.errors import ModelFileError, OutputError, TrainingError
 from bloodcell_batch.files.publishing import check_new
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.images.preprocessing import Preprocessing
@@ -22,6 +24,7 @@ from bloodcell_batch.model.file import (
     FinderRule,
     ModelFile,
     ModelHeader,
+    open_finder,
     save_model,
 )
 from bloodcell_batch.model.finder_network import FINDER_ARCHITECTURE, STRIDE, FinderNetwork
@@ -148,6 +151,7 @@ def _saved(
             "date": datetime.now(UTC).date().isoformat(),
             "images": sizes,
             "recipe": recipe,
+            "started_from": _origin(config.init_weights),
             "software": software,
         },
         metrics={name: source.as_dict() for name, source in figures.items()},
@@ -156,3 +160,17 @@ def _saved(
     )
     tensors = {NETWORK_PREFIX + name: value.numpy() for name, value in network.state_dict().items()}
     return save_model(out, header, tensors)
+
+
+def _origin(init_weights: Path | None) -> dict[str, Any] | None:
+    """Where the weights came from that the training began with: a finder tells its own training, and so on back."""
+    if init_weights is None:
+        return None
+    origin: dict[str, Any] = {
+        "name": init_weights.name,
+        "sha256": hashlib.sha256(init_weights.read_bytes()).hexdigest(),
+    }
+    try:
+        return origin | {"training": open_finder(init_weights).header.training}
+    except ModelFileError:
+        return origin  # a classifier's weights, as timm has them

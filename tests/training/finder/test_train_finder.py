@@ -19,7 +19,7 @@ from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.training.finder import evaluate as evaluation
 from bloodcell_batch.training.finder.data import FieldFile, field_files, part_of, read_field
 from bloodcell_batch.training.finder.evaluate import evaluate_finder
-from bloodcell_batch.training.finder.train import check_finder_path, checkpoint_of
+from bloodcell_batch.training.finder.train import check_finder_path, checkpoint_of, train_finder
 
 RECIPE = """
 name = "toy finder"
@@ -71,6 +71,19 @@ def test_the_commands_train_and_measure(data: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke(app, ["evaluate-finder", str(data), *options, "--backend", "pytorch", "--quiet"])
     assert run.exit_code == 0, run.output
     assert json.loads(figures.read_text(encoding="utf-8"))["lab"]["images"] == 4
+
+
+def test_a_finder_that_began_with_another_tells_of_both_trainings(data: Path, tmp_path: Path) -> None:
+    first = make_small_finder(tmp_path)
+    config = resolve(
+        TrainFinderConfig, {"init_weights": first.path, "thresholds": (0.5, 0.5, 0.5)}, data / "recipe.toml"
+    )
+    config = config.model_copy(update={"epoch_crops": 2, "sources": {"lab": config.sources["lab"]}})
+    model, _ = train_finder(config, data, tmp_path / "second.safetensors", NullObserver())
+    origin = model.header.training["started_from"]
+    assert origin == {"name": first.path.name, "sha256": first.sha256, "training": first.header.training}
+    assert model.header.finder is not None
+    assert model.header.finder.thresholds == (0.5, 0.5, 0.5)
 
 
 def test_an_interrupted_training_is_not_lost_by_accident(tmp_path: Path) -> None:
