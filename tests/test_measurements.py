@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from conftest import PROJECT, draw_picture, encode
+from drawn_fields import grid_of_red_cells, smear
 from openpyxl import Workbook
+from PIL import Image
 from small_model import make_small_model
 
 from bloodcell_batch.model.file import open_model, save_model
@@ -168,3 +170,19 @@ def test_a_season_is_watched(tmp_path: Path) -> None:
 
 def test_a_season_without_images_is_skipped(tmp_path: Path) -> None:
     assert _lines("season.py", str(tmp_path / "none")) == [f"skipped: there is no folder {tmp_path / 'none'}"]
+
+
+def test_large_fields_are_measured_against_their_truth(tmp_path: Path) -> None:
+    white = [(200.0, 200.0, 140.0)]
+    picture = smear(800, 600, grid_of_red_cells(800, 600, 80, but_not_at=white), white)
+    Image.fromarray(picture).save(tmp_path / "field_0.jpg")
+    (tmp_path / "field_0.txt").write_text("0 0.25 0.3333 0.175 0.2333\n", encoding="utf-8")
+    lines = _lines("crowded_field.py", "measure", str(tmp_path), "--times", "2")
+    assert "2 looks at 1 fields" in lines[0]
+    assert lines[1].startswith("by centre: 1 labelled")
+    assert lines[-1].startswith("peak memory")
+    lines = _lines("field_speed.py", str(tmp_path), "--images", "1")
+    assert "1 images" in lines[0]
+    lines = _lines("unfit_fields.py", str(tmp_path), "--blur", "0.1")
+    assert "blur 0.00: 1 fields" in lines[0]
+    assert "blur 0.10: 1 fields" in lines[1]

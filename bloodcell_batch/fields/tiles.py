@@ -12,7 +12,7 @@ OVERLAP = 4  # neighbouring tiles share a quarter of their side: a cell in its m
 _TOLERANCE = 8.0  # pixels
 _BRIGHT = 0.6  # quantile of brightness above which the empty smear is looked for
 _LOOKED_AT = 2_500  # pixels
-_SPARED = 0.88  # how much smaller than asked for a field may be made, where that saves tiles
+_SPARED = 0.82  # how much smaller than asked for a field may be made, where that saves tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def cut_up(rgb: NDArray[np.uint8], factor: float, side: int) -> Tiles:
 
 
 def _sparing(shape: Sequence[int], factor: float, side: int) -> float:
-    """Of the factors down to 12 % below `factor`, the largest of those that need the fewest tiles.
+    """Of the factors down to 18 % below `factor`, the largest of those that need the fewest tiles.
 
     A field that is a few pixels longer than a row of tiles would need another tile for them. The finder's scale is
     not so exact that it would notice.

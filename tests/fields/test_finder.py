@@ -91,8 +91,8 @@ def test_without_red_cells_no_scale_is_invented() -> None:
 
 def test_a_cell_at_the_border_is_known_to_be_cut() -> None:
     white: list[Disc] = [(0, 150, 60), (300, 150, 60), (400, 300, 60)]
-    red = grid_of_red_cells(400, 300, 28, but_not_at=white)
-    found = find_cells(smear(400, 300, red, white), drawn_finder(), red_cell_pixels=28)
+    red = grid_of_red_cells(400, 340, 28, but_not_at=white)
+    found = find_cells(smear(400, 340, red, white), drawn_finder(), red_cell_pixels=28)
     cells = sorted(found.leukocytes, key=lambda cell: cell.x)
     assert [cell.cut_off for cell in cells] == [True, False, True]
     assert cells[0].visible == pytest.approx(0.5, abs=0.12)

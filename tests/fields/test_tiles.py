@@ -35,7 +35,7 @@ def test_a_field_is_made_a_little_smaller_where_that_saves_tiles() -> None:
     assert (exact.height, exact.width, exact.factor) == (240, 320, 0.5)
     for factor in np.linspace(0.05, 3, 60):
         some = cut_up(field, factor, 256)
-        assert 0.88 * factor <= some.factor <= factor
+        assert 0.82 * factor <= some.factor <= factor
         assert (some.height, some.width) == (round(480 * some.factor), round(640 * some.factor))
 
 
@@ -54,7 +54,7 @@ def test_what_is_found_in_that_border_is_left_out() -> None:
 
 
 def test_tiles_show_what_the_field_shows() -> None:
-    field = np.random.default_rng(0).integers(0, 256, (400, 300, 3), dtype=np.uint8)
+    field = np.random.default_rng(0).integers(0, 256, (400, 320, 3), dtype=np.uint8)
     tiles = cut_up(field, 1.0, 256)
     for index, tile in enumerate(tiles.pixels):
         left, top = tiles.corners[index]

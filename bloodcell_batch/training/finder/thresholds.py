@@ -1,4 +1,7 @@
-"""From which score on a found cell counts: decided on the fields held out for validation, and on no others."""
+"""From which score on a found cell counts: decided on the fields held out for validation, and on no others.
+
+Pictures of one cell don't take part: they are no fields, and what they show is chosen.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,13 +32,15 @@ def chosen_thresholds(
 ) -> tuple[float, float, float]:
     """The thresholds with the best F1 by centre on the validation part of the sources with complete boxes.
 
-    Where several are best, that in their middle. A class without a labelled cell there keeps 0.4.
+    Where several are best, the lowest: a missed cell is in no table, while the classifier still looks at what was found
+    by mistake. A class without a labelled cell there keeps 0.4.
 
     Raises:
         InputError: boxes that can't be read.
         BackendError: no backend runs the finder.
     """
-    files = [file for file in field_files(sources, data) if file.part == "validation"]
+    fields = {name: source for name, source in sources.items() if source.boxes != "centre"}
+    files = [file for file in field_files(fields, data) if file.part == "validation"]
     looks: dict[str, list[Look]] = {name: [] for name in _DECIDED}
     choice = open_backend(model, "auto", BackendOptions(batch=16))
     observer.started("choosing thresholds", len(files))
@@ -64,12 +69,9 @@ def chosen_thresholds(
 
 
 def best_threshold(looks: Sequence[Look]) -> float | None:
-    """The middle one of those with the highest F1; None if no labelled cell is found at all."""
+    """The lowest of those with the highest F1; None if no labelled cell is found at all."""
     scores = [_f1(looks, threshold) for threshold in _TRIED]
-    if max(scores) == 0:
-        return None
-    best = [threshold for threshold, score in zip(_TRIED, scores, strict=True) if score == max(scores)]
-    return best[len(best) // 2]
+    return None if max(scores) == 0 else _TRIED[scores.index(max(scores))]
 
 
 def _f1(looks: Sequence[Look], threshold: float) -> float:

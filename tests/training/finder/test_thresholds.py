@@ -12,9 +12,9 @@ def cell(score: float, x: float = 50) -> Cell:
 BOX = LabelledBox("0", 50, 50, 20, 20)
 
 
-def test_the_threshold_lies_between_the_false_and_the_true() -> None:
+def test_the_threshold_is_the_lowest_that_leaves_the_false_ones_out() -> None:
     looks = [([cell(0.9), cell(0.42, 200)], [BOX]), ([cell(0.66), cell(0.3, 200)], [BOX])]
-    assert best_threshold(looks) == 0.55
+    assert best_threshold(looks) == 0.45
 
 
 def test_a_false_one_that_is_surer_than_the_true_costs_less_than_losing_these() -> None:
