@@ -13,6 +13,7 @@ from bloodcell_batch.progress import Observer, SlideDifferential
 from bloodcell_batch.records import Status
 from bloodcell_batch.reports.absolute import CORRECTION, load_absolute_counts
 from bloodcell_batch.reports.chart import Chart, chart_of
+from bloodcell_batch.reports.field_sheet import FIELD_SIDE, FieldPicture, field_pictures
 from bloodcell_batch.reports.slide_table import Additions, range_position, reaches
 from bloodcell_batch.reports.templates import provenance, render
 from bloodcell_batch.reports.thumbnails import images_folder, make_thumbnails, uris, warn_of_gaps
@@ -43,6 +44,7 @@ class SlidePage:
     queue: tuple[ResultRow, ...]
     queued: int
     galleries: tuple[Gallery, ...]
+    fields: tuple[FieldPicture, ...]
     duplicates: tuple[tuple[ResultRow, ResultRow | None], ...]
     failed: tuple[ResultRow, ...]
     verified: int
@@ -79,6 +81,7 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
     ]
     folder = images_folder(results, config.images, observer)
     thumbnails = make_thumbnails((row for page in pages for row in page.rows()), folder, config.thumbnail)
+    fields = make_thumbnails((field for page in pages for field in page.fields), folder, FIELD_SIDE)
     if folder is not None:
         warn_of_gaps(thumbnails, observer)
     page = render(
@@ -93,6 +96,8 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
         correction=CORRECTION,
         thumbnails=uris(thumbnails),
         side=config.thumbnail,
+        fields=uris(fields),
+        field_side=FIELD_SIDE,
         pseudonymised=names is not None,
     )
     publish_files({out: text_writer(page)})
@@ -126,6 +131,7 @@ def slide_page(
         queue=tuple(queue[: config.queue]),
         queued=len(queue),
         galleries=tuple(galleries),
+        fields=field_pictures(rows),
         duplicates=tuple((row, by_path.get(row.duplicate_of)) for row in duplicates),
         failed=tuple(row for row in rows if row.status is Status.FAILED),
         verified=sum(bool(row.verified_label) for row in rows),

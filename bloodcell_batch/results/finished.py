@@ -32,7 +32,7 @@ class ResultRow:
 
     `file` is its path under the scanned folder; `path` is the name to show, which is a pseudonym where one was asked
     for; `top_class` is the most probable class, also of a cell that stayed unclassified, and empty without
-    probabilities; `beside` are the red cells and platelets of its field.
+    probabilities; `beside` are the red cells and platelets of its field, `field_size` its width and height.
     """
 
     file: str
@@ -58,6 +58,7 @@ class ResultRow:
     beside: tuple[int, int]
     cell: int | None
     box: tuple[int, int, int, int] | None
+    field_size: tuple[int, int] | None
 
     @property
     def is_cell(self) -> bool:
@@ -225,6 +226,7 @@ def _rows(images: pa.Table, classes: ClassList) -> Iterator[ResultRow]:
             beside=(values["red_cells"] or 0, values["platelets"] or 0),
             digest=text["sha256"],
             cell=values["cell"],
+            field_size=None if values["cell"] is None else (values["field_width"], values["field_height"]),
             box=(values["x"], values["y"], values["width"], values["height"]) if values["cell"] else None,
             **text,
         )

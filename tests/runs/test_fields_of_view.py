@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 from bloodcell_batch.backends.selection import Choice
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.merge import MergeConfig
-from bloodcell_batch.config.results import VerifyConfig
+from bloodcell_batch.config.results import ReportConfig, VerifyConfig
 from bloodcell_batch.errors import ExitCode, UsageError
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.progress import NullObserver, RunCounts
+from bloodcell_batch.reports.report import write_html_report
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.runs import finder as module
 from bloodcell_batch.runs.merge import merge_shards
@@ -146,6 +147,19 @@ class TestRows:
 
     def test_the_results_verify(self, table: Path, slides: Path) -> None:
         assert verify(table, VerifyConfig(images=slides), NullObserver()).verified
+
+
+def test_the_report_has_a_box_on_every_cell(table: Path, slides: Path, rows: Rows, tmp_path: Path) -> None:
+    write_html_report(table, tmp_path / "r.html", ReportConfig(images=slides), NullObserver())
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    cells = [row for row in rows if row["cell"] not in {"", "0"}]
+    marks = [text.count(f'<g class="{kind}">') for kind in ("counted", "open", "cut")]
+    assert marks == [
+        sum(row["status"] == "classified" for row in cells),
+        sum(row["status"] == "unclassified" and row["reason"] != "cut_off" for row in cells),
+        sum(row["reason"] == "cut_off" for row in cells),
+    ]
+    assert text.count("<image ") == len({row["path"] for row in cells})
 
 
 class TestTheSame:
