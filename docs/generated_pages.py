@@ -12,6 +12,7 @@ from typer.main import get_command
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import ExitCode
+from bloodcell_batch.monitoring.table import QUALITY_COLUMNS
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.tables import SCHEMA_VERSION, VERIFIED_FIELDS, Column, image_columns, slide_columns
 
@@ -71,6 +72,8 @@ def tables() -> str:
         "",
         *_column_rows(slide_columns(DEFAULT_CLASSES)),
     ]
+    lines += ["", "The columns of the table of `monitor`, one row per run, slide and measure:", ""]
+    lines += _column_rows(QUALITY_COLUMNS)
     return "\n".join(lines) + "\n"
 
 

@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slides", type=int, default=8, help="a night (default: %(default)s)")
     parser.add_argument("--images", type=int, default=100, help="a slide (default: %(default)s)")
     parser.add_argument(
-        "--rates", type=float, nargs="*", default=[1, 2, 3], help="per cent of optical density a night (default: 1 2 3)"
+        "--rates", type=float, nargs="*", default=[3, 2, 1], help="per cent of optical density a night (default: 3 2 1)"
     )
     options = parser.parse_args(arguments)
     if not options.folder.is_dir():
