@@ -104,6 +104,7 @@ def _plan(run: Run, cells: Path, recipe: Path, key: Path, folder: Path) -> dict[
 
     table, cpu = str(run.table), ["--backend", "pytorch"]
     shard = ["classify", str(slides), *cpu, "--model", str(model), "--force", "--shard"]
+    scale = ["--red-cell-pixels", "20"]  # an untrained finder would look for it everywhere
     plain = ["--bootstrap", "0", *cpu]
     return {
         "classify": [*shard, "0/2", *out("0.parquet")],
@@ -136,9 +137,9 @@ def _plan(run: Run, cells: Path, recipe: Path, key: Path, folder: Path) -> dict[
         "train-finder": ["train-finder", str(fields), "--config", str(fields / "finder.toml"), *out("f.safetensors")],
         "evaluate-finder": [
             *("evaluate-finder", str(fields), "--recipe", str(fields / "finder.toml")),
-            *("--finder", str(finder), *cpu, *out("finder.json")),
+            *("--finder", str(finder), *cpu, *scale, *out("finder.json")),
         ],
-        "find": ["find", str(fields / "one"), *out("crops"), "--finder", str(finder), *cpu],
+        "find": ["find", str(fields / "one"), *out("crops"), "--finder", str(finder), *cpu, *scale],
         "compare": ["compare", str(forest), "--data", str(cells), *out("comparison")],
         "tune": ["tune", str(net), "--data", str(cells), *out("study"), "--trials", "1", "--workers", "1"],
         "export-onnx": ["export-onnx", str(model), *out("m.onnx")],
