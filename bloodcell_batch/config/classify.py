@@ -57,7 +57,7 @@ class ClassifyConfig(NetworkConfig):
         gt=0,
         description="Cells with a higher outlier score stay unclassified; the model's own threshold if not given",
     )
-    images: Annotated[Literal["auto", "cells", "fields"], Option(), Effect.RESULT] = Field(
+    images: Annotated[Literal["auto", "cells", "fields"], Option(panel=Panel.SLIDES), Effect.RESULT] = Field(
         "auto",
         description="What the images show: a single cell each, whole fields of view, or what a look at some of them "
         "tells, slide by slide",

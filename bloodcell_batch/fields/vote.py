@@ -15,7 +15,7 @@ LARGEST_CELL = 512
 """Longest side, in pixels, up to which an image that tells nothing is taken for a single cell: programs that cut cells
 out make them 360 or 400 pixels wide, cameras start at 640x480."""
 
-_MAJORITY = 0.7  # share of the votes that decides
+_MAJORITY = 0.65  # share of the votes that decides
 
 SampledImages = Literal["cells", "fields"]
 
