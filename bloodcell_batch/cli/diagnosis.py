@@ -11,7 +11,7 @@ from bloodcell_batch import __version__
 from bloodcell_batch.backends import AUTO_LADDER
 from bloodcell_batch.backends.selection import open_backend, why_not
 from bloodcell_batch.model.evidence import require_evidence
-from bloodcell_batch.model.file import open_model
+from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.runs.run_facts import versions
@@ -44,10 +44,21 @@ def examine(model_path: Path | None, folder: Path, observer: Observer) -> Iterat
     yield f"auto uses {choice.backend.description}"
     for reason in choice.skipped:
         yield f"  skipped {reason}"
+    if choice.name == "openvino":
+        yield from _measured(model)
     choice.backend.close()
     yield "write access"
     for place in (folder.resolve(), platformdirs.user_cache_path("bloodcell-batch"), Path(tempfile.gettempdir())):
         yield f"  {place}: {_write_access(place)}"
+
+
+def _measured(model: ModelFile) -> Iterator[str]:
+    """What OpenVINO makes on this machine, for each way that was tried."""
+    from bloodcell_batch.backends.openvino.backend import settings_measured  # noqa: PLC0415 - imports openvino
+
+    for entry in settings_measured(model):
+        refused = f"; not used, {entry.wrong}" if entry.wrong else ""
+        yield f"  {entry.setting.as_text()}: {entry.rate:,.0f} images/s{refused}"
 
 
 def _write_access(place: Path) -> str:

@@ -150,9 +150,9 @@ def test_first_run_later_runs_and_runs_without_a_cache_agree_to_the_last_bit(
     outputs = []
     for cache in (tmp_path / "cache", tmp_path / "cache", tmp_path / "file" / "no cache can be here"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-        outputs.append(ladder.open_backend(model, "openvino").backend.infer(golden))
+        outputs.append(ladder.open_backend(model, "openvino", BackendOptions("fp32")).backend.infer(golden))
     kept = sorted(path.suffix for path in (tmp_path / "cache").rglob("*") if path.is_file())
-    assert kept == [".compiled", ".network"]
+    assert kept == [".compiled", ".fastest", ".lock", ".network"]
     for probabilities, features in outputs[1:]:
         assert np.array_equal(probabilities, outputs[0][0])
         assert np.array_equal(features, outputs[0][1])

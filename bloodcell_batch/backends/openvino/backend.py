@@ -2,14 +2,16 @@
 
 import importlib.metadata
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from bloodcell_batch.backends.canary import disagreement, disagreement_where_sure
 from bloodcell_batch.backends.contract import BackendOptions, Outputs, padded
 from bloodcell_batch.backends.openvino.compiled import compiled
+from bloodcell_batch.backends.openvino.fastest import Measured, Setting, chosen, measured_settings
 from bloodcell_batch.backends.openvino.int8 import load_int8, require_canary
 from bloodcell_batch.backends.openvino.networks import Network, converted
 from bloodcell_batch.config.fields import Precision
@@ -27,23 +29,27 @@ class OpenVinoBackend:
     Args:
         network: what to run; its images are squares of `side` pixels.
         side: see there.
-        arithmetic: of whatever the network does not say itself, "f32" or "bf16".
+        setting: arithmetic and streams.
         precision: in words, for the description.
         threads: processors to use; all that there are if None.
         batch: images of one request.
+        keep: whether the compiled network goes to the cache.
     """
 
     def __init__(
-        self, network: Network, side: int, arithmetic: str, precision: str, threads: int | None, batch: int = _BATCH
+        self,
+        network: Network,
+        side: int,
+        setting: Setting,
+        precision: str,
+        threads: int | None,
+        batch: int = _BATCH,
+        *,
+        keep: bool = True,
     ) -> None:
         self._precision, self._batch = precision, batch
         self._threads = threads or available_cpus()
-        settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_NUM_THREADS": self._threads,
-            "INFERENCE_PRECISION_HINT": arithmetic,
-        }
-        self._compiled = compiled(network, (batch, side, side, 3), settings)
+        self._compiled = compiled(network, (batch, side, side, 3), setting.for_openvino(self._threads), keep=keep)
         self._queue = openvino.AsyncInferQueue(self._compiled)
 
     @property
@@ -85,10 +91,10 @@ def open_on_cpu(model: ModelFile, options: BackendOptions) -> OpenVinoBackend:
     try:
         if options.precision == "int8":
             return _open_int8(model, options.threads)
-        arithmetic = _arithmetic(options.precision)
-        side = model.header.preprocessing.input_size
-        batch = _BATCH if model.header.finder is None else _FINDER_BATCH
-        return OpenVinoBackend(converted(model), side, arithmetic, arithmetic, options.threads, batch)
+        network, measured = _measured(model)
+        setting = chosen(measured, _arithmetic(options.precision))
+        side, batch = _shape(model)[1], _shape(model)[0]
+        return OpenVinoBackend(network, side, setting, setting.as_text(), options.threads, batch)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO refused the network: {str(error).splitlines()[0]}") from error
 
@@ -118,7 +124,8 @@ def open_int8(network: Network, side: int, price: str, threads: int | None = Non
     Raises:
         RuntimeError: OpenVINO refuses it.
     """
-    return OpenVinoBackend(network, side, "f32", f"int8 ({price})", threads)
+    setting = Setting(arithmetic="f32", one_stream=False)
+    return OpenVinoBackend(network, side, setting, f"int8 ({price})", threads)
 
 
 def _open_int8(model: ModelFile, threads: int | None) -> OpenVinoBackend:
@@ -129,8 +136,39 @@ def _open_int8(model: ModelFile, threads: int | None) -> OpenVinoBackend:
     return backend
 
 
-def _arithmetic(precision: Precision) -> str:
+def settings_measured(model: ModelFile) -> tuple[Measured, ...]:
+    """What each way of running a model came to on this machine, measured now if it never was.
+
+    Raises:
+        BackendError: OpenVINO can't convert or compile this network.
+    """
+    try:
+        return _measured(model)[1]
+    except RuntimeError as error:
+        raise BackendError(f"OpenVINO refused the network: {str(error).splitlines()[0]}") from error
+
+
+def _measured(model: ModelFile) -> tuple[Network, tuple[Measured, ...]]:
+    """Always with all processors of the machine: what shares them must compute the same numbers."""
+    network, threads = converted(model), available_cpus()
+    batch, side, *_ = shape = _shape(model)
+
+    def open_with(setting: Setting) -> Callable[[NDArray[np.uint8]], Outputs]:
+        return OpenVinoBackend(network, side, setting, "", threads, batch, keep=False).infer
+
+    threshold = model.header.review_threshold
+    compare = disagreement if model.header.finder else partial(disagreement_where_sure, threshold=threshold)
+    return network, measured_settings(network, shape, threads, open_with, compare)
+
+
+def _shape(model: ModelFile) -> tuple[int, int, int, int]:
+    side = model.header.preprocessing.input_size
+    return (_BATCH if model.header.finder is None else _FINDER_BATCH, side, side, 3)
+
+
+def _arithmetic(precision: Precision) -> str | None:
+    """As OpenVINO calls it; None where the fastest is wanted."""
     native_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "fp16" or (precision == "bf16" and not native_bf16):
         raise BackendError(f"OpenVINO can't compute in {precision} on this CPU.", hint="Use --precision fp32.")
-    return "f32" if precision == "fp32" or not native_bf16 else "bf16"
+    return {"fp32": "f32", "bf16": "bf16"}.get(precision)

@@ -17,14 +17,16 @@ from bloodcell_batch.backends.openvino.networks import Network
 _log = logging.getLogger(__name__)
 
 
-def compiled(network: Network, shape: tuple[int, ...], settings: Mapping[str, Any]) -> openvino.CompiledModel:
-    """The network compiled for the CPU and for inputs of `shape`.
+def compiled(
+    network: Network, shape: tuple[int, ...], settings: Mapping[str, Any], *, keep: bool = True
+) -> openvino.CompiledModel:
+    """The network compiled for the CPU and for inputs of `shape`, cached if `keep`.
 
     Raises:
         RuntimeError: OpenVINO refuses it.
     """
     core = openvino.Core()
-    name = f"{_key(core, network, shape, settings)}.compiled"
+    name = f"{compilation_key(core, network, shape, settings)}.compiled"
     cached = recall(name)
     if cached is not None:
         try:
@@ -35,13 +37,14 @@ def compiled(network: Network, shape: tuple[int, ...], settings: Mapping[str, An
     graph = network.read(core)
     graph.reshape(list(shape))
     made = core.compile_model(graph, "CPU", dict(settings))
-    stream = io.BytesIO()
-    made.export_model(stream)
-    store(name, stream.getvalue())
+    if keep:
+        stream = io.BytesIO()
+        made.export_model(stream)
+        store(name, stream.getvalue())
     return made
 
 
-def _key(core: openvino.Core, network: Network, shape: tuple[int, ...], settings: Mapping[str, Any]) -> str:
+def compilation_key(core: openvino.Core, network: Network, shape: tuple[int, ...], settings: Mapping[str, Any]) -> str:
     """Everything that the compiled network depends on."""
     digest = hashlib.sha256(network.xml)
     digest.update(hashlib.sha256(network.weights).digest())
