@@ -23,8 +23,8 @@ from bloodcell_batch.training.data.labelled import load_labelled
 from bloodcell_batch.training.data.split import stratified_split
 
 WORKERS = 1
-SECOND_STAGE = frozenset(("bccd", "chula"))
-"""Laboratories that only the second stage trains on: the model of the first is tested on them."""
+SECOND_STAGE = frozenset(("bccd",))
+"""Laboratory that only the second stage trains on: the model of the first is tested on it."""
 HELD_OUT = 0.2
 """Share of each other laboratory's cells that only chooses epochs and calibrates."""
 CHULA_CLASSES = ("neutrophil", "eosinophil", "basophil", "lymphocyte", "monocyte")

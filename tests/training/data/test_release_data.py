@@ -1,6 +1,7 @@
 """The script that gathers the images of the release training, on drawn stand-ins for the public datasets."""
 
 import csv
+import re
 import runpy
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,8 @@ from conftest import PROJECT, draw_picture, encode
 from PIL import Image
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
+from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.config.resolve import resolve
 
 BOX = "<annotation>{}</annotation>"
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
@@ -70,7 +73,17 @@ def test_the_manifests_hold_what_may_train_the_release(datasets: Path, tmp_path:
     }
     assert {row["split"] for row in rows if row["laboratory"] != "pbc"} == {"train", "validation"}
     with (work / "first.csv").open(encoding="utf-8", newline="") as stream:
-        assert {row["laboratory"] for row in csv.DictReader(stream)} == {"pbc", "munich", "bcdd"}
+        assert {row["laboratory"] for row in csv.DictReader(stream)} == {"pbc", "munich", "bcdd", "chula"}
     corner = next(row["path"] for row in rows if (row["laboratory"], row["label"]) == ("chula", "monocyte"))
     with Image.open(work / corner) as cut:
         assert cut.size == (171, 171)
+
+
+def test_every_stage_of_the_script_has_a_recipe() -> None:
+    """`bloodcell-batch train` would find out only after the stages before it, hours later."""
+    folder = PROJECT / "configs" / "release"
+    stages = re.findall(r"^stage (\w+)", (folder / "release.sh").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(stages) == sorted(path.stem for path in folder.glob("*.toml"))
+    recipes = {name: resolve(TrainConfig, {}, folder / f"{name}.toml") for name in stages}
+    assert [name for name, recipe in recipes.items() if recipe.epochs == 0] == ["mean"]
+    assert len({recipe.architecture for recipe in recipes.values()}) == 1
