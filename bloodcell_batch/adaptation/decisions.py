@@ -11,10 +11,11 @@ from bloodcell_batch.adaptation.trainings import Answers
 from bloodcell_batch.cell_classes import RollUp
 from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.evaluation.metrics import Rules
-from bloodcell_batch.training.fit.calibration import fit_temperature, review_threshold
+from bloodcell_batch.training.fit.calibration import fit_temperature
 
-_ERROR = 0.02  # among the cells that the review threshold lets pass
-_LEFT = 0.12  # of the cells, at most, that it holds back for that
+_ERROR = 0.025  # among the cells that the review threshold lets pass
+_LEFT = 0.5  # of the cells, at most, that it holds back for that
+_LOWEST, _HIGHEST = 0.4, 0.999  # below, two classes could tie
 _PASSING = 0.98  # of the cells, that the outlier threshold lets pass
 
 
@@ -47,9 +48,35 @@ def fit_decisions(answers: list[Answers], labels: NDArray[np.int64], roll_up: Ro
     )
     every = np.tile(labels, len(answers))
     temperature = fit_temperature(torch.from_numpy(pooled.logits), torch.from_numpy(every))
-    probabilities = _reported(pooled, temperature, roll_up)
-    review = review_threshold(probabilities, np.array(roll_up.target)[every], _ERROR, _LEFT)
-    return Decisions(temperature, Rules(review, float(np.quantile(pooled.scores, _PASSING))), roll_up)
+    outlier = float(np.quantile(pooled.scores, _PASSING))
+    known = pooled.scores <= outlier
+    probabilities = _reported(pooled, temperature, roll_up)[known]
+    truth = np.array(roll_up.target)[every][known]
+    right = probabilities.argmax(axis=1) == truth
+    review = safe_threshold(probabilities.max(axis=1), right)
+    return Decisions(temperature, Rules(review, outlier), roll_up)
+
+
+def safe_threshold(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> float:
+    """The lowest confidence above which few enough cells are wrong, for the cells of other slides too.
+
+    Of a hundred cells, two or three wrong ones decide, and the best of a hundred places to cut is a lucky one. So the
+    share of wrong cells above a place is the mean of two estimates: those that are wrong, and those that the calibrated
+    confidences expect to be.
+
+    Args:
+        confidence: float32 (N,), calibrated, of cells that the network did not learn.
+        right: bool (N,).
+
+    Returns:
+        0.4-0.999; a place that holds back no more than half of the cells, whatever is wrong among the others.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    falling = confidence[order].astype(np.float64)
+    wrong = np.cumsum((~right[order]) + (1 - falling)) / 2
+    passing = np.flatnonzero(wrong <= _ERROR * np.arange(1, len(order) + 1))
+    lowest = float(falling[passing[-1]]) if passing.size else _HIGHEST
+    return float(np.clip(min(lowest, float(np.quantile(confidence, _LEFT))), _LOWEST, _HIGHEST))
 
 
 def _reported(answers: Answers, temperature: float, roll_up: RollUp) -> NDArray[np.float32]:

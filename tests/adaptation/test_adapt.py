@@ -65,6 +65,8 @@ def five(toy_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "FOLDS", 2)
+    monkeypatch.setattr("bloodcell_batch.adaptation.trainings._MOST_VIEWS", 3)
     monkeypatch.setattr("bloodcell_batch.adaptation.trainings._FEWEST_STEPS", 6)
     monkeypatch.setattr("bloodcell_batch.adaptation.trainings._STEPS_PER_CELL", 0.1)
 

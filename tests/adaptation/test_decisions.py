@@ -1,0 +1,57 @@
+"""The thresholds that an adapted model gets, from drawn answers whose true accuracy is known."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bloodcell_batch.adaptation.decisions import fit_decisions, safe_threshold
+from bloodcell_batch.adaptation.trainings import Answers
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES, rolled_up
+
+
+def calibrated(cells: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Confidences, nine of ten of them high, and cells that are right as often as these say: 94 % in all."""
+    sure = rng.random(cells) < 0.9
+    confidence = np.where(sure, rng.uniform(0.96, 1, cells), rng.uniform(0.4, 0.8, cells)).astype(np.float32)
+    return confidence, rng.random(cells) < confidence
+
+
+def test_the_rest_of_other_cells_is_right_after_a_hundred_labelled_ones() -> None:
+    rng = np.random.default_rng(0)
+    confidence, right = calibrated(20_000, rng)
+    rests, left = [], []
+    for _ in range(50):
+        threshold = safe_threshold(*calibrated(100, rng))
+        kept = confidence >= threshold
+        rests.append(right[kept].mean())
+        left.append(1 - kept.mean())
+    assert np.mean(rests) > 0.97
+    assert np.mean(left) < 0.15
+
+
+def test_a_wrong_cell_among_the_surest_doesnt_hold_back_all() -> None:
+    confidence = np.linspace(0.5, 0.99, 40, dtype=np.float32)
+    right = np.ones(40, dtype=bool)
+    right[-1] = False
+    assert safe_threshold(confidence, right) <= np.quantile(confidence, 0.5)
+
+
+def test_cells_that_are_sure_and_right_all_pass() -> None:
+    assert safe_threshold(np.full(25, 0.999, dtype=np.float32), np.ones(25, dtype=bool)) <= 0.999
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_strangers_and_unsure_cells_are_left(repeats: int) -> None:
+    rng = np.random.default_rng(1)
+    labels = np.arange(100) % len(DEFAULT_CLASSES)
+    logits = np.eye(len(DEFAULT_CLASSES), dtype=np.float32)[labels] * 6
+    unsure = np.arange(100) < 8
+    logits[unsure] = np.roll(logits[unsure], 1, axis=1) * 0.2
+    scores = rng.uniform(0.8, 1.2, 100).astype(np.float32)
+    scores[-1] = 50
+    roll_up = rolled_up(DEFAULT_CLASSES)
+    decisions = fit_decisions([Answers(logits, scores)] * repeats, labels, roll_up)
+    judgement = decisions.judgement(Answers(logits, scores), labels)
+    assert not judgement.kept[unsure].any()
+    assert not judgement.kept[-1]
+    assert judgement.kept[8:90].mean() > 0.9
