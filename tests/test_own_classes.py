@@ -176,7 +176,7 @@ def test_outputs_of_the_initial_model_are_taken_over_by_name(five: Path, tmp_pat
     out = tmp_path / "m.safetensors"
     start = ("--config", recipe, "--epochs", "0", "--init-weights", five, "--out", out)
     said = call("train", tmp_path / "cells", *start)
-    assert "taken over by name: blast, lymphocyte, neutrophil, hairy_cell; new: eosinophil" in said
+    assert "taken over by name: neutrophil, lymphocyte, hairy_cell, blast; new: eosinophil" in said
     before, after = (open_model(path).load_tensors("network.classifier.") for path in (five, out))
     for place, name in enumerate(names):
         if name != "eosinophil":

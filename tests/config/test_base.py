@@ -51,7 +51,7 @@ def test_what_makes_two_runs_different() -> None:
     compared = set(ClassifyConfig.model_fields) - not_compared(ClassifyConfig)
     assert compared == {
         *("precision", "batch_size", "views", "slide_by", "slide_regex", "dedup", "dedup_distance", "jpeg_decoder"),
-        *("max_megapixels", "images", "max_unclassified", "subclasses"),
+        *("max_megapixels", "images", "red_cell_pixels", "max_unclassified", "subclasses"),
     }
     assert not_compared(TrainConfig) == {"workers", "cache", "tensorboard", "images"}
     assert fields_with(TrainConfig, Effect.MACHINE) == {"workers", "cache", "images"}
