@@ -165,8 +165,6 @@ def _alone() -> AbstractContextManager[object]:
     """Keeps other processes from measuring at the same time, unless the cache can't be written or is held for long."""
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
-        lock = FileLock(cache_folder() / "measuring.lock")
-        lock.acquire(timeout=_PATIENCE)
+        return FileLock(cache_folder() / "measuring.lock").acquire(timeout=_PATIENCE)
     except (OSError, Timeout):
         return nullcontext()
-    return lock
