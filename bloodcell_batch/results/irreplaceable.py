@@ -1,6 +1,6 @@
 """What no command replaces, with or without `--overwrite`: a person's review, and the run record of another table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bloodcell_batch.errors import InputError, OutputError, UsageError
@@ -8,34 +8,69 @@ from bloodcell_batch.files.publishing import check_new
 from bloodcell_batch.results.file_names import OutputPaths, run_record_of, shard_file_of, slide_table_of
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.formats import OUTPUT_FORMATS
-from bloodcell_batch.results.run_record import read_record
+from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.table_reading import UNREADABLE, filled_rows
 
 _PERSONS = ("verified_label", "remark")
 _RUN_RECORD, _SLIDES = ".run.json", ".slides"
 
 
+Kept = Mapping[str, Mapping[str, str]]
+"""Digests (SHA-256 in hex) of tables that stay beside new ones of the same run: by suffix, then by the table's name."""
+
+
 def check_results(paths: OutputPaths, *, overwrite: bool, about: Path | None = None) -> None:
-    """`check_outputs` for a set of results.
+    """`check_outputs` for a set of results, and `check_record_is_free` for a run that no table is of yet.
 
     Raises:
         UsageError: the run record in its place is also that of a table in another format, which would be left without
             one.
         OutputError: see there.
     """
-    _check_record_is_free(paths)
+    check_record_is_free(paths)
     check_outputs(*paths.all(), overwrite=overwrite, about=about)
 
 
-def check_kept(paths: OutputPaths) -> None:
-    """Fail before a set of results takes its place, however it may: what must stay may have come after the run began.
+def check_record_is_free(paths: OutputPaths, key: Mapping[str, str] | None = None, input_sha256: str = "") -> None:
+    """Fail before the work begins if a table in another format would be left without its run record.
+
+    Args:
+        paths: what the run writes.
+        key: what the rows of the run depend on besides the images; a table of the same key and images gets the same
+            rows again, so that the new record is its record too. None where no such table is let pass.
+        input_sha256: identifies the images, SHA-256 in hex.
 
     Raises:
-        UsageError: the run record of another table would be replaced.
+        UsageError: there is such a table.
+    """
+    for other, record in _others(paths):
+        if key is None or record.key != key or record.input_sha256 != input_sha256:
+            raise _record_is_taken(paths, other, "")
+
+
+def check_kept(paths: OutputPaths, results_id: str, record: RunRecord) -> Kept:
+    """Fail before a set of results takes its place, however it may: what must stay may have come after the run began.
+
+    Args:
+        paths: what the run writes.
+        results_id: identity of the rows.
+        record: of the run.
+
+    Returns:
+        The digests of the tables in other formats that hold the same rows, which `record` is to carry on.
+
+    Raises:
+        UsageError: the run record of a table with other rows would be replaced.
         OutputError: a person's review would be replaced.
     """
-    _check_record_is_free(paths)
     check_unreviewed(*paths.all())
+    kept: dict[str, Mapping[str, str]] = {}
+    for other, earlier in _others(paths):
+        same = earlier.results_id == results_id and earlier.key == record.key
+        if not same or earlier.input_sha256 != record.input_sha256:
+            raise _record_is_taken(paths, other, " The rows of this run are kept: the same command goes on from them.")
+        kept[other.suffix.lower()] = earlier.digests_of(other)
+    return kept
 
 
 def check_outputs(*outs: Path, overwrite: bool, about: Path | None = None) -> None:
@@ -108,14 +143,19 @@ def _cells_in_table(table: Path) -> int:
         return _cells_in_record(table)  # damaged, or no table at all
 
 
-def _check_record_is_free(paths: OutputPaths) -> None:
+def _others(paths: OutputPaths) -> Iterator[tuple[Path, RunRecord]]:
+    """The tables in formats that the run does not write, whose run record it replaces; with that record."""
     if paths.run is None or not paths.run.exists():
         return
     for other in _tables_of(paths.run):
         if other.exists() and other not in paths.all() and _belongs(other):
-            message = f"{paths.run} is the run record of {other}, which would be left without one."
-            hint = f"Choose another name, write both formats with a second --out {other}, or move {other} away."
-            raise UsageError(message, hint=hint)
+            yield other, read_record(other)
+
+
+def _record_is_taken(paths: OutputPaths, other: Path, more: str) -> UsageError:
+    message = f"{paths.run} is the run record of {other}, which would be left without one: its rows are of another run."
+    hint = f"Choose another name, write both formats with a second --out {other}, or move {other} away.{more}"
+    return UsageError(message, hint=hint)
 
 
 def _belongs(table: Path) -> bool:

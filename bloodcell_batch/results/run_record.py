@@ -142,7 +142,11 @@ class RunRecord(Entry):
         return _digest({name: value for name, value in self.document().items() if name != "record_sha256"})
 
     def with_digests(
-        self, results_id: str, tables: Mapping[str, Path], further: Mapping[str, Mapping[str, Path]] | None = None
+        self,
+        results_id: str,
+        tables: Mapping[str, Path],
+        further: Mapping[str, Mapping[str, Path]] | None = None,
+        kept: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Self:
         """The same record with the digests of `tables` and of itself, in place of earlier ones.
 
@@ -153,8 +157,10 @@ class RunRecord(Entry):
             results_id: of the image table.
             tables: what each table is called in the record, and the file that holds it.
             further: the same for every further format, by its suffix.
+            kept: digests of tables of the same rows that an earlier run wrote, by their suffix.
         """
-        more = {suffix: _digests(files) for suffix, files in (further or {}).items()}
+        more: dict[str, JsonValue] = {suffix: _digests(files) for suffix, files in (further or {}).items()}
+        more |= {suffix: {**digests} for suffix, digests in (kept or {}).items()}
         document = {**self.document(), "results_id": results_id, "tables_sha256": _digests(tables)}
         document.pop("further_tables_sha256", None)
         if more:

@@ -16,7 +16,7 @@ from bloodcell_batch.model.evidence import require_evidence
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.results.file_names import OutputPaths, as_outputs, output_paths
-from bloodcell_batch.results.irreplaceable import check_results
+from bloodcell_batch.results.irreplaceable import check_outputs, check_record_is_free
 from bloodcell_batch.results.journal import Journal, begun_publishing, open_journal
 from bloodcell_batch.runs.finder import RunFinder, look_at_slides, marks_of
 from bloodcell_batch.runs.local import Classifier, LocalClassifier, open_on_backend, roll_up_of, thresholds_of
@@ -101,7 +101,7 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
     if paths.images is None:
         _check_stdout_will_do(config)
     half_published = begun_publishing(paths.journal)
-    check_results(paths, overwrite=_replaces(config) or half_published)
+    check_outputs(*paths.all(), overwrite=_replaces(config) or half_published)
     model = open_model(config.model, config.require_model_sha256)
     require_evidence(model, observer, force=config.force)
     with (
@@ -115,9 +115,11 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
         stopwatch.lap("load")
         try:
             _tell(model, classifier, input_sha256, observer)
+            thresholds = thresholds_of(config, model).by_name()
+            key = run_key(model, finder.model, classifier.description, thresholds, config)
+            check_record_is_free(paths, key, input_sha256)
             views = look_at_slides(found.root, found.files, finder, config, observer)
             stopwatch.lap("look")
-            thresholds = thresholds_of(config, model).by_name()
             settled = Plan(
                 config=config,
                 found=found,
@@ -127,7 +129,7 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
                 views=views,
                 classifier=classifier,
                 thresholds=thresholds,
-                key=run_key(model, finder.model, classifier.description, thresholds, config),
+                key=key,
                 paths=paths,
                 journal=journal,
                 earlier=None,
@@ -206,7 +208,7 @@ def _resume(settled: Plan, observer: Observer) -> None:
         observer.warn(f"an interrupted run left rows that can't be used: {dropped}")
     if dropped or not journal.resumed:
         # If that run had begun to publish, what is there now is not this run's to replace.
-        check_results(settled.paths, overwrite=_replaces(settled.config))
+        check_outputs(*settled.paths.all(), overwrite=_replaces(settled.config))
     if journal.resumed:
         observer.note(
             f"going on after {counted(journal.resumed, 'file')} of an interrupted run", resumed=journal.resumed

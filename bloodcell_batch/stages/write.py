@@ -60,11 +60,11 @@ def publish_run(
             made[files.suffix] = {name: fresh[path] for name, path in files.by_name().items()}
             _write_tables(made[files.suffix], slide_rows, journal.schema, rows, record, paths.csv_dialect)
         first, *further = made.items()
-        digested = record.with_digests(str(identity), first[1], dict(further))
+        kept = check_kept(paths, str(identity), record)
+        digested = record.with_digests(str(identity), first[1], dict(further), kept)
         fresh[paths.run].write_text(digested.as_json(), encoding="utf-8")
         for path in fresh.values():
             sync(path)
-        check_kept(paths)
         with journal.publishing():
             for final, path in fresh.items():
                 path.replace(final)

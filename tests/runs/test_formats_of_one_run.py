@@ -97,7 +97,7 @@ def test_a_change_in_one_format_is_found_there_only(folder: Path, suffix: str) -
 
 
 def test_all_are_replaced_together_or_not_at_all(folder: Path, images: Path) -> None:
-    again = QUICK.model_copy(update={"overwrite": True})
+    again = QUICK.model_copy(update={"overwrite": True, "min_confidence": 0.95})
     before = (folder / "r.run.json").read_bytes()
     with pytest.raises(UsageError, match=r"is the run record of .*r\.csv"):
         classify_slides(images, [str(folder / "r.parquet"), str(folder / "r.xlsx")], again)
@@ -105,6 +105,33 @@ def test_all_are_replaced_together_or_not_at_all(folder: Path, images: Path) -> 
     classify_slides(images, list(map(str, tables(folder)[::-1])), again)
     assert all(map(verified, tables(folder)))
     assert set(read_record(folder / "r.csv").further_tables_sha256) == {".parquet", ".xlsx"}
+
+
+def test_formats_of_the_same_rows_come_one_by_one(images: Path, tmp_path: Path) -> None:
+    again = QUICK.model_copy(update={"overwrite": True})
+    for suffix in (*SUFFIXES, SUFFIXES[0]):
+        classify_slides(images, str(tmp_path / f"r{suffix}"), again)
+        assert all(verified(table, "--images", images) for table in tables(tmp_path) if table.exists())
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("r.")) == FILES
+    (tmp_path / "r.csv").write_bytes((tmp_path / "r.csv").read_bytes() + b"\n")
+    classify_slides(images, str(tmp_path / "r.parquet"), again)
+    assert not verified(tmp_path / "r.csv")  # a change is not covered up
+
+
+def test_formats_of_other_images_are_not_called_the_same(images: Path, tmp_path: Path) -> None:
+    shutil.copytree(images, tmp_path / "s", symlinks=True)
+    again = QUICK.model_copy(update={"overwrite": True})
+    classify_slides(tmp_path / "s", str(tmp_path / "r.csv"), again)
+    picture = next(path for path in sorted((tmp_path / "s").rglob("*.png")) if path.stat().st_size > 1000)
+    replaced = bytes(picture.stat().st_size)
+    picture.write_bytes(replaced)  # of the same name and size: known to be another only when it is read
+    with pytest.raises(UsageError, match=r"is the run record of .*r\.csv") as caught:
+        classify_slides(tmp_path / "s", str(tmp_path / "r.parquet"), again)
+    assert "goes on from them" in caught.value.hint
+    picture.with_name("more.png").write_bytes(replaced)
+    with pytest.raises(UsageError, match=r"is the run record of .*r\.csv") as caught:
+        classify_slides(tmp_path / "s", str(tmp_path / "r.parquet"), again)
+    assert "goes on from them" not in caught.value.hint
 
 
 def test_an_update_keeps_rows_and_adds_a_format(images: Path, tmp_path: Path) -> None:
