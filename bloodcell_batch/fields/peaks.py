@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 Floats = NDArray[np.float32]
 
@@ -14,6 +13,7 @@ _INSIDE = 0.75  # share of the smaller box inside the larger, such as one lobe o
 TOUCHING = 1.05  # ellipses that come as near as 5 % of their sizes touch
 _SMALLEST = 1e-3  # pixels; what a border leaves of a box may have no width at all
 _ROWS, _COLUMNS = (offsets.ravel() - 1 for offsets in np.indices((3, 3)))  # a place and its eight neighbours
+_BLOCK = 512  # boxes whose neighbours are looked for at a time: what is held stays small in crowded fields
 _UP, _LEFT, _HERE, _RIGHT, _DOWN = 1, 3, 4, 5, 7  # among them
 
 
@@ -77,9 +77,22 @@ def _pairs(found: Floats, reach: float) -> tuple[NDArray[np.intp], NDArray[np.in
     if len(found) < 2:
         return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
     farthest = reach * float(found[:, 2:4].max())
-    pairs = cKDTree(found[:, :2]).query_pairs(farthest, p=np.inf, output_type="ndarray")
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    return pairs[:, 0], pairs[:, 1]
+    places = found[:, :2].astype(np.float64)
+    order = np.argsort(places[:, 0], kind="stable")
+    x, y = places[order].T
+    ends = np.searchsorted(x, x + farthest, side="right")
+    found_pairs = []
+    for start in range(0, len(x), _BLOCK):
+        # Of those to the right of each, the ones before its end are near in x; of these, some are near in y.
+        here = np.arange(start, min(start + _BLOCK, len(x)))
+        near = ends[here] - here - 1
+        first = np.repeat(here, near)
+        second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(near) - near, near)
+        close = np.abs(y[first] - y[second]) <= farthest
+        found_pairs.append(np.stack((order[first[close]], order[second[close]])))
+    pairs = np.sort(np.concatenate(found_pairs, axis=1), axis=0)
+    earlier, later = pairs[:, np.lexsort(pairs[::-1])]
+    return earlier, later
 
 
 def _common_area(boxes: Floats, others: Floats) -> Floats:

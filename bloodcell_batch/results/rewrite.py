@@ -15,7 +15,6 @@ from bloodcell_batch.results.formats import OUTPUT_FORMATS, output_suffix
 from bloodcell_batch.results.record_entries import ReviewEntry
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.tables import image_schema, reviewed_schema, slide_batch
-from bloodcell_batch.results.workbook import write_results_workbook
 
 
 def write_reviewed(original: Results, rows: tuple[ResultRow, ...], review: ReviewEntry, out: Path) -> None:
@@ -57,6 +56,8 @@ def write_results(out: Path, images: pa.Table, slides: Sequence[SlideDifferentia
         table("slides", slide_path[0], lambda path: write(path, slide_rows.schema, [slide_rows]))
         table("images", image_path, lambda path: write(path, images.schema, images.to_batches()))
     else:
+        from bloodcell_batch.results.workbook import write_results_workbook  # noqa: PLC0415 - a tenth of a second
+
         batches = images.to_batches()
         table(
             "images",

@@ -5,10 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from openpyxl.utils.escape import unescape
 
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.archives import check_workbook
@@ -129,6 +127,9 @@ def _workbook_rows(path: Path, sheet: str | None) -> Iterator[dict[str, Any]]:
     check_workbook(path)
     # Opened here: openpyxl leaves a file open that it can't read.
     with path.open("rb") as handle:
+        import openpyxl  # noqa: PLC0415 - a tenth of a second; `classify` looks here for a workbook, and mostly there is none
+        from openpyxl.utils.escape import unescape  # noqa: PLC0415
+
         with library_reads():
             book = openpyxl.load_workbook(handle, read_only=True, data_only=True)
         names = [page.title for page in book.worksheets] if sheet is None else book.sheetnames[:1]

@@ -19,7 +19,6 @@ from bloodcell_batch.results.journal import WRITING_HINT, Journal
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.stdout import stdout_for_tables
 from bloodcell_batch.results.tables import mark_for_review, slide_batch
-from bloodcell_batch.results.workbook import write_results_workbook
 
 
 def publish_run(
@@ -82,6 +81,8 @@ def _write_tables(
     """The tables of a run in one format; `places` are the files to write, by the names of the tables."""
     images = places["images"]
     if "slides" not in places:
+        from bloodcell_batch.results.workbook import write_results_workbook  # noqa: PLC0415 - a tenth of a second
+
         write_results_workbook(images, slide_rows, schema, rows, record.document())
         return
     write = table_writer(images.suffix.lower(), csv_dialect)

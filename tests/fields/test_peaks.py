@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bloodcell_batch.fields import peaks as module
 from bloodcell_batch.fields.peaks import near_others, peaks, without_doubles
 
 
@@ -94,3 +95,22 @@ def test_thousands_of_boxes_are_told_apart() -> None:
 def test_a_chain_of_boxes_loses_only_those_that_cover_a_kept_one() -> None:
     chain = np.array([(0, 0, 40, 40, 0.9), (12, 0, 40, 40, 0.8), (24, 0, 40, 40, 0.7)], dtype=np.float32)
     assert without_doubles(chain)[:, 4] == pytest.approx([0.9, 0.7])
+
+
+@pytest.mark.parametrize("block", [1, 7, 512])
+@pytest.mark.parametrize("count", [0, 1, 2, 60])
+def test_pairs_are_those_of_comparing_every_two(count: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On whole pixels, so that some are exactly as far apart as may be."""
+    monkeypatch.setattr(module, "_BLOCK", block)
+    rng = np.random.default_rng(count)
+    found = rng.integers(1, 100, (count, 5)).astype(np.float32)
+    found[:, 2:4] = rng.integers(5, 15, (count, 2))
+    reach = 1.5
+    farthest = reach * found[:, 2:4].max(initial=0)
+    expected = [
+        (one, other)
+        for one in range(count)
+        for other in range(one + 1, count)
+        if np.abs(found[one, :2] - found[other, :2]).max() <= farthest
+    ]
+    assert list(zip(*(part.tolist() for part in module._pairs(found, reach)), strict=True)) == expected
