@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, InputError
-from bloodcell_batch.progress import NullObserver, RunCounts
+from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.runs.pipeline import classify_slides
 
 # A cluster of this test's own, with a token of its own. Ray reads these when it is imported.
@@ -56,12 +57,11 @@ def test_stdout_is_refused(tmp_path: Path) -> None:
 
 
 class Watcher(NullObserver):
-    """Notes the workers, and kills the first one as soon as there is an outcome."""
+    """Notes the workers, and what is warned of."""
 
-    def __init__(self, *, kill: bool) -> None:
+    def __init__(self) -> None:
         self.pids: list[int] = []
         self.warnings: list[str] = []
-        self._kill = kill
 
     def note(self, text: str, **fields: object) -> None:
         if isinstance(fields.get("pid"), int):
@@ -69,11 +69,6 @@ class Watcher(NullObserver):
 
     def warn(self, text: str, **fields: object) -> None:
         self.warnings.append(text)
-
-    def advanced(self, done: int, counts: RunCounts | None = None) -> None:
-        if self._kill:
-            os.kill(self.pids[0], signal.SIGKILL)
-            self._kill = False
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +131,20 @@ def test_the_tables_are_those_of_the_plain_run(
     *,
     kill: bool,
 ) -> None:
-    watcher = Watcher(kill=kill)
+    watcher, killed = Watcher(), tmp_path / "killed"
+
+    class Mortal(SlideWorker):
+        """The first of all workers that has classified its slides is killed before it can say so."""
+
+        def classify(self, files: Any, views: Any) -> Any:  # noqa: ANN401
+            outcomes = super().classify(files, views)
+            with suppress(FileExistsError):
+                killed.touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return outcomes
+
+    if kill:
+        monkeypatch.setattr(ray_cluster, "SlideWorker", Mortal)
     opened = RayClassifier._open_workers
     # The run begins with the first worker, and may be over before there is a second: here it waits for both.
     monkeypatch.setattr(
@@ -145,6 +153,7 @@ def test_the_tables_are_those_of_the_plain_run(
     classify_slides(slides, str(tmp_path / "r.parquet"), on_cluster, watcher)
     assert tables(tmp_path / "r.parquet") == tables(plain)
     assert len(set(watcher.pids)) >= 2
+    assert killed.exists() == kill
     assert len([warning for warning in watcher.warnings if "done again" in warning]) == kill
 
 
