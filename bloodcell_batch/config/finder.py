@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bloodcell_batch.config.base import CommandConfig, Effect, Option, Panel
 from bloodcell_batch.config.fields import AllowFailedOption, BackendOption, BatchSizeOption, PrecisionOption, SeedOption
@@ -19,7 +19,9 @@ class FieldSource(CommandConfig):
     What `complete` and `partial` leave out is never learned from these images, neither its presence nor its absence.
     """
 
-    folder: str = Field(description="folder of the images, below that of the data; patterns such as pbc/* allowed")
+    folder: str = Field(
+        description="folder of the images, below that of the data, which is `.`; patterns such as pbc/* allowed"
+    )
     boxes: Literal["voc", "yolo", "centre", "none"] = Field(
         description="voc: XML in the folder `boxes` beside `images`; yolo: a text file beside each image; centre: one "
         "cell in the middle of each image; none: no cell at all"
@@ -36,6 +38,13 @@ class FieldSource(CommandConfig):
     train_only: tuple[str, ...] = Field((), description="patterns of file names that are never held out")
     test: tuple[str, ...] = Field((), description="patterns of file names that are held out for the test")
     test_share: float = Field(0.0, ge=0, lt=1, description="share of the other files that is held out, by their names")
+
+    @field_validator("folder")
+    @classmethod
+    def _is_below_the_data(cls, folder: str) -> str:
+        if Path(folder).is_absolute():
+            raise ValueError(f"{folder} is absolute: give it below the folder of the data")
+        return folder
 
 
 class TrainFinderConfig(CommandConfig):

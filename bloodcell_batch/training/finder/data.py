@@ -1,6 +1,7 @@
 """The fields of a recipe in memory: pixels at one scale, cells, and which classes their boxes tell of."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -66,10 +67,9 @@ def field_files(sources: Mapping[str, FieldSource], data: Path) -> Iterator[Fiel
         TrainingError: a source has no image.
     """
     for name, source in sources.items():
-        folders = sorted(path for path in data.glob(source.folder) if path.is_dir())
         paths = [
             path
-            for folder in folders
+            for folder in _folders(data, source.folder)
             for path in sorted(folder.iterdir())
             if path.suffix.lower() in IMAGE_SUFFIXES and not _matches(path.name, source.exclude)
         ]
@@ -80,6 +80,13 @@ def field_files(sources: Mapping[str, FieldSource], data: Path) -> Iterator[Fiel
             paths = sorted(sorted(paths, key=lambda path: _share(path.name, "taken"))[: source.at_most])
         for path in paths:
             yield FieldFile(path, name, part_of(path.name, source))
+
+
+def _folders(data: Path, pattern: str) -> list[Path]:
+    """The folders below `data`, or `data` itself, that a pattern names."""
+    if not Path(pattern).parts:
+        return [data]  # "." is no pattern for pathlib
+    return sorted(path for path in data.glob(str(Path(pattern))) if path.is_dir())
 
 
 def part_of(name: str, source: FieldSource) -> Part:
@@ -127,7 +134,9 @@ def read_boxes(path: Path, source: FieldSource, shape: Sequence[int]) -> list[La
         unknown = float("nan")
         return [LabelledBox("centre", width / 2, height / 2, unknown, unknown)]
     if source.boxes == "voc":
-        return voc_boxes(path.parent.with_name("boxes") / f"{path.stem}.xml")
+        # Beside the folder by its whole name: that of "." has none.
+        images = Path(os.path.abspath(path.parent))  # noqa: PTH100 - resolve() would leave a linked folder
+        return voc_boxes(images.with_name("boxes") / f"{path.stem}.xml")
     return yolo_boxes(path.with_suffix(".txt"), width, height)
 
 

@@ -17,7 +17,7 @@ from bloodcell_batch.errors import InputError, OutputError, TrainingError, Usage
 from bloodcell_batch.model.file import DEFAULT_FINDER, open_finder
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.training.finder import evaluate as evaluation
-from bloodcell_batch.training.finder.data import FieldFile, field_files, part_of, read_field
+from bloodcell_batch.training.finder.data import FieldFile, field_files, part_of, read_boxes, read_field
 from bloodcell_batch.training.finder.evaluate import evaluate_finder
 from bloodcell_batch.training.finder.train import check_finder_path, checkpoint_of, train_finder
 
@@ -101,6 +101,32 @@ def test_an_interrupted_training_is_not_lost_by_accident(tmp_path: Path) -> None
 def test_a_source_without_images_is_named(data: Path) -> None:
     with pytest.raises(TrainingError, match="'other' has no images"):
         list(field_files({"other": FieldSource(folder="none", boxes="none")}, data))
+
+
+@pytest.mark.parametrize("folder", [".", "./", "fields", "./fields", "*"])
+def test_the_folder_of_a_source_may_be_that_of_the_data(data: Path, folder: str) -> None:
+    root = data if "fields" in folder or "*" in folder else data / "fields"
+    files = list(field_files({"lab": FieldSource(folder=folder, boxes="yolo")}, root))
+    assert [file.path.name for file in files] == [f"f{number}.png" for number in range(4)]
+
+
+def test_voc_boxes_beside_the_folder_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "boxes").mkdir()
+    Image.new("RGB", (100, 80)).save(tmp_path / "images" / "a.png")
+    corners = "<xmin>1</xmin><ymin>2</ymin><xmax>11</xmax><ymax>22</ymax>"
+    voc = f"<annotation><object><name>WBC</name><bndbox>{corners}</bndbox></object></annotation>"
+    (tmp_path / "boxes" / "a.xml").write_text(voc, encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "images")
+    source = FieldSource(folder=".", boxes="voc")
+    (file,) = field_files({"lab": source}, Path())
+    (box,) = read_boxes(file.path, source, (80, 100, 3))
+    assert (box.label, box.width, box.height) == ("WBC", 10, 20)
+
+
+def test_an_absolute_folder_is_no_source() -> None:
+    with pytest.raises(ValueError, match="is absolute: give it below the folder of the data"):
+        FieldSource(folder="/fields", boxes="none")
 
 
 def test_an_unknown_source_is_named(data: Path) -> None:
