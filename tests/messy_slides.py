@@ -11,13 +11,13 @@ from conftest import draw_picture, encode
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from bloodcell_batch.backends.contract import Outputs
-from bloodcell_batch.backends.selection import Choice
+from bloodcell_batch.backends.contract import Backend, Outputs
+from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.classify import ClassifyConfig
-from bloodcell_batch.model.file import ModelFile, open_model
+from bloodcell_batch.model.file import ModelFile, open_finder, open_model
 from bloodcell_batch.model.outlier_score import load_outlier_score
-from bloodcell_batch.runs import local
+from bloodcell_batch.runs import finder, local
 
 QUICK = ClassifyConfig(batch_size=4, workers=0)
 """Few images make several batches, and the last one is not full."""
@@ -84,10 +84,28 @@ class StandIn:
         """Nothing to close."""
 
 
+class _OpenedWhenAsked:
+    """The real finder's backend, which most tests with small pictures never ask."""
+
+    description = "a stand-in for tests"
+
+    def __init__(self) -> None:
+        self._backend: Backend | None = None
+
+    def infer(self, images: NDArray[np.uint8]) -> Outputs:
+        self._backend = self._backend or open_backend(open_finder(None)).backend
+        return self._backend.infer(images)
+
+    def close(self) -> None:
+        """It is kept for the next run."""
+
+
 @contextmanager
 def quick_backend() -> Iterator[None]:
     """All runs of the body use the stand-in."""
     choice = Choice(StandIn(open_model()), "pytorch", ())
+    finder_choice = Choice(_OpenedWhenAsked(), "pytorch", ())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "open_backend", lambda *_: choice)
+        patch.setattr(finder, "open_backend", lambda *_: finder_choice)
         yield

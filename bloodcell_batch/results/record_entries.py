@@ -4,6 +4,7 @@ A record is read from a file that anybody may have changed: types are not conver
 has besides is kept.
 """
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -64,14 +65,6 @@ class ModelEntry(Entry):
         return ClassList(tuple(CellClass(one.name, Role(one.role), one.parent) for one in self.classes))
 
 
-class FinderEntry(Entry):
-    """What looks for cells, in images that may be whole fields."""
-
-    name: str = Field(description="Name in the model file")
-    sha256: str = Field(description="SHA-256 of the model file, in hex: its identity")
-    red_cell_pixels: float | None = Field(None, description="Diameter of a red cell in pixels, for --red-cell-pixels")
-
-
 class SlideShowsEntry(Entry):
     """What the images of one slide are taken for."""
 
@@ -101,12 +94,30 @@ class BackendEntry(Entry):
     skipped: list[str] = Field([], description="Why each better backend was not used")
 
 
+def joined(backends: Sequence[BackendEntry]) -> BackendEntry:
+    """What ran the parts of one run, of which there is at least one: every name and description once."""
+    return BackendEntry(
+        name=", ".join(sorted({one.name for one in backends})),
+        description=", ".join(sorted({one.description for one in backends})),
+        skipped=backends[0].skipped,
+    )
+
+
 class ThroughputEntry(Entry):
     """The speed of the run."""
 
     images_per_second: float | None = Field(
         description="Images that were not ignored, per second of the whole run; null if it took no time"
     )
+
+
+class FinderEntry(Entry):
+    """What looks for cells, in images that may be whole fields."""
+
+    name: str = Field(description="Name in the model file")
+    sha256: str = Field(description="SHA-256 of the model file, in hex: its identity")
+    red_cell_pixels: float | None = Field(None, description="Diameter of a red cell in pixels, for --red-cell-pixels")
+    backend: BackendEntry | None = Field(None, description="What ran it")
 
 
 class FailureEntry(Entry):

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.backends.contract import Backend, BackendOptions, Outputs
-from bloodcell_batch.backends.selection import open_backend
+from bloodcell_batch.backends.contract import BackendOptions, Outputs
+from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.fields.cells import FieldCells
 from bloodcell_batch.fields.finder import Finder, find_cells
@@ -20,13 +20,14 @@ from bloodcell_batch.model.file import ModelFile, open_finder
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile, Rejection
+from bloodcell_batch.results.record_entries import BackendEntry
 from bloodcell_batch.stages.decode import decode_ahead, make_reader
 from bloodcell_batch.stages.find import ready_finder
 from bloodcell_batch.stages.sample import slide_views, tell
 
 
 class RunFinder:
-    """The packaged finder for one run, from any thread; its network is opened when the first image needs it.
+    """The packaged finder for one run, from any thread once it was opened.
 
     Args:
         config: options of the run.
@@ -37,32 +38,44 @@ class RunFinder:
         self.model: ModelFile = open_finder(None)
         self._config, self._threads = config, threads
         self._lock = threading.Lock()
-        self._backend: Backend | None = None
+        self._choice: Choice | None = None
         self._finder: Finder | None = None
+
+    def open(self) -> None:
+        """Open the network.
+
+        Raises:
+            BackendError: nothing here runs it.
+        """
+        # A TensorRT plan and int8 belong to the classifier's network.
+        name = "auto" if self._config.backend == "tensorrt" else self._config.backend
+        precision = "auto" if self._config.precision == "int8" else self._config.precision
+        self._choice = open_backend(self.model, name, BackendOptions(precision, threads=self._threads))
+        finder = ready_finder(self.model, self._choice.backend)
+        self._finder = replace(finder, infer=partial(self._infer, finder.infer))
+
+    @property
+    def backend(self) -> BackendEntry:
+        """What runs it, for the run record; rows depend on its description."""
+        choice = self._opened()[0]
+        return BackendEntry(name=choice.name, description=choice.backend.description, skipped=list(choice.skipped))
 
     def look(self, rgb: NDArray[np.uint8], red_cell_pixels: float | None) -> FieldCells:
         """The cells of an image, uint8 (height, width, 3), in whose slide a red cell mostly has `red_cell_pixels`."""
-        finder = self._opened()
+        finder = self._opened()[1]
         if self._config.red_cell_pixels is not None:
             return find_cells(rgb, finder, self._config.red_cell_pixels)
         return find_cells(rgb, finder, first_guess=red_cell_pixels, fallback=red_cell_pixels)
 
     def close(self) -> None:
         """Release the network; closing twice is allowed."""
-        if self._backend is not None:
-            self._backend.close()
+        if self._choice is not None:
+            self._choice.backend.close()
 
-    def _opened(self) -> Finder:
-        with self._lock:
-            if self._finder is None:
-                # A TensorRT plan and int8 belong to the classifier's network.
-                name = "auto" if self._config.backend == "tensorrt" else self._config.backend
-                precision = "auto" if self._config.precision == "int8" else self._config.precision
-                options = BackendOptions(precision, threads=self._threads)
-                self._backend = open_backend(self.model, name, options).backend
-                finder = ready_finder(self.model, self._backend)
-                self._finder = replace(finder, infer=partial(self._infer, finder.infer))
-            return self._finder
+    def _opened(self) -> tuple[Choice, Finder]:
+        if self._choice is None or self._finder is None:
+            raise RuntimeError("the finder was not opened")
+        return self._choice, self._finder
 
     def _infer(self, infer: Infer, tiles: NDArray[np.uint8]) -> Outputs:
         """One image at a time: backends serve one caller, and use every processor for it."""

@@ -21,6 +21,7 @@ from bloodcell_batch.model.outlier_score import OutlierScore, load_outlier_score
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.records import ImageFile, KnownImage, LoadedImage, Outcome, Rejection
 from bloodcell_batch.results.journal import Journal
+from bloodcell_batch.results.record_entries import BackendEntry
 from bloodcell_batch.results.stored_rows import as_known
 from bloodcell_batch.runs.finder import RunFinder
 from bloodcell_batch.stages.decode import (
@@ -58,6 +59,10 @@ class Classifier(Protocol):
     @property
     def skipped(self) -> tuple[str, ...]:
         """Why each better backend is not used."""
+
+    @property
+    def finder_backend(self) -> BackendEntry:
+        """What runs the finder; rows depend on its description."""
 
     def classify(
         self,
@@ -120,6 +125,11 @@ class LocalClassifier:
     def skipped(self) -> tuple[str, ...]:
         """See `Classifier`."""
         return self.opened.choice.skipped
+
+    @property
+    def finder_backend(self) -> BackendEntry:
+        """See `Classifier`."""
+        return self.finder.backend
 
     def classify(
         self,

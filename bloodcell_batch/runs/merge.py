@@ -23,6 +23,7 @@ from bloodcell_batch.results.finished import check_schema
 from bloodcell_batch.results.formats import check_is_table, read_table
 from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.journal import open_journal
+from bloodcell_batch.results.record_entries import BackendEntry
 from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.shard_file import completed, read_shard_file
 from bloodcell_batch.results.stored_rows import outcomes_of
@@ -217,6 +218,15 @@ def _check_alike(shards: Sequence[ShardResults], observer: Observer) -> None:
     backends = sorted({shard.record.backend.name for shard in shards})
     if len(backends) > 1:
         observer.warn(f"the shards ran on different backends ({', '.join(backends)}): last digits may differ")
+    finders = sorted({entry.description for shard in shards if (entry := _finder_backend(shard.record))})
+    if len(finders) > 1:
+        observer.warn(
+            f"the finder of the shards ran in different ways ({'; '.join(finders)}): boxes may differ a little"
+        )
+
+
+def _finder_backend(record: RunRecord) -> BackendEntry | None:
+    return record.finder.backend if record.finder else None
 
 
 def _identity(record: RunRecord) -> dict[str, JsonValue]:
@@ -224,5 +234,6 @@ def _identity(record: RunRecord) -> dict[str, JsonValue]:
     listing = record.shard.listing_sha256 if record.shard else ""
     free = not_compared(ClassifyConfig)
     options = {f"the option {name}": value for name, value in record.config.items() if name not in free}
+    finder = {"the finder": record.finder.sha256} if record.finder else {}
     limits = {f"the threshold of the {name}": value for name, value in record.thresholds.items()}
-    return {"the model": record.model.sha256, **options, **limits, "the files that they found": listing}
+    return {"the model": record.model.sha256, **finder, **options, **limits, "the files that they found": listing}

@@ -1,13 +1,13 @@
 """The run record of merged shards: what they have in common once, and the rest shard by shard."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.progress import RunCounts
 from bloodcell_batch.records import CrossSlideMatch, Rejection
-from bloodcell_batch.results.record_entries import BackendEntry, MergedShardEntry
+from bloodcell_batch.results.record_entries import FinderEntry, MergedShardEntry, joined
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.runs.run_facts import counts_of, failures_of, matches_of, throughput
 
@@ -43,15 +43,11 @@ def merged_record(
         key=first.key,
         thresholds=first.thresholds,
         max_unclassified=first.max_unclassified,
-        finder=first.finder,
+        finder=_finder(records),
         slides_show={slide: shown for record in records for slide, shown in record.slides_show.items()},
         denominator=first.denominator,
         model=first.model,
-        backend=BackendEntry(
-            name=_joined(record.backend.name for record in records),
-            description=_joined(record.backend.description for record in records),
-            skipped=first.backend.skipped,
-        ),
+        backend=joined([record.backend for record in records]),
         counts=counts_of(counts),
         resumed=sum(record.resumed for record in records),
         kept_from_earlier_result=sum(record.kept_from_earlier_result for record in records),
@@ -80,5 +76,8 @@ def _entry(name: str, record: RunRecord) -> MergedShardEntry:
     )
 
 
-def _joined(names: Iterable[str]) -> str:
-    return ", ".join(sorted(set(names)))
+def _finder(records: Sequence[RunRecord]) -> FinderEntry | None:
+    """The one finder of all shards, with all that ran it."""
+    finder = records[0].finder
+    backends = [record.finder.backend for record in records if record.finder and record.finder.backend]
+    return finder.model_copy(update={"backend": joined(backends)}) if finder and backends else finder

@@ -120,6 +120,7 @@ def _record(
         thresholds=settled.thresholds,
         model=settled.model,
         finder=settled.finder.model,
+        finder_backend=classifier.finder_backend,
         views=settled.views,
         classes=settled.journal.classes,
         backend=classifier.name,

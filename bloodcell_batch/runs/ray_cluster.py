@@ -37,6 +37,7 @@ from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile, Outcome
 from bloodcell_batch.results.journal import Journal, whole_files
+from bloodcell_batch.results.record_entries import joined
 from bloodcell_batch.runs.ray_placement import Place, beginning_of_slide, group_size, slide_groups, worker_places
 from bloodcell_batch.runs.ray_worker import Job, SlideWorker, WorkerFacts
 from bloodcell_batch.stages.recall import EarlierRows
@@ -98,6 +99,7 @@ class RayClassifier:
         count = f"{len(places)} workers" if len(places) > 1 else "1 worker"
         self.description = f"{count} of Ray: {', '.join(sorted({one.description for one in facts}))}"
         self.skipped = facts[0].skipped
+        self.finder_backend = joined([one.finder for one in facts])
 
     def classify(
         self,

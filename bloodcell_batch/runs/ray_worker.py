@@ -15,6 +15,7 @@ from bloodcell_batch.fields.vote import SlideView
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.records import ImageFile, Outcome
+from bloodcell_batch.results.record_entries import BackendEntry
 from bloodcell_batch.runs.finder import RunFinder
 from bloodcell_batch.runs.local import OpenedModel, classify_files, open_on_backend
 from bloodcell_batch.stages.find import finding
@@ -45,6 +46,7 @@ class WorkerFacts:
     backend: str
     description: str
     skipped: tuple[str, ...]
+    finder: BackendEntry
 
 
 class SlideWorker:
@@ -70,8 +72,10 @@ class SlideWorker:
             hint = "Every node of the cluster must see the slides under the same path, as on a network drive."
             raise InputError(f"The node {node} doesn't see {self._job.first!r} in {root}.", hint=hint)
         self._opened = open_on_backend(self._open_model(), self._config, self._cpus)
+        self._finder.open()
         choice = self._opened.choice
-        return WorkerFacts(node, os.getpid(), __version__, choice.name, choice.backend.description, choice.skipped)
+        ready = (choice.name, choice.backend.description, choice.skipped, self._finder.backend)
+        return WorkerFacts(node, os.getpid(), __version__, *ready)
 
     def classify(self, files: Sequence[ImageFile], views: Mapping[str, SlideView]) -> list[Outcome]:
         """The outcomes of some whole slides, in order, whose images are what `views` says."""

@@ -48,6 +48,7 @@ class RunFacts:
     thresholds: dict[str, float]
     model: ModelFile
     finder: ModelFile
+    finder_backend: BackendEntry
     views: Mapping[str, SlideView]
     classes: ClassList
     backend: str
@@ -80,7 +81,10 @@ def record_of(facts: RunFacts) -> RunRecord:
         thresholds=facts.thresholds,
         max_unclassified=facts.config.max_unclassified,
         finder=FinderEntry(
-            name=facts.finder.header.name, sha256=facts.finder.sha256, red_cell_pixels=facts.config.red_cell_pixels
+            name=facts.finder.header.name,
+            sha256=facts.finder.sha256,
+            red_cell_pixels=facts.config.red_cell_pixels,
+            backend=facts.finder_backend,
         ),
         slides_show={printable(slide): SlideShowsEntry(**asdict(view)) for slide, view in facts.views.items()},
         denominator=facts.classes.denominator,
@@ -116,6 +120,7 @@ def run_key(
     model: ModelFile,
     finder: ModelFile,
     backend_description: str,
+    finder_description: str,
     thresholds: Mapping[str, float],
     config: ClassifyConfig,
 ) -> dict[str, str]:
@@ -128,6 +133,7 @@ def run_key(
         "model": model.sha256,
         "finder": finder.sha256,
         "backend": backend_description,
+        "the finder's backend": finder_description,
         **{f"the threshold of the {name}": str(value) for name, value in thresholds.items()},
         **{f"--{name.replace('_', '-')}": json.dumps(value) for name, value in options.items()},
     }

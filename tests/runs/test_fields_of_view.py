@@ -38,6 +38,16 @@ WHITE: list[list[Disc]] = [
 Rows = list[dict[str, str]]
 
 
+class Told(NullObserver):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str, **facts: object) -> None:
+        self.warnings.append(text)
+
+
 def field(white: list[Disc], number: int = 0) -> Image.Image:
     red = grid_of_red_cells(400, 300, RED, but_not_at=white)
     return Image.fromarray(smear(400, 300, red[number:], white, [(20.0, 20.0 + 40 * number, 8.0)]))
@@ -202,6 +212,27 @@ class TestTheSame:
         record = json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))
         assert record["kept_from_earlier_result"] == 14  # all but the two that failed
         assert tables(tmp_path / "r.csv") == tables(table)
+
+    def test_nothing_is_kept_from_a_finder_that_ran_otherwise(
+        self, slides: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class InBfloat16(StandIn):
+            description = "the finder in bf16"
+
+        for part in table.parent.iterdir():
+            shutil.copy(part, tmp_path)
+        monkeypatch.setattr(
+            module, "open_backend", lambda *_: Choice(InBfloat16(open_model()), "openvino", ("no GPU",))
+        )
+        told = Told()
+        classify_slides(slides, str(tmp_path / "r.csv"), QUICK.model_copy(update={"update": True}), told)
+        (warned,) = [text for text in told.warnings if "classified again" in text]
+        assert "the finder's backend was a stand-in for tests and now is the finder in bf16" in warned
+        record = json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))
+        assert record["kept_from_earlier_result"] == 0
+        ran = {"name": "openvino", "description": "the finder in bf16", "skipped": ["no GPU"]}
+        assert record["finder"]["backend"] == ran
+        assert record["key"]["the finder's backend"] == "the finder in bf16"
 
     def test_an_update_forgets_a_slide_whose_scale_is_another_now(self, slides: Path, tmp_path: Path) -> None:
         root, out = tmp_path / "in", tmp_path / "r.csv"

@@ -273,6 +273,19 @@ def test_backends_that_differ_are_told(copies: list[Path], tmp_path: Path) -> No
     assert record["backend"]["name"] == "openvino, pytorch"
 
 
+def test_finders_that_ran_in_different_ways_are_told(copies: list[Path], tmp_path: Path) -> None:
+    change_record(copies[1], lambda record: record["finder"]["backend"].update(description="OpenVINO, bf16"))
+    result = CliRunner().invoke(app, ["merge", *map(str, copies), "--out", str(tmp_path / "m.parquet")])
+    assert "the finder of the shards ran in different ways (OpenVINO, bf16; a stand-in for tests)" in result.stderr
+    record = json.loads((tmp_path / "m.run.json").read_text(encoding="utf-8"))
+    assert record["finder"]["backend"]["description"] == "OpenVINO, bf16, a stand-in for tests"
+
+
+def test_another_finder_is_another_run(copies: list[Path], tmp_path: Path) -> None:
+    change_record(copies[1], lambda record: record["finder"].update(sha256="0" * 64))
+    assert "differ in the finder" in refusal(copies, tmp_path / "m.parquet").message
+
+
 def test_the_command_ends_as_classify_does(shards: list[Path], tmp_path: Path) -> None:
     words = ["merge", *map(str, shards), "--out", str(tmp_path / "m.csv"), "--quiet"]
     assert CliRunner().invoke(app, [*words, "--allow-failed", "99"]).exit_code == 0
