@@ -112,13 +112,11 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
         stopwatch.lap("scan")
         input_sha256 = input_digest(found)
         classifier = _open_classifier(found, model, finder, config, observer)
+        stopwatch.lap("load")
         try:
-            finder.open()
-            stopwatch.lap("load")
             _tell(model, classifier, input_sha256, observer)
             thresholds = thresholds_of(config, model).by_name()
-            runtimes = (classifier.description, classifier.finder_backend.description)
-            key = run_key(model, finder.model, *runtimes, thresholds, config)
+            key = run_key(model, finder.model, classifier, thresholds, config)
             check_record_is_free(paths, key, input_sha256)
             views = look_at_slides(found.root, found.files, finder, config, observer)
             stopwatch.lap("look")
@@ -188,6 +186,7 @@ def _open_classifier(
 ) -> Classifier:
     if config.jpeg_decoder == "gpu":
         observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
+    finder.open()
     if config.engine == "ray":
         try:
             from bloodcell_batch.runs.ray_cluster import RayClassifier  # noqa: PLC0415 - Ray is an extra

@@ -32,6 +32,7 @@ from bloodcell_batch.results.record_entries import (
 )
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.tables import SCHEMA_VERSION
+from bloodcell_batch.runs.local import Classifier
 from bloodcell_batch.slides.found import ScanResult
 from bloodcell_batch.slides.shards import parse_shard
 
@@ -119,8 +120,7 @@ def record_of(facts: RunFacts) -> RunRecord:
 def run_key(
     model: ModelFile,
     finder: ModelFile,
-    backend_description: str,
-    finder_description: str,
+    classifier: Classifier,
     thresholds: Mapping[str, float],
     config: ClassifyConfig,
 ) -> dict[str, str]:
@@ -132,8 +132,8 @@ def run_key(
         "schema_version": SCHEMA_VERSION,
         "model": model.sha256,
         "finder": finder.sha256,
-        "backend": backend_description,
-        "the finder's backend": finder_description,
+        "backend": classifier.description,
+        "the finder's backend": classifier.finder_backend.description,
         **{f"the threshold of the {name}": str(value) for name, value in thresholds.items()},
         **{f"--{name.replace('_', '-')}": json.dumps(value) for name, value in options.items()},
     }
