@@ -230,7 +230,7 @@ class Rejection(_Row):
 @dataclass(frozen=True, slots=True)
 class RawPrediction:
     """What a backend said of one image: calibrated probabilities of the classes that the run reports, and
-    the outlier score."""
+    the outlier score; `embedding` as in `Prediction`."""
 
     file: ImageFile
     facts: ImageFacts
@@ -238,13 +238,15 @@ class RawPrediction:
     outlier_score: float
     cell: CellBox | None = None
     doubt: Reason | None = None
+    embedding: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction(_Row):
     """A classified or unclassified cell. `label` is empty when unclassified, so that nobody counts a guess; `group` and
     its calibrated probability are what such a cell surely is nonetheless, empty and None for nothing. `review_reasons`
-    is why a person should look at it."""
+    is why a person should look at it. `embedding` is the network's features (D,), float16, little-endian; None where
+    nobody asked for them, or where they were put away already."""
 
     file: ImageFile
     facts: ImageFacts
@@ -258,6 +260,7 @@ class Prediction(_Row):
     group: str = ""
     group_confidence: float | None = None
     cell: CellBox | None = None
+    embedding: bytes | None = None
 
 
 Outcome = Prediction | Rejection

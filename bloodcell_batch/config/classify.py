@@ -91,6 +91,9 @@ class ClassifyConfig(NetworkConfig):
         description="For --engine ray: a running cluster, or auto to find it; Ray starts on this machine if not given",
     )
     csv_dialect: CsvDialectOption = "plain"
+    embeddings: Annotated[str | None, Option("FILE", panel=Panel.OUTPUT), Effect.NOTHING] = Field(
+        None, description="Write what the network saw of each cell, as numbers, to this Parquet file beside --out"
+    )
     file_timeout: Annotated[float, Option("SECONDS", panel=Panel.ADVANCED), Effect.NOTHING] = Field(
         120.0,
         gt=0,
@@ -115,6 +118,8 @@ class ClassifyConfig(NetworkConfig):
             raise ValueError("--update and --overwrite exclude each other: --overwrite classifies every file again")
         if self.update and self.engine == "ray":
             raise ValueError("--update and --engine ray exclude each other: what is left to do is done on one machine")
+        if self.update and self.embeddings is not None:
+            raise ValueError("--update and --embeddings exclude each other: the rows that are kept have no embeddings")
         if (self.slide_by == "manifest") != (self.slide_manifest is not None):
             raise ValueError("--slide-by manifest and --slide-manifest go together")
         return self

@@ -17,6 +17,7 @@ class ResultsId:
     """
 
     def __init__(self, model_sha256: str) -> None:
+        self.model_sha256 = model_sha256
         self._digest = hashlib.sha256(model_sha256.encode())
 
     def add(self, rows: pa.RecordBatch | pa.Table) -> None:

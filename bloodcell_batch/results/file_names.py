@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bloodcell_batch.config.fields import CsvDialect
 from bloodcell_batch.errors import UsageError
+from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.results.formats import ONE_FILE, STDOUT, output_suffix
 
 
@@ -49,11 +50,13 @@ class TableFiles:
 
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
-    """Where a run publishes: its tables in every format that was asked for, none for stdout, and its run record."""
+    """Where a run publishes: its tables in every format that was asked for, none for stdout, its run record, and its
+    embeddings where they are kept."""
 
     tables: tuple[TableFiles, ...]
     run: Path | None
     csv_dialect: CsvDialect = "plain"
+    embeddings: Path | None = None
 
     @property
     def images(self) -> Path | None:
@@ -68,22 +71,30 @@ class OutputPaths:
     def all(self) -> tuple[Path, ...]:
         """The paths in publishing order: the table that people look for comes last."""
         slides = (files.slides for files in self.tables)
-        found = (*slides, self.run, *(files.images for files in reversed(self.tables)))
+        found = (self.embeddings, *slides, self.run, *(files.images for files in reversed(self.tables)))
         return tuple(path for path in found if path is not None)
 
 
-def output_paths(out: str | Sequence[str], csv_dialect: CsvDialect = "plain") -> OutputPaths:
+def output_paths(
+    out: str | Sequence[str], csv_dialect: CsvDialect = "plain", embeddings: str | None = None
+) -> OutputPaths:
     """The files that belong to `--out`, which may be given several times: once for each format.
 
+    Args:
+        out: see there.
+        csv_dialect: of the tables.
+        embeddings: file for these.
+
     Raises:
-        UsageError: unknown suffix, a CSV dialect without CSV, several names or one format twice, or stdout and files.
+        UsageError: unknown suffix, a CSV dialect without CSV, several names or one format twice, stdout and files, or
+            embeddings elsewhere.
     """
     outs = as_outputs(out)
     suffixes = [output_suffix(one) for one in outs]
     if csv_dialect != "plain" and not {".csv", STDOUT} & set(suffixes):
         output_suffix(outs[0], csv_dialect)
     if suffixes == [STDOUT]:
-        return OutputPaths((), None, csv_dialect)
+        return OutputPaths((), None, csv_dialect, _embeddings_beside(None, embeddings))
     first, *others = tables = [Path(one) for one in outs]
     for other in others:
         if STDOUT in suffixes or other.with_suffix("") != first.with_suffix(""):
@@ -93,7 +104,33 @@ def output_paths(out: str | Sequence[str], csv_dialect: CsvDialect = "plain") ->
     if twice:
         raise UsageError(f"Two of --out end in {twice[0]}.", hint="Give each format once.")
     files = tuple(TableFiles(table, slide_table_of(table)) for table in tables)
-    return OutputPaths(files, run_record_of(first), csv_dialect)
+    return OutputPaths(files, run_record_of(first), csv_dialect, _embeddings_beside(first, embeddings))
+
+
+def _embeddings_beside(table: Path | None, embeddings: str | None) -> Path | None:
+    """The file of embeddings that goes with an image table; with None, with one on stdout.
+
+    Raises:
+        UsageError: it is no Parquet file, in another folder, where they could not appear together, or is one of the
+            files of the results.
+    """
+    if embeddings is None:
+        return None
+    path = Path(embeddings)
+    if path.suffix.lower() != ".parquet":
+        raise UsageError(f"--embeddings {embeddings} does not end in .parquet.", hint="It is a Parquet file.")
+    if table is None:
+        if is_url(embeddings):
+            hint = "Give the name of a local file, or --out a URL in the same folder."
+            raise UsageError(f"--embeddings {embeddings} can't be written beside stdout.", hint=hint)
+        return path
+    if path.parent != table.parent and path.parent.resolve() != table.parent.resolve():
+        hint = "Give both one folder: they appear together, or not at all."
+        raise UsageError(f"--embeddings {embeddings} is not in the folder of --out {table}.", hint=hint)
+    if path.stem in {table.stem, f"{table.stem}.slides", f"{table.stem}.shard"}:
+        hint = f"For example: {table.with_name(f'{table.stem}.embeddings.parquet')}"
+        raise UsageError(f"--embeddings {embeddings} has the name of another file of the results.", hint=hint)
+    return path
 
 
 def as_outputs(out: str | Sequence[str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.publishing import written_whole
 from bloodcell_batch.files.writing import locked, writing
-from bloodcell_batch.records import ImageFile, Outcome, Rejection
+from bloodcell_batch.records import ImageFile, Outcome, Prediction, Rejection
 from bloodcell_batch.results.stored_rows import DETAIL, outcomes_of
 from bloodcell_batch.results.tables import image_columns, image_schema, to_batch
 
@@ -34,13 +34,15 @@ _PART_INTERVAL_S = 2.0
 _KEY = "key.json"
 _PUBLISHING = "publishing"
 _FILE_KEY = "file_key"
+_EMBEDDING = "embedding"
+_OF_A_CELL = ("path", "cell", "slide_id", _EMBEDDING)
 _MORE_FIELDS = (pa.field(DETAIL, pa.string()), pa.field(_FILE_KEY, pa.binary(8)))
 
 
 @contextmanager
-def open_journal(folder: Path | None, output: str, classes: ClassList) -> Iterator["Journal"]:
+def open_journal(folder: Path | None, output: str, classes: ClassList, embedding_width: int = 0) -> Iterator["Journal"]:
     """The journal in `folder`, or in a temporary folder if None, of a run that reports `classes`; locked until the
-    block ends.
+    block ends. With an `embedding_width`, it keeps as many numbers of each cell.
 
     The folder is removed when the run was published or has no rows yet. Otherwise it stays, for the same command to
     go on with.
@@ -51,12 +53,12 @@ def open_journal(folder: Path | None, output: str, classes: ClassList) -> Iterat
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="bloodcell-batch-") as temporary:
-            yield Journal(Path(temporary), classes)
+            yield Journal(Path(temporary), classes, embedding_width)
         return
     with writing(folder, WRITING_HINT):
         folder.mkdir(exist_ok=True)
     with locked(folder / "lock", f"Another run is writing {output}"):
-        journal = Journal(folder, classes)
+        journal = Journal(folder, classes, embedding_width)
         try:
             yield journal
         except BaseException:
@@ -78,11 +80,15 @@ def begun_publishing(folder: Path | None) -> bool:
 class Journal:
     """Collects rows in parts, so that memory stays flat, and gives those of an interrupted run back."""
 
-    def __init__(self, folder: Path, classes: ClassList) -> None:
+    def __init__(self, folder: Path, classes: ClassList, embedding_width: int = 0) -> None:
         self.folder = folder
         self.classes = classes
         self.schema = image_schema(classes)
-        self._stored_schema = pa.schema([*self.schema, *_MORE_FIELDS])
+        self.embedding_width = embedding_width
+        # float16, as bytes: they go through as they come.
+        embedding = [pa.field(_EMBEDDING, pa.binary(2 * embedding_width))] if embedding_width else []
+        self._known_fields = [*self.schema.names, *(field.name for field in _MORE_FIELDS)]
+        self._stored_schema = pa.schema([*self.schema, *_MORE_FIELDS, *embedding])
         self.resumed = 0
         self._flushed = 0
         self._rows: list[Outcome] = []
@@ -140,7 +146,7 @@ class Journal:
                     yield [replace(outcome, file=file) for _, outcome in rows]
 
     def _keyed(self, handle: BinaryIO) -> Iterator[tuple[bytes, Outcome]]:
-        for batch in pq.ParquetFile(handle).iter_batches(batch_size=ROWS_PER_PART):
+        for batch in pq.ParquetFile(handle).iter_batches(batch_size=ROWS_PER_PART, columns=self._known_fields):
             yield from zip(batch.column(_FILE_KEY).to_pylist(), outcomes_of(batch, self.classes), strict=True)
 
     def append(self, outcomes: Sequence[Outcome]) -> None:
@@ -173,12 +179,22 @@ class Journal:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows with the columns of the image table, `ROWS_PER_PART` at a time however they were flushed."""
+        for batch in self._stored(self.schema.names):
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+
+    def embeddings(self) -> Iterator[pa.RecordBatch]:
+        """Of every cell that the network saw: path, cell, slide_id, and the bytes of its embedding."""
+        for batch in self._stored(_OF_A_CELL):
+            yield batch.filter(batch.column(_EMBEDDING).is_valid())
+
+    def _stored(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """These columns of all rows, `ROWS_PER_PART` at a time."""
         waiting: list[pa.RecordBatch] = []
         rows = 0
         for part in self._parts:
             with part.open("rb") as handle:
-                for batch in pq.ParquetFile(handle).iter_batches(columns=self.schema.names):
-                    waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=self.schema))
+                for batch in pq.ParquetFile(handle).iter_batches(columns=[*columns]):
+                    waiting.append(batch.select([*columns]))
                     rows += len(batch)
                     while rows >= ROWS_PER_PART:
                         joined = pa.concat_batches(waiting)
@@ -208,7 +224,11 @@ class Journal:
         batch = to_batch(rows, image_columns(self.classes), self.schema)
         details = pa.array([row.detail if isinstance(row, Rejection) else None for row in rows], pa.string())
         keys = pa.array([self._file_key(row.file) for row in rows], pa.binary(8))
-        return pa.Table.from_arrays([*batch.columns, details, keys], schema=self._stored_schema)
+        columns = [*batch.columns, details, keys]
+        if self.embedding_width:
+            found = [row.embedding if isinstance(row, Prediction) else None for row in rows]
+            columns.append(pa.array(found, pa.binary(2 * self.embedding_width)))
+        return pa.Table.from_arrays(columns, schema=self._stored_schema)
 
     def _file_key(self, file: ImageFile) -> bytes:
         """Identifies the file as the scan saw it: name, slide and its mark, size and time of change."""

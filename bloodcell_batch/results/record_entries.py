@@ -210,6 +210,15 @@ class ReviewEntry(Entry):
     results: str = Field("", description="Name of the image table that was reviewed")
 
 
+class EmbeddingsEntry(Entry):
+    """The file of `classify --embeddings`."""
+
+    file: str = Field(description="Its name, in the folder of the tables")
+    sha256: str = Field(description="SHA-256 of the file, in hex")
+    cells: int = Field(description="Rows: cells that the network saw")
+    width: int = Field(description="Numbers of each cell")
+
+
 class MergedShardEntry(Entry):
     """A shard whose results were merged: what was its own."""
 
@@ -220,5 +229,6 @@ class MergedShardEntry(Entry):
     finished: str = Field(description="End of its run, UTC", json_schema_extra={"format": "date-time"})
     backend: BackendEntry = Field(description="What ran the model there")
     counts: dict[str, int] = Field(description="Its image files by status")
+    embeddings: EmbeddingsEntry | None = Field(None, description="Its file of embeddings, which is not merged")
     timings_seconds: dict[str, float] = Field(description="Its duration by part, and in total; seconds")
     versions: dict[str, str] = Field(description="Versions there")

@@ -19,11 +19,11 @@ from bloodcell_batch.results.run_record import MAX_RECORD_BYTES, RunRecord
 
 
 @contextmanager
-def local_output(outs: Sequence[str], *, overwrite: bool) -> Iterator[tuple[str, ...]]:
+def local_output(outs: Sequence[str], *, overwrite: bool, embeddings: str | None = None) -> Iterator[tuple[str, ...]]:
     """Local names to write results to, in place of `outs` if these are URLs; they are uploaded when the body is done.
 
     Several are formats of one run, of one name in one folder. The local folder is the URL's own in the user's cache,
-    so that a run that was cut short finds its journal again.
+    so that a run that was cut short finds its journal again. A file of `embeddings` beside them gets its name there.
 
     Raises:
         UsageError: unknown suffix, a kind of URL that can't be used here, or the run record of another table is in the
@@ -40,7 +40,7 @@ def local_output(outs: Sequence[str], *, overwrite: bool) -> Iterator[tuple[str,
     if not name or not is_url(f"{url}/"):
         raise UsageError(f"--out {out} names no file.", hint="For example: s3://bucket/results.parquet")
     names = [other.removeprefix(f"{url}/") for other in outs]
-    paths = output_paths(names)
+    paths = output_paths(names, embeddings=None if embeddings is None else Path(embeddings).name)
     target = RemoteFolder(url)
     there = target.existing(*_written(paths))
     if there and not overwrite:

@@ -21,6 +21,7 @@ from bloodcell_batch.records import Status
 from bloodcell_batch.results.file_names import run_record_of
 from bloodcell_batch.results.record_entries import (
     BackendEntry,
+    EmbeddingsEntry,
     Entry,
     FailureEntry,
     FinderEntry,
@@ -104,6 +105,7 @@ class RunRecord(Entry):
     further_tables_sha256: dict[str, dict[str, str]] = Field(
         {}, description="The same for every further format that the tables were written in, by its suffix"
     )
+    embeddings: EmbeddingsEntry | None = Field(None, description="What the network saw of each cell, where it was kept")
     reviews: list[ReviewEntry] = Field([], description="Reviews that were imported, oldest first")
     record_sha256: str | None = Field(
         None, description="SHA-256, in hex, of this record without this entry: of JSON with sorted keys, without spaces"
@@ -147,6 +149,7 @@ class RunRecord(Entry):
         tables: Mapping[str, Path],
         further: Mapping[str, Mapping[str, Path]] | None = None,
         kept: Mapping[str, Mapping[str, str]] | None = None,
+        embeddings: EmbeddingsEntry | None = None,
     ) -> Self:
         """The same record with the digests of `tables` and of itself, in place of earlier ones.
 
@@ -158,6 +161,7 @@ class RunRecord(Entry):
             tables: what each table is called in the record, and the file that holds it.
             further: the same for every further format, by its suffix.
             kept: digests of tables of the same rows that an earlier run wrote, by their suffix.
+            embeddings: the file of embeddings that goes with them; that of the record, if it has one, where None.
         """
         more: dict[str, JsonValue] = {suffix: _digests(files) for suffix, files in (further or {}).items()}
         more |= {suffix: {**digests} for suffix, digests in (kept or {}).items()}
@@ -165,11 +169,14 @@ class RunRecord(Entry):
         document.pop("further_tables_sha256", None)
         if more:
             document["further_tables_sha256"] = {**more}
+        if embeddings is not None:
+            document["embeddings"] = embeddings.model_dump()
         document.pop("record_sha256", None)
         document["record_sha256"] = _digest(document)
         # Not parsed again: there may be a million failed or ignored files.
         names = ("results_id", "tables_sha256", "record_sha256")
-        fresh = self.model_copy(update={"further_tables_sha256": more, **{name: document[name] for name in names}})
+        changed = {"further_tables_sha256": more, "embeddings": embeddings or self.embeddings}
+        fresh = self.model_copy(update={**changed, **{name: document[name] for name in names}})
         fresh._document = document  # noqa: SLF001 - its own
         return fresh
 

@@ -184,7 +184,14 @@ def classify_files(
         either = unless_unchanged(load, lambda file: read_file(fetch, file, limits), earlier)
     decoded = described(decode_ahead(files, either, workers, window, config.file_timeout))
     fresh = cells_of(recall(unique(chain(known, decoded)), as_decoder(load)))
-    predicted = infer(fresh, opened.choice.backend, opened.outlier_score, opened.roll_up, config.batch_size)
+    predicted = infer(
+        fresh,
+        opened.choice.backend,
+        opened.outlier_score,
+        opened.roll_up,
+        config.batch_size,
+        embeddings=config.embeddings is not None,
+    )
     # The small matrix products of hash and outlier score gain nothing from threads of their own, which would only get
     # in the way of those that decode: a tenth of the whole run.
     with threadpool_limits(limits=1, user_api="blas"), closing(predicted):

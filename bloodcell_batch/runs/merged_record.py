@@ -39,7 +39,7 @@ def merged_record(
         merged=datetime.now(UTC).isoformat(),
         input=first.input,
         input_sha256=input_sha256,
-        config=first.config | {"shard": None},
+        config=first.config | {"shard": None, "embeddings": None},
         key=first.key,
         thresholds=first.thresholds,
         max_unclassified=first.max_unclassified,
@@ -71,6 +71,7 @@ def _entry(name: str, record: RunRecord) -> MergedShardEntry:
         finished=record.finished,
         backend=record.backend,
         counts=record.counts,
+        **({} if record.embeddings is None else {"embeddings": record.embeddings}),
         timings_seconds=record.timings_seconds,
         versions=record.versions,
     )

@@ -15,7 +15,7 @@ from bloodcell_batch.errors import ConservationError, UsageError
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential, counted
 from bloodcell_batch.records import CrossSlideMatch, Outcome, Rejection, Status
-from bloodcell_batch.results.file_names import as_outputs, shard_file_of
+from bloodcell_batch.results.file_names import as_outputs, output_paths, shard_file_of
 from bloodcell_batch.results.journal import Journal, whole_files
 from bloodcell_batch.results.remote_output import local_output
 from bloodcell_batch.results.run_record import FAILURES_LISTED, RunRecord
@@ -65,8 +65,9 @@ def classify_slides(
     outs = as_outputs(out)
     if config.update and is_url(outs[0]):
         raise UsageError("--update can't update results at a URL.", hint="Update a local file, then copy it there.")
+    output_paths(outs, config.csv_dialect, config.embeddings)  # may say that they can't be written there
     with (
-        local_output(outs, overwrite=config.overwrite) as local,
+        local_output(outs, overwrite=config.overwrite, embeddings=config.embeddings) as local,
         plan(root, local, config, observer) as settled,
     ):
         return carry_out(settled, observer, command)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from bloodcell_batch.slides.found import ScanResult
 from bloodcell_batch.slides.remarks import remarks
 from bloodcell_batch.slides.rules import slide_rule
 from bloodcell_batch.slides.shards import parse_shard, share_of
+from bloodcell_batch.stages.embeddings import embedding_width
 from bloodcell_batch.stages.recall import EarlierRows, load_earlier
 from bloodcell_batch.stages.scan import left_out, scan
 
@@ -97,7 +98,7 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
         BloodcellBatchError: the run can't begin; the text says what to do.
     """
     stopwatch = Stopwatch()
-    paths = output_paths(out, config.csv_dialect)
+    paths = output_paths(out, config.csv_dialect, _local_embeddings(config.embeddings, as_outputs(out)[0]))
     if paths.images is None:
         _check_stdout_will_do(config)
     half_published = begun_publishing(paths.journal)
@@ -105,7 +106,7 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
     model = open_model(config.model, config.require_model_sha256)
     require_evidence(model, observer, force=config.force)
     with (
-        open_journal(paths.journal, as_outputs(out)[0], roll_up_of(config, model).reported) as journal,
+        _open_journal(paths, as_outputs(out)[0], config, model) as journal,
         closing(RunFinder(config)) as finder,
     ):
         found = _find(root, config, observer)
@@ -144,6 +145,20 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
             yield settled
         finally:
             classifier.close()
+
+
+def _local_embeddings(embeddings: str | None, out: str) -> str | None:
+    """Where the file of embeddings is written: beside the local `out` where both are to be uploaded."""
+    return (
+        embeddings if embeddings is None or not is_url(embeddings) else str(Path(out).with_name(Path(embeddings).name))
+    )
+
+
+def _open_journal(
+    paths: OutputPaths, out: str, config: ClassifyConfig, model: ModelFile
+) -> AbstractContextManager[Journal]:
+    width = 0 if paths.embeddings is None else embedding_width(model)
+    return open_journal(paths.journal, out, roll_up_of(config, model).reported, width)
 
 
 def _tell(model: ModelFile, classifier: Classifier, input_sha256: str, observer: Observer) -> None:
@@ -204,7 +219,9 @@ def _resume(settled: Plan, observer: Observer) -> None:
     """Take over what an interrupted run left, as far as it holds."""
     root, journal = settled.found.root, settled.journal
     folder = root if is_url(root) else str(Path(root).resolve())
-    dropped = journal.resume(settled.key | {"the folder": folder}, settled.found.files, marks_of(settled.views))
+    kept = "its row and its embedding" if journal.embedding_width else "its row"
+    key = settled.key | {"the folder": folder, "what is kept of each cell": kept}
+    dropped = journal.resume(key, settled.found.files, marks_of(settled.views))
     if dropped:
         observer.warn(f"an interrupted run left rows that can't be used: {dropped}")
     if dropped or not journal.resumed:

@@ -1,8 +1,11 @@
 """Infer: fill batches, run the backend beside everything else, keep every outcome in its place."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +20,15 @@ _SUM_TOLERANCE = 1e-2
 _MOST_WAITING = 16  # outcomes held back per image of a batch, where nearly all are decided already
 _MOST_RUNNING = 2  # batches: the backend takes the second while the rows of the first are dealt with
 
-Numbers = tuple[list[list[float]], list[float]]
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+
+class Numbers(NamedTuple):
+    """What `RawPrediction` has of the images of a batch, each in its place; no embeddings where nobody wants them."""
+
+    distributions: list[list[float]]
+    scores: list[float]
+    embeddings: list[bytes]
 
 
 def infer(
@@ -26,15 +37,18 @@ def infer(
     outlier: OutlierScore,
     roll_up: RollUp,
     batch_size: int,
+    *,
+    embeddings: bool = False,
 ) -> Generator[RawPrediction | Outcome, None, None]:
     """Predict a stream of images, a batch at a time; what is decided already travels along, so the order never changes.
 
-    The backend's outputs become the classes of `roll_up`. It works in a thread of its own, one batch after the other,
-    and is at rest again when the stream has ended or is closed.
+    The backend's outputs become the classes of `roll_up`, and its features go along if `embeddings`. It works in a
+    thread of its own, one batch after the other, and is at rest again when the stream has ended or is closed.
 
     Raises:
         BackendError: the backend returned something that is not a probability distribution.
     """
+    run = partial(_run, backend=backend, outlier=outlier, roll_up=roll_up, embeddings=embeddings)
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="infer")
     running: deque[_Batch] = deque()
     waiting: list[DecodedImage | Outcome] = []
@@ -49,11 +63,11 @@ def infer(
             waiting.append(outcome)
             images += isinstance(outcome, DecodedImage)
             if images == batch_size or len(waiting) == _MOST_WAITING * batch_size:
-                running.append(_Batch(waiting, backend, outlier, roll_up, thread))
+                running.append(_Batch(waiting, run, thread))
                 waiting, images = [], 0
                 if len(running) == _MOST_RUNNING:
                     yield from running.popleft().outcomes()
-        running.append(_Batch(waiting, backend, outlier, roll_up, thread))
+        running.append(_Batch(waiting, run, thread))
         for batch in running:
             yield from batch.outcomes()
     finally:
@@ -66,35 +80,33 @@ class _Batch:
     def __init__(
         self,
         waiting: list[DecodedImage | Outcome],
-        backend: Backend,
-        outlier: OutlierScore,
-        roll_up: RollUp,
+        run: Callable[[list[NDArray[np.uint8]]], Numbers],
         thread: Executor,
     ) -> None:
         self._waiting = waiting
         pixels = [outcome.pixels for outcome in waiting if isinstance(outcome, DecodedImage)]
-        self._numbers: Future[Numbers] | None = (
-            thread.submit(_run, pixels, backend, outlier, roll_up) if pixels else None
-        )
+        self._numbers: Future[Numbers] | None = thread.submit(run, pixels) if pixels else None
 
     @property
     def is_done(self) -> bool:
         return self._numbers is None or self._numbers.done()
 
     def outcomes(self) -> Iterator[RawPrediction | Outcome]:
-        distributions, scores = self._numbers.result() if self._numbers else ([], [])
-        rows = iter(zip(distributions, scores, strict=True))
+        found = self._numbers.result() if self._numbers else Numbers([], [], [])
+        rows = zip(found.distributions, found.scores, found.embeddings or repeat(None), strict=False)
         for outcome in self._waiting:
             if isinstance(outcome, DecodedImage):
-                distribution, score = next(rows)
+                distribution, score, embedding = next(rows)
                 yield RawPrediction(
-                    outcome.file, outcome.facts, tuple(distribution), score, outcome.cell, outcome.doubt
+                    outcome.file, outcome.facts, tuple(distribution), score, outcome.cell, outcome.doubt, embedding
                 )
             else:
                 yield outcome
 
 
-def _run(pixels: list[NDArray[np.uint8]], backend: Backend, outlier: OutlierScore, roll_up: RollUp) -> Numbers:
+def _run(
+    pixels: list[NDArray[np.uint8]], backend: Backend, outlier: OutlierScore, roll_up: RollUp, *, embeddings: bool
+) -> Numbers:
     try:
         probabilities, features = backend.infer(np.stack(pixels))
     except (RuntimeError, MemoryError) as error:  # what the runtimes raise when a device or its memory fails
@@ -104,7 +116,13 @@ def _run(pixels: list[NDArray[np.uint8]], backend: Backend, outlier: OutlierScor
     if not valid or not (np.abs(probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE).all():
         hint = "Run again with --backend pytorch, and report the machine that `bloodcell-batch doctor` prints."
         raise BackendError(f"{backend.description} returned invalid probabilities.", hint=hint)
-    return reported(probabilities, roll_up).tolist(), outlier(features).tolist()
+    kept = as_embeddings(features) if embeddings else []
+    return Numbers(reported(probabilities, roll_up).tolist(), outlier(features).tolist(), kept)
+
+
+def as_embeddings(features: NDArray[np.float32]) -> list[bytes]:
+    """Features (N, D) as `Prediction` has them; those beyond the largest float16, 65,504, become that."""
+    return [row.tobytes() for row in np.clip(features, -_LARGEST_HALF, _LARGEST_HALF).astype("<f2")]
 
 
 def reported(probabilities: NDArray[np.floating], roll_up: RollUp) -> NDArray[np.floating]:

@@ -48,6 +48,7 @@ def decide(raw: RawPrediction, thresholds: Thresholds, classes: ClassList) -> Pr
         group=group[0] if group else "",
         group_confidence=group[1] if group else None,
         cell=raw.cell,
+        embedding=raw.embedding,
     )
 
 

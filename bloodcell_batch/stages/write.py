@@ -1,13 +1,14 @@
 """Write: publish the rows of the journal, the differentials and the run record, all at once."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
 from bloodcell_batch.config.fields import CsvDialect
 from bloodcell_batch.files.names import printable
-from bloodcell_batch.files.publishing import sync
+from bloodcell_batch.files.publishing import sync, written_whole
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.results_id import ResultsId
 from bloodcell_batch.progress import SlideDifferential
@@ -19,6 +20,7 @@ from bloodcell_batch.results.journal import WRITING_HINT, Journal
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.stdout import stdout_for_tables
 from bloodcell_batch.results.tables import mark_for_review, slide_batch
+from bloodcell_batch.stages.embeddings import write_embeddings
 
 
 def publish_run(
@@ -45,10 +47,11 @@ def publish_run(
     def batches() -> Iterator[pa.RecordBatch]:
         return (mark_for_review(batch, partners) for batch in journal.batches())
 
-    if paths.images is None or paths.run is None:
-        _publish_to_stdout(batches(), journal.schema, paths)
-        return
     identity = ResultsId(model_sha256)
+    if paths.images is None or paths.run is None:
+        with _embeddings_beside_stdout(journal, paths.embeddings, identity, batches):
+            _publish_to_stdout(batches(), journal.schema, paths)
+        return
     slide_rows = slide_batch(slides, journal.classes)
     with writing(paths.images, WRITING_HINT):
         fresh = {path: journal.folder / f"final-{path.name}" for path in paths.all()}
@@ -59,8 +62,11 @@ def publish_run(
             made[files.suffix] = {name: fresh[path] for name, path in files.by_name().items()}
             _write_tables(made[files.suffix], slide_rows, journal.schema, rows, record, paths.csv_dialect)
         first, *further = made.items()
+        seen = None
+        if paths.embeddings is not None:
+            seen = write_embeddings(fresh[paths.embeddings], paths.embeddings, journal, identity)
         kept = check_kept(paths, str(identity), record)
-        digested = record.with_digests(str(identity), first[1], dict(further), kept)
+        digested = record.with_digests(str(identity), first[1], dict(further), kept, seen)
         fresh[paths.run].write_text(digested.as_json(), encoding="utf-8")
         for path in fresh.values():
             sync(path)
@@ -68,6 +74,21 @@ def publish_run(
             for final, path in fresh.items():
                 path.replace(final)
             sync(paths.images.parent)
+
+
+@contextmanager
+def _embeddings_beside_stdout(
+    journal: Journal, final: Path | None, identity: ResultsId, batches: Callable[[], Iterable[pa.RecordBatch]]
+) -> Iterator[None]:
+    """The file of embeddings, if one is wanted, written before the body writes to stdout, and in its place after it."""
+    if final is None:
+        yield
+        return
+    for batch in batches():
+        identity.add(batch)
+    with writing(final, WRITING_HINT), written_whole(final) as partial:
+        write_embeddings(partial, final, journal, identity)
+        yield
 
 
 def _write_tables(

@@ -39,6 +39,19 @@ def check_digests(table: Path, record: RunRecord, findings: Findings) -> None:
             )
 
 
+def check_embeddings(table: Path, record: RunRecord, findings: Findings) -> str:
+    """Compare the digest of the embeddings with the bytes of their file; returns why not, empty if it was done or there
+    are none."""
+    if record.embeddings is None:
+        return ""
+    path = table.parent / Path(record.embeddings.file).name
+    if not path.is_file():
+        return f"the embeddings: {path} is not there"
+    if file_sha256(path) != record.embeddings.sha256:
+        findings.add(str(path), "was changed after the run: its bytes have another SHA-256 than the run record says")
+    return ""
+
+
 def check_identity(images: pa.Table, record: RunRecord, findings: Findings) -> None:
     """Compare the identity in the run record with that of the rows and the model."""
     if not record.results_id:

@@ -17,7 +17,13 @@ from bloodcell_batch.stages.interpret import Thresholds
 from bloodcell_batch.verification.audit_log_checks import check_audit_log
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.image_checks import check_images
-from bloodcell_batch.verification.record_checks import check_digests, check_identity, check_model, check_record
+from bloodcell_batch.verification.record_checks import (
+    check_digests,
+    check_embeddings,
+    check_identity,
+    check_model,
+    check_record,
+)
 from bloodcell_batch.verification.row_checks import Rules
 from bloodcell_batch.verification.slide_checks import check_slides
 from bloodcell_batch.verification.table_checks import check_table
@@ -103,6 +109,11 @@ def verify_run(table: Path, config: VerifyConfig, observer: Observer) -> Verific
         skipped.append(unchecked_model)
     else:
         checked.append("the model")
+    unchecked_embeddings = check_embeddings(table, record, findings)
+    if unchecked_embeddings:
+        skipped.append(unchecked_embeddings)
+    elif record.embeddings is not None:
+        checked.append("the embeddings")
     if config.images is None:
         skipped.append("the image files: name their folder with --images")
     else:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture
 from drawn_fields import Disc, drawn_finder, grid_of_red_cells, smear
@@ -302,3 +303,12 @@ class TestWhatImagesShow:
             Image.new("RGB", (640, 480)).save(root / f"{number}.png")
         classify_slides(root, str(tmp_path / "r.csv"), QUICK)
         assert {row["status"] for row in read(tmp_path / "r.csv")} <= {"unclassified", "failed"}
+
+
+def test_every_cell_of_a_field_has_its_embedding(slides: Path, rows: Rows, tmp_path: Path) -> None:
+    config = QUICK.model_copy(update={"embeddings": str(tmp_path / "e.parquet")})
+    classify_slides(slides, str(tmp_path / "r.csv"), config)
+    found = pq.read_table(tmp_path / "e.parquet", columns=["path", "cell"]).to_pylist()
+    seen = [row for row in rows if row["status"] in {"classified", "unclassified"} and row["reason"] != "no_cell"]
+    assert [(row["path"], str(row["cell"] or "")) for row in found] == [(row["path"], row["cell"]) for row in seen]
+    assert max(Counter(row["path"] for row in found).values()) > 1

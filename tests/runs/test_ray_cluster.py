@@ -108,7 +108,7 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plain(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("plain") / "r.parquet"
-    classify_slides(slides, str(out), CONFIG)
+    classify_slides(slides, str(out), keeping(CONFIG, out))
     return out
 
 
@@ -117,8 +117,12 @@ def on_cluster(cluster: str) -> ClassifyConfig:
     return CONFIG.model_copy(update={"engine": "ray", "ray_address": cluster})
 
 
-def tables(out: Path) -> tuple[bytes, bytes]:
-    return out.read_bytes(), out.with_name(f"{out.stem}.slides.parquet").read_bytes()
+def keeping(config: ClassifyConfig, out: Path) -> ClassifyConfig:
+    return config.model_copy(update={"embeddings": str(out.with_name("e.parquet"))})
+
+
+def tables(out: Path) -> list[bytes]:
+    return [out.with_name(name).read_bytes() for name in (out.name, f"{out.stem}.slides.parquet", "e.parquet")]
 
 
 @pytest.mark.parametrize("kill", [False, True])
@@ -150,7 +154,8 @@ def test_the_tables_are_those_of_the_plain_run(
     monkeypatch.setattr(
         RayClassifier, "_open_workers", lambda self: opened(self) if len(set(watcher.pids)) >= 2 else []
     )
-    classify_slides(slides, str(tmp_path / "r.parquet"), on_cluster, watcher)
+    out = tmp_path / "r.parquet"
+    classify_slides(slides, str(out), keeping(on_cluster, out), watcher)
     assert tables(tmp_path / "r.parquet") == tables(plain)
     assert len(set(watcher.pids)) >= 2
     assert killed.exists() == kill

@@ -56,7 +56,7 @@ def classify(
     from bloodcell_batch.integrity.audit_log import AuditObserver  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.results.file_names import output_paths  # noqa: PLC0415
 
-    call.line.begin(settings, writes=output_paths(out, settings.csv_dialect).all())
+    call.line.begin(settings, writes=output_paths(out, settings.csv_dialect, settings.embeddings).all())
     observer = AuditObserver(call.observer(progress), call.line)
     result = _run(folder, out, settings, observer)
     conclude(result, out, observer, settings.allow_failed, as_json=json_summary)
