@@ -18,12 +18,22 @@ def canary_images(side: int, count: int = CANARIES) -> NDArray[np.uint8]:
     pictures = np.empty((count, side, side, 3), dtype=np.uint8)
     for picture in pictures:
         canvas = np.full((side, side, 3), _PALETTE[0], dtype=np.float64)
+        places = np.arange(side) / side
         for _ in range(_BLOBS):
             (cx, cy), radius = rng.uniform(0.2, 0.8, 2), rng.uniform(0.04, 0.3)
-            inside = ((x - cx) ** 2 + (y - cy) ** 2 < radius**2)[:, :, None]
-            canvas = np.where(inside, canvas * 0.3 + np.array(_PALETTE[rng.integers(len(_PALETTE))]) * 0.7, canvas)
+            colour = np.array(_PALETTE[rng.integers(len(_PALETTE))])
+            # Only the square around the blob is looked at: every start of a new machine draws these.
+            part = _span(places, cy, radius), _span(places, cx, radius)
+            inside = ((x[part] - cx) ** 2 + (y[part] - cy) ** 2 < radius**2)[:, :, None]
+            canvas[part] = np.where(inside, canvas[part] * 0.3 + colour * 0.7, canvas[part])
         picture[...] = (canvas + rng.normal(0, 6, canvas.shape)).clip(0, 255).astype(np.uint8)
     return pictures
+
+
+def _span(places: NDArray[np.float64], centre: float, radius: float) -> slice:
+    """The places within `radius` of the centre, and one more on each side."""
+    first, last = np.searchsorted(places, (centre - radius, centre + radius)).tolist()
+    return slice(max(0, first - 1), last + 1)
 
 
 def disagreement_where_sure(

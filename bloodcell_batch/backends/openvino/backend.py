@@ -1,7 +1,7 @@
 """The backend: a queue of asynchronous requests, one per stream, over batches of a fixed size."""
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bloodcell_batch.backends.canary import disagreement, disagreement_where_sure
 from bloodcell_batch.backends.contract import BackendOptions, Outputs, padded
 from bloodcell_batch.backends.openvino.compiled import compiled
-from bloodcell_batch.backends.openvino.fastest import Measured, Setting, chosen, measured_settings
+from bloodcell_batch.backends.openvino.fastest import Measured, Setting, candidates, chosen, measured_settings
 from bloodcell_batch.backends.openvino.int8 import load_int8, require_canary
 from bloodcell_batch.backends.openvino.networks import Network, converted
 from bloodcell_batch.config.fields import Precision
@@ -33,7 +33,6 @@ class OpenVinoBackend:
         precision: in words, for the description.
         threads: processors to use; all that there are if None.
         batch: images of one request.
-        keep: whether the compiled network goes to the cache.
     """
 
     def __init__(
@@ -44,12 +43,11 @@ class OpenVinoBackend:
         precision: str,
         threads: int | None,
         batch: int = _BATCH,
-        *,
-        keep: bool = True,
     ) -> None:
         self._precision, self._batch = precision, batch
         self._threads = threads or available_cpus()
-        self._compiled = compiled(network, (batch, side, side, 3), setting.for_openvino(self._threads), keep=keep)
+        shape = (batch, side, side, 3)
+        self._compiled, self._keep = compiled(network, shape, setting.for_openvino(self._threads))
         self._queue = openvino.AsyncInferQueue(self._compiled)
 
     @property
@@ -77,6 +75,11 @@ class OpenVinoBackend:
         self._queue.wait_all()
         return probabilities, features
 
+    def kept(self) -> "OpenVinoBackend":
+        """The same, with the compiled network in the cache for the next start."""
+        self._keep()
+        return self
+
     def close(self) -> None:
         """See `Backend.close`."""
         self._queue.wait_all()
@@ -91,10 +94,7 @@ def open_on_cpu(model: ModelFile, options: BackendOptions) -> OpenVinoBackend:
     try:
         if options.precision == "int8":
             return _open_int8(model, options.threads)
-        network, measured = _measured(model)
-        setting = chosen(measured, _arithmetic(options.precision))
-        side, batch = _shape(model)[1], _shape(model)[0]
-        return OpenVinoBackend(network, side, setting, setting.as_text(), options.threads, batch)
+        return _open_fastest(model, options)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO refused the network: {str(error).splitlines()[0]}") from error
 
@@ -125,7 +125,7 @@ def open_int8(network: Network, side: int, price: str, threads: int | None = Non
         RuntimeError: OpenVINO refuses it.
     """
     setting = Setting(arithmetic="f32", one_stream=False)
-    return OpenVinoBackend(network, side, setting, f"int8 ({price})", threads)
+    return OpenVinoBackend(network, side, setting, f"int8 ({price})", threads).kept()
 
 
 def _open_int8(model: ModelFile, threads: int | None) -> OpenVinoBackend:
@@ -137,28 +137,42 @@ def _open_int8(model: ModelFile, threads: int | None) -> OpenVinoBackend:
 
 
 def settings_measured(model: ModelFile) -> tuple[Measured, ...]:
-    """What each way of running a model came to on this machine, measured now if it never was.
+    """What the ways of running a model that may be the fastest came to on this machine, measured now if they never
+    were.
 
     Raises:
         BackendError: OpenVINO can't convert or compile this network.
     """
     try:
-        return _measured(model)[1]
+        return _measured(model, converted(model), _arithmetics("auto"), {})
     except RuntimeError as error:
         raise BackendError(f"OpenVINO refused the network: {str(error).splitlines()[0]}") from error
 
 
-def _measured(model: ModelFile) -> tuple[Network, tuple[Measured, ...]]:
-    """Always with all processors of the machine: what shares them must compute the same numbers."""
-    network, threads = converted(model), available_cpus()
-    batch, side, *_ = shape = _shape(model)
+def _open_fastest(model: ModelFile, options: BackendOptions) -> OpenVinoBackend:
+    network, tried = converted(model), dict[Setting, OpenVinoBackend]()
+    setting = chosen(_measured(model, network, _arithmetics(options.precision), tried))
+    if setting in tried and options.threads in {None, available_cpus()}:
+        return tried[setting].kept()  # compiled for the measuring a moment ago
+    batch, side, *_ = _shape(model)
+    return OpenVinoBackend(network, side, setting, setting.as_text(), options.threads, batch).kept()
 
-    def open_with(setting: Setting) -> Callable[[NDArray[np.uint8]], Outputs]:
-        return OpenVinoBackend(network, side, setting, "", threads, batch, keep=False).infer
+
+def _measured(
+    model: ModelFile, network: Network, arithmetics: Sequence[str], tried: dict[Setting, OpenVinoBackend]
+) -> tuple[Measured, ...]:
+    """Always with all processors of the machine: what shares them must compute the same numbers. What was compiled on
+    the way is put into `tried`."""
+    threads, shape = available_cpus(), _shape(model)
+    batch, side, *_ = shape
+
+    def open_with(setting: Setting) -> OpenVinoBackend:
+        tried[setting] = OpenVinoBackend(network, side, setting, setting.as_text(), threads, batch)
+        return tried[setting]
 
     threshold = model.header.review_threshold
     compare = disagreement if model.header.finder else partial(disagreement_where_sure, threshold=threshold)
-    return network, measured_settings(network, shape, threads, open_with, compare)
+    return measured_settings(network, shape, candidates(arithmetics, threads), threads, open_with, compare)
 
 
 def _shape(model: ModelFile) -> tuple[int, int, int, int]:
@@ -166,9 +180,11 @@ def _shape(model: ModelFile) -> tuple[int, int, int, int]:
     return (_BATCH if model.header.finder is None else _FINDER_BATCH, side, side, 3)
 
 
-def _arithmetic(precision: Precision) -> str | None:
-    """As OpenVINO calls it; None where the fastest is wanted."""
+def _arithmetics(precision: Precision) -> tuple[str, ...]:
+    """What may be used, as OpenVINO calls it, the most exact first."""
     native_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "fp16" or (precision == "bf16" and not native_bf16):
         raise BackendError(f"OpenVINO can't compute in {precision} on this CPU.", hint="Use --precision fp32.")
-    return {"fp32": "f32", "bf16": "bf16"}.get(precision)
+    if precision == "auto":
+        return ("f32", "bf16") if native_bf16 else ("f32",)
+    return ("bf16",) if precision == "bf16" else ("f32",)

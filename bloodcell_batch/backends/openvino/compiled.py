@@ -1,11 +1,12 @@
 """Networks as OpenVINO compiled them, from the cache where possible: the second start skips the compilation."""
 
+import functools
 import hashlib
 import importlib.metadata
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ _log = logging.getLogger(__name__)
 
 
 def compiled(
-    network: Network, shape: tuple[int, ...], settings: Mapping[str, Any], *, keep: bool = True
-) -> openvino.CompiledModel:
-    """The network compiled for the CPU and for inputs of `shape`, cached if `keep`.
+    network: Network, shape: tuple[int, ...], settings: Mapping[str, Any]
+) -> tuple[openvino.CompiledModel, Callable[[], None]]:
+    """The network compiled for the CPU and for inputs of `shape`, and what puts it into the cache if it is not there.
 
     Raises:
         RuntimeError: OpenVINO refuses it.
@@ -30,24 +31,25 @@ def compiled(
     cached = recall(name)
     if cached is not None:
         try:
-            return core.import_model(cached, "CPU", dict(settings))
+            return core.import_model(cached, "CPU", dict(settings)), lambda: None
         except RuntimeError as error:
             _log.warning("OpenVINO refuses the compiled network %s, which is made again", name)
             _log.debug("%s", error)  # many lines
     graph = network.read(core)
     graph.reshape(list(shape))
     made = core.compile_model(graph, "CPU", dict(settings))
-    if keep:
+
+    def keep() -> None:
         stream = io.BytesIO()
         made.export_model(stream)
         store(name, stream.getvalue())
-    return made
+
+    return made, keep
 
 
 def compilation_key(core: openvino.Core, network: Network, shape: tuple[int, ...], settings: Mapping[str, Any]) -> str:
     """Everything that the compiled network depends on."""
-    digest = hashlib.sha256(network.xml)
-    digest.update(hashlib.sha256(network.weights).digest())
+    digest = hashlib.sha256(network.digest)
     parts = [
         importlib.metadata.version("openvino"),
         core.get_property("CPU", "FULL_DEVICE_NAME"),
@@ -60,6 +62,7 @@ def compilation_key(core: openvino.Core, network: Network, shape: tuple[int, ...
     return digest.hexdigest()
 
 
+@functools.cache
 def _instructions() -> str:
     """The processor's instruction sets, where Linux tells: nodes that share a home folder may have different ones."""
     try:

@@ -7,9 +7,9 @@ matrix units (AMX) and slower on many that only have instructions for it.
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import openvino
@@ -23,12 +23,12 @@ from bloodcell_batch.backends.openvino.cache import cache_folder, recall, store
 from bloodcell_batch.backends.openvino.compiled import compilation_key
 from bloodcell_batch.backends.openvino.networks import Network
 
-_SECONDS = 0.15  # that each setting runs for
+_SECONDS = 0.15  # that each setting runs for that may be the fastest
 _ROUNDS = 3  # that it runs at least
+_BEATEN = 1.3  # a setting that took so much longer than the best in its first round is not run again
 _WORTH = 1.04  # how much faster another setting must be than the one before it in the list: measuring is not exact
 _PATIENCE = 120.0  # seconds to wait for another process that measures
 
-Infer = Callable[[NDArray[np.uint8]], Outputs]
 Compare = Callable[[NDArray[np.float32], NDArray[np.float32]], str]
 """What is wrong with probabilities, given those of float32; empty if nothing is."""
 
@@ -75,17 +75,23 @@ class _Remembered(BaseModel):
     measured: tuple[Measured, ...]
 
 
-def candidates(*, bf16: bool) -> tuple[Setting, ...]:
-    """What is measured, the most exact and usual first."""
-    arithmetics = ("f32", "bf16") if bf16 else ("f32",)
-    return tuple(Setting(arithmetic=name, one_stream=one) for name in arithmetics for one in (False, True))
+class Runs(Protocol):
+    """A network, ready to run with a setting."""
+
+    def infer(self, images: NDArray[np.uint8]) -> Outputs:
+        """See `Backend.infer`."""
 
 
-def chosen(measured: Sequence[Measured], arithmetic: str | None) -> Setting:
-    """The fastest setting of those that are right, or of `arithmetic` alone; an earlier one unless a later one is
-    faster by more than measuring errs."""
-    allowed = [entry for entry in measured if arithmetic in {None, entry.setting.arithmetic}]
-    right = [entry for entry in allowed if not entry.wrong] or allowed[:1]
+def candidates(arithmetics: Sequence[str], threads: int) -> tuple[Setting, ...]:
+    """What may be the fastest, the most exact and usual first; one processor has no use for several streams."""
+    streams = (False, True) if threads > 1 else (True,)
+    return tuple(Setting(arithmetic=name, one_stream=one) for name in arithmetics for one in streams)
+
+
+def chosen(measured: Sequence[Measured]) -> Setting:
+    """The fastest setting of those that are right; an earlier one unless a later one is faster by more than measuring
+    errs."""
+    right = [entry for entry in measured if not entry.wrong] or [*measured[:1]]
     best = right[0]
     for entry in right[1:]:
         if entry.rate > best.rate * _WORTH:
@@ -94,23 +100,28 @@ def chosen(measured: Sequence[Measured], arithmetic: str | None) -> Setting:
 
 
 def measured_settings(
-    network: Network, shape: tuple[int, ...], threads: int, open_with: Callable[[Setting], Infer], compare: Compare
+    network: Network,
+    shape: tuple[int, ...],
+    settings: Sequence[Setting],
+    threads: int,
+    open_with: Callable[[Setting], Runs],
+    compare: Compare,
 ) -> tuple[Measured, ...]:
-    """Every setting's rate for inputs of `shape` (batch, side, side, 3) on `threads` processors; measured by the first
-    process of this user that asks on this kind of machine, remembered for all others.
+    """The rates of the settings that may be the fastest, for inputs of `shape` (batch, side, side, 3) on `threads`
+    processors; measured by the first process of this user that asks on this kind of machine, remembered for all others.
 
     Args:
         network: what runs.
         shape: see there.
+        settings: what to choose from; the results of the first are the reference.
         threads: see there.
-        open_with: gives the inference with a setting.
+        open_with: makes the network ready to run with a setting; from any thread.
         compare: says whether a setting's results will do.
 
     Raises:
         RuntimeError: OpenVINO refuses the network.
     """
     core = openvino.Core()
-    settings = candidates(bf16="BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     asked = {str(number): setting.as_text() for number, setting in enumerate(settings)}
     name = f"{compilation_key(core, network, shape, asked | {'threads': threads})}.fastest"
     remembered = _remembered(name)
@@ -126,29 +137,68 @@ def measured_settings(
 
 
 def _measure(
-    settings: Sequence[Setting], shape: tuple[int, ...], open_with: Callable[[Setting], Infer], compare: Compare
+    settings: Sequence[Setting], shape: tuple[int, ...], open_with: Callable[[Setting], Runs], compare: Compare
 ) -> tuple[Measured, ...]:
+    """Each arithmetic once; then, of those that are not far behind, the other ways to divide the processors."""
     batch, side = shape[0], shape[1]
     images = np.concatenate([canary_images(side, batch)] * 2)
-    reference: NDArray[np.float32] | None = None
-    found = []
-    for setting in settings:
-        infer = open_with(setting)
-        probabilities = infer(images)[0]
-        reference = probabilities if reference is None else reference
-        wrong = compare(probabilities, reference)
-        found.append(Measured(setting=setting, rate=len(images) / _shortest(partial(infer, images)), wrong=wrong))
-    return tuple(found)
+    race = _Race(images, open_with, compare)
+    race.enter([setting for setting in settings if setting.one_stream == settings[0].one_stream])
+    near = {setting.arithmetic for setting in race.leaders()}
+    race.enter([other for other in settings if other.arithmetic in near and other not in race.took])
+    race.finish()
+    return tuple(
+        Measured(setting=setting, rate=len(images) / min(race.took[setting]), wrong=race.wrong[setting])
+        for setting in settings
+        if setting in race.took
+    )
 
 
-def _shortest(run: Callable[[], object]) -> float:
-    """The shortest of some runs, in seconds: other work on the machine only makes them longer."""
-    took: list[float] = []
-    while len(took) < _ROUNDS or sum(took) < _SECONDS:
+class _Race:
+    """Runs settings on the same images and keeps their times: the shortest counts, as other work on the machine only
+    makes them longer. The results of the first are what the others are compared with."""
+
+    def __init__(self, images: NDArray[np.uint8], open_with: Callable[[Setting], Runs], compare: Compare) -> None:
+        self._images, self._open_with, self._compare = images, open_with, compare
+        self._ready: dict[Setting, Runs] = {}
+        self._reference: NDArray[np.float32] | None = None
+        self.wrong: dict[Setting, str] = {}
+        self.took: dict[Setting, list[float]] = {}
+
+    def enter(self, settings: Sequence[Setting]) -> None:
+        """Make settings ready, all at once, then run one after the other: the first time for the memory, the second for
+        the clock."""
+        if not settings:
+            return
+        with ThreadPoolExecutor(len(settings)) as threads:
+            self._ready |= dict(zip(settings, threads.map(self._open_with, settings), strict=True))
+        for setting in settings:
+            probabilities = self._ready[setting].infer(self._images)[0]
+            self._reference = probabilities if self._reference is None else self._reference
+            self.wrong[setting] = self._compare(probabilities, self._reference)
+            self.took[setting] = []
+            self._run(setting)
+
+    def leaders(self) -> list[Setting]:
+        """Those that may still be the fastest of the right ones."""
+        right = [setting for setting, wrong in self.wrong.items() if not wrong] or [*self.wrong][:1]
+        best = min(min(self.took[setting]) for setting in right)
+        return [setting for setting in right if min(self.took[setting]) <= _BEATEN * best]
+
+    def finish(self) -> None:
+        """Run the leaders by turns until the clock errs little: what slows the machine down slows all of them down."""
+        while unsure := [setting for setting in self.leaders() if self._is_unsure(setting)]:
+            for setting in unsure:
+                self._run(setting)
+
+    def _is_unsure(self, setting: Setting) -> bool:
+        times = self.took[setting]
+        return len(times) < _ROUNDS or sum(times) < _SECONDS
+
+    def _run(self, setting: Setting) -> None:
         start = time.perf_counter()
-        run()
-        took.append(time.perf_counter() - start)
-    return min(took)
+        self._ready[setting].infer(self._images)
+        self.took[setting].append(time.perf_counter() - start)
 
 
 def _remembered(name: str) -> tuple[Measured, ...] | None:

@@ -1,10 +1,12 @@
 """A model file as a network in OpenVINO's own format."""
 
+import hashlib
 import importlib.metadata
 import struct
 import tempfile
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +21,17 @@ _EXAMPLES = 16
 _LENGTH = struct.Struct("<Q")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Network:
     """The two files of OpenVINO's format: the graph and the weights."""
 
     xml: bytes
     weights: bytes
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the two files' SHA-256."""
+        return hashlib.sha256(hashlib.sha256(self.xml).digest() + hashlib.sha256(self.weights).digest()).digest()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Network":
