@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ MILD = "\n[augmentation]\n" + "".join(
 )
 FOREST = 'classifier = "random_forest"\ninput_size = 32\ntrees = 20\n'
 OPTIONS = CompareConfig(backend="pytorch", workers=1)
+SHORT = OPTIONS.model_copy(update={"max_epochs": 1})  # where no figure is looked at
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_one_failed_system_does_not_stop_the_rest(recipes: list[Path], toy_cells
 def test_finished_rows_are_not_repeated_and_failed_ones_are(
     recipes: list[Path], toy_cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = run(recipes, toy_cells, tmp_path / "out")
+    first = run(recipes, toy_cells, tmp_path / "out", SHORT)
     made: list[str] = []
     make = comparison.make_row
 
@@ -102,12 +104,12 @@ def test_finished_rows_are_not_repeated_and_failed_ones_are(
         make(name, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(comparison, "make_row", counted)
-    assert run(recipes, toy_cells, tmp_path / "out") == first
+    assert run(recipes, toy_cells, tmp_path / "out", SHORT) == first
     assert made == ["b_broken"]
     recipes[2].write_text(FOREST + 'smote = "features"\n', encoding="utf-8")
-    run(recipes, toy_cells, tmp_path / "out")
+    run(recipes, toy_cells, tmp_path / "out", SHORT)
     assert made == ["b_broken", "b_broken", "c_forest"]
-    run(recipes, toy_cells, tmp_path / "out", OPTIONS.model_copy(update={"seed": 1}))
+    run(recipes, toy_cells, tmp_path / "out", SHORT.model_copy(update={"seed": 1}))
     assert made[3:] == ["a_net", "b_broken", "c_forest"]
 
 
@@ -181,9 +183,9 @@ def _crash(*_arguments: object) -> None:
 
 
 def test_weights_that_know_the_test_part_are_refused(recipes: list[Path], toy_cells: Path, tmp_path: Path) -> None:
-    run(recipes[:1], toy_cells, tmp_path / "first")
+    run(recipes[:1], toy_cells, tmp_path / "first", SHORT)
     weights = {"cell_fcnn": tmp_path / "first" / "models" / "a_net.safetensors"}
-    same = OPTIONS.model_copy(update={"weights": weights})
+    same = SHORT.model_copy(update={"weights": weights})
     assert run(recipes[:1], toy_cells, tmp_path / "same", same)["a_net"].status == FINISHED
     other = run(recipes[:1], toy_cells, tmp_path / "other", same.model_copy(update={"seed": 5}))["a_net"]
     assert other.status == FAILED
@@ -286,7 +288,10 @@ def test_the_page_escapes_what_it_shows() -> None:
     assert "<script>" not in page
 
 
-def test_the_command_says_so_when_a_system_failed(recipes: list[Path], toy_cells: Path, tmp_path: Path) -> None:
+def test_the_command_says_so_when_a_system_failed(
+    recipes: list[Path], toy_cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "compare", partial(compare, isolated=False))  # a process takes seconds to start
     arguments = ["compare", str(recipes[1]), "--data", str(toy_cells), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
