@@ -1,4 +1,5 @@
-"""What one would write without this package: hash every file for duplicates, then a DataLoader and eager PyTorch.
+"""What one would write without this package: hash every file for duplicates, then a DataLoader and eager PyTorch; and,
+by itself, the loop of timm's own `inference.py` with timm's transforms.
 
 A program of its own, so that its worker processes start from a small process without threads:
 `python -m bloodcell_batch.benchmark.baseline_script MODEL BATCH WORKERS` reads the paths from stdin, one JSON list,
@@ -16,11 +17,15 @@ import imagehash
 import numpy as np
 import torch
 from PIL import Image
+from timm.data.transforms_factory import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.model.network import load_inference_module
+
+TIMM_BATCH = 256
 
 
 class Images(Dataset[Tensor]):
@@ -69,14 +74,53 @@ def classify(model: Path, paths: Sequence[str], batch: int, workers: int) -> lis
     return found
 
 
+class Transformed(Dataset[Tensor]):
+    """Files as normalised float32 tensors (3, side, side), as timm's transforms for evaluation make them."""
+
+    def __init__(self, paths: Sequence[str], preprocessing: Preprocessing) -> None:
+        self._paths = paths
+        self._transform: Any = create_transform(
+            input_size=(3, preprocessing.input_size, preprocessing.input_size),
+            interpolation="bilinear",
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+            crop_pct=1.0,
+        )
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """One image."""
+        with Image.open(self._paths[index]) as image:
+            pixels: Tensor = self._transform(image.convert("RGB"))
+        return pixels
+
+
+def classify_as_timm(model: Path, paths: Sequence[str], workers: int) -> list[int]:
+    """The top class of each file, as timm's `inference.py` finds it: batches of 256, eager float32."""
+    opened = open_model(model)
+    network = load_inference_module(opened).network
+    found: list[int] = []
+    with torch.inference_mode():
+        images = Transformed(paths, opened.header.preprocessing)
+        for pixels in DataLoader(images, batch_size=TIMM_BATCH, num_workers=workers):
+            found += network(pixels).softmax(-1).topk(1)[1][:, 0].tolist()
+    return found
+
+
 def run(model: Path, paths: Sequence[str], batch: int, workers: int) -> dict[str, Any]:
-    """Seconds of both passes, how many images were classified, and how many can't be read."""
+    """Seconds of both passes and of timm's loop on the images that these have kept, how many they are, and how many
+    can't be read."""
     start = time.perf_counter()
     kept, failed = unique(paths)
     hashed = time.perf_counter()
     found = classify(model, kept, batch, workers)
     end = time.perf_counter()
+    classify_as_timm(model, kept, workers)
     seconds = {"hash_seconds": hashed - start, "classify_seconds": end - hashed}
+    seconds["timm_seconds"] = time.perf_counter() - end
     return {**seconds, "classified": len(found), "failed": failed}
 
 

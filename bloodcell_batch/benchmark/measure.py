@@ -15,6 +15,7 @@ from bloodcell_batch.backends.selection import open_backend
 from bloodcell_batch.benchmark.drawn_images import draw_slides, link_some
 from bloodcell_batch.benchmark.growth import GrownRun, measure_growth
 from bloodcell_batch.benchmark.parts import (
+    INT8_NAME,
     BackendSpeed,
     Part,
     Sample,
@@ -56,17 +57,25 @@ class WholeRun:
 
 @dataclass(frozen=True, slots=True)
 class PlainRun:
-    """The fastest run of the plain script."""
+    """The fastest run of the plain script: of `images` files, `classified` are read and no copies of another. The
+    fastest of timm's loops took `timm_seconds` for these."""
 
     images: int
     hash_seconds: float
     classify_seconds: float
     failed: int
+    classified: int
+    timm_seconds: float
 
     @property
     def images_per_second(self) -> float:
         """Of both passes together."""
         return self.images / (self.hash_seconds + self.classify_seconds)
+
+    @property
+    def timm_images_per_second(self) -> float:
+        """Of timm's loop, which looks for no copies and takes only files that can be read."""
+        return self.classified / self.timm_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +102,19 @@ class Benchmark:
 
         On the CPU the network shares the cores with the other parts; a GPU runs beside them.
         """
+        return self._ceiling(self.used)
+
+    @property
+    def int8_ceiling(self) -> float | None:
+        """What it would be with the int8 network; None where there is none, or where `classify` uses it already."""
+        speeds = [speed for speed in self.backends if speed.name == INT8_NAME and not speed.skipped]
+        return self._ceiling(max(speeds, key=lambda speed: speed.images_per_second)) if speeds else None
+
+    def _ceiling(self, network: BackendSpeed) -> float:
         core_seconds = sum(1 / part.images_per_second for part in self.parts)
-        if self.used.device == "cpu":
-            return 1 / (core_seconds / self.cpus + 1 / self.used.images_per_second)
-        return min(self.cpus / core_seconds, self.used.images_per_second)
+        if network.device == "cpu":
+            return 1 / (core_seconds / self.cpus + 1 / network.images_per_second)
+        return min(self.cpus / core_seconds, network.images_per_second)
 
     @property
     def share(self) -> float:
@@ -232,7 +250,8 @@ def _plain(
     script = "bloodcell_batch.benchmark.baseline_script"
     command = [sys.executable, "-m", script, str(model.path), str(PLAIN_BATCH), str(available_cpus())]
     runs = [_run_plain(command, paths) for _ in range(config.rounds)]
-    return min(runs, key=lambda run: run.hash_seconds + run.classify_seconds), ""
+    best = min(runs, key=lambda run: run.hash_seconds + run.classify_seconds)
+    return replace(best, timm_seconds=min(run.timm_seconds for run in runs)), ""
 
 
 def _run_plain(command: Sequence[str], paths: Sequence[str]) -> PlainRun:
@@ -245,4 +264,4 @@ def _run_plain(command: Sequence[str], paths: Sequence[str]) -> PlainRun:
         hint = "Use --plain-images 0 to leave it out."
         raise BloodcellBatchError(f"The plain PyTorch script failed: {last}", hint=hint)
     found = json.loads(done.stdout)
-    return PlainRun(len(paths), found["hash_seconds"], found["classify_seconds"], found["failed"])
+    return PlainRun(images=len(paths), **found)

@@ -156,10 +156,12 @@ def measure_writer(sample: Sample, config: BenchmarkConfig) -> Part:
 
 
 def measure_backends(model: ModelFile, sample: Sample, config: BenchmarkConfig) -> Iterator[BackendSpeed]:
-    """Every backend that runs here, at every batch size; OpenVINO also in int8 if the model has such a network."""
+    """Every backend that runs here, at every batch size; OpenVINO also in int8, or why not."""
     runs = [(name, name, config.precision) for name in BACKENDS]
-    if config.precision != "int8" and not why_not(Rung("openvino", "cpu"), model, BackendOptions("int8")):
-        runs.append((INT8_NAME, "openvino", "int8"))
+    why_no_int8 = ""
+    if config.precision != "int8":
+        why_no_int8 = why_not(Rung("openvino", "cpu"), model, BackendOptions("int8"))
+        runs += [] if why_no_int8 else [(INT8_NAME, "openvino", "int8")]
     for name, backend, precision in runs:
         for batch in sorted({*config.batch_sizes, config.batch_size}):
             try:
@@ -168,6 +170,8 @@ def measure_backends(model: ModelFile, sample: Sample, config: BenchmarkConfig) 
                 yield BackendSpeed(name, skipped=error.message)
                 break
             yield replace(measure_backend(choice, batch, sample, config), name=name)
+    if why_no_int8:
+        yield BackendSpeed(INT8_NAME, skipped=why_no_int8)
 
 
 def measure_backend(choice: Choice, batch: int, sample: Sample, config: BenchmarkConfig) -> BackendSpeed:

@@ -77,20 +77,39 @@ def as_text(found: Benchmark) -> str:
         f"  {'classify':<10} {run.images_per_second:>9,.0f}   {files} in {run.seconds:.2f} s: {laps}",
         f"  {'ceiling':<10} {found.ceiling:>9,.0f}   what the parts allow on {found.cpus} CPUs with {found.used.name}",
     ]
+    if found.int8_ceiling is not None:
+        lines.append(f"  {'with int8':<10} {found.int8_ceiling:>9,.0f}   what they would allow with --precision int8")
     if plain:
         files = counted(plain.images, "file")
         text = f"{files}: duplicates {plain.hash_seconds:.2f} s, DataLoader and eager float32 PyTorch"
         lines.append(f"  {'plain':<10} {plain.images_per_second:>9,.0f}   {text} {plain.classify_seconds:.2f} s")
+        text = f"the loop of timm's inference.py, no duplicates looked for: {counted(plain.classified, 'file')}"
+        lines.append(f"  {'timm':<10} {plain.timm_images_per_second:>9,.0f}   {text} in {plain.timm_seconds:.2f} s")
     if found.growth:
         lines += [
             "more images, images/s and largest memory; then --update with nothing to do",
             *map(_grown, found.growth),
         ]
-    lines += ["", f"classify reaches {found.share:.0%} of the ceiling"]
+    lines += ["", limit(found), f"classify reaches {found.share:.0%} of the ceiling"]
     if found.ratio is not None:
         lines.append(f"classify is {found.ratio:.1f} times as fast as the plain PyTorch script")
     lines += [f"note: {note}" for note in found.notes]
     return "\n".join(lines)
+
+
+def limit(found: Benchmark) -> str:
+    """What limits this machine, in a sentence."""
+    network, seconds = "the network", 1 / found.used.images_per_second
+    costs = {part.name: 1 / part.images_per_second / found.cpus for part in found.parts}
+    if found.used.device != "cpu" and seconds >= sum(costs.values()):
+        return f"{network} limits this machine: the processors wait for the {found.used.device} device"
+    costs |= {network: seconds} if found.used.device == "cpu" else {}
+    first, second = sorted(costs, key=lambda name: -costs[name])[:2]
+    of = {name: f"{cost / sum(costs.values()):.0%}" for name, cost in costs.items()}
+    waits = "" if found.used.device == "cpu" else f"; the {found.used.device} device waits for them"
+    return (
+        f"{first} limits this machine: {of[first]} of the processors' time for an image, {second} {of[second]}{waits}"
+    )
 
 
 def _grown(run: GrownRun) -> str:
@@ -132,6 +151,8 @@ def as_dict(found: Benchmark) -> dict[str, Any]:
             "images_per_second": round(run.images_per_second, 1),
         },
         "ceiling_images_per_second": round(found.ceiling, 1),
+        "ceiling_images_per_second_int8": None if found.int8_ceiling is None else round(found.int8_ceiling, 1),
+        "limit": limit(found),
         "share_of_ceiling": round(found.share, 4),
         "plain": plain
         and {
@@ -140,6 +161,12 @@ def as_dict(found: Benchmark) -> dict[str, Any]:
             "hash_seconds": round(plain.hash_seconds, 3),
             "classify_seconds": round(plain.classify_seconds, 3),
             "images_per_second": round(plain.images_per_second, 1),
+        },
+        "timm": plain
+        and {
+            "images": plain.classified,
+            "seconds": round(plain.timm_seconds, 3),
+            "images_per_second": round(plain.timm_images_per_second, 1),
         },
         "times_plain": None if found.ratio is None else round(found.ratio, 2),
         "growth": [asdict(run) | {"images_per_second": round(run.images_per_second, 1)} for run in found.growth],

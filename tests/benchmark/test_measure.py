@@ -47,7 +47,7 @@ def _benchmark(device: str = "cpu", cpus: int = 2) -> Benchmark:
         backends=(BackendSpeed("tensorrt", skipped="no NVIDIA driver"),),
         used=BackendSpeed("openvino", device, "a runtime", 16, 1000.0),
         run=WholeRun(1000, 2.5, {"classify": 2.4, "total": 2.5}),
-        plain=PlainRun(100, 1.0, 1.0, 0),
+        plain=PlainRun(100, 1.0, 1.0, 0, classified=90, timm_seconds=0.5),
         growth=(),
         notes=(),
     )
@@ -67,6 +67,35 @@ def test_a_gpu_runs_beside_the_cores() -> None:
     assert _benchmark("cuda", cpus=2).ceiling == pytest.approx(1000)
     assert _benchmark("cuda", cpus=1).ceiling == pytest.approx(500)
     assert _benchmark("cuda", cpus=64).ceiling == pytest.approx(1000)
+
+
+def test_what_int8_would_give_is_told_where_there_is_such_a_network() -> None:
+    assert _benchmark().int8_ceiling is None
+    int8 = tuple(BackendSpeed("openvino int8", "cpu", "", batch, rate) for batch, rate in ((4, 100.0), (16, 4000.0)))
+    found = replace(_benchmark(), backends=int8)
+    assert found.int8_ceiling == pytest.approx(800)
+    assert "with int8        800 " in as_text(found)
+    assert as_dict(found)["ceiling_images_per_second_int8"] == 800
+
+
+def test_timms_loop_has_a_row() -> None:
+    assert "timm             180   the loop of timm's inference.py" in as_text(_benchmark())
+    assert as_dict(_benchmark())["timm"] == {"images": 90, "seconds": 0.5, "images_per_second": 180}
+
+
+def test_a_sentence_says_what_limits_the_machine() -> None:
+    """Each part takes half a millisecond of the two cores, the network one of both."""
+    slow, fast = (BackendSpeed("pytorch", "cuda", "a GPU", 16, rate) for rate in (900.0, 5000.0))
+    for found, said in (
+        (_benchmark(), "the network limits this machine: 50% of the processors' time for an image, decode 25%"),
+        (
+            replace(_benchmark(), used=fast),
+            "decode limits this machine: 50% of the processors' time for an image, hash 50%; the cuda device waits",
+        ),
+        (replace(_benchmark(), used=slow), "the network limits this machine: the processors wait for the cuda"),
+    ):
+        assert said in as_text(found)
+        assert said in as_dict(found)["limit"]
 
 
 def test_more_than_the_ceiling_is_doubted() -> None:
@@ -181,7 +210,8 @@ def test_own_pictures_with_the_plain_script(own: Path, monkeypatch: pytest.Monke
     found = measure(own, QUICK.model_copy(update={"images": None, "plain_images": 8}))
     assert found.files == found.run.images == 8
     assert found.plain is not None
-    assert (found.plain.images, found.plain.failed) == (8, 1)
+    assert (found.plain.images, found.plain.failed, found.plain.classified) == (8, 1, 6)
+    assert found.plain.timm_images_per_second > 0
     assert found.ratio is not None
     assert found.used.images_per_second > 0
     assert sorted(own.rglob("*")) == before
@@ -233,9 +263,11 @@ def test_an_int8_network_has_a_row_of_its_own(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(parts, "open_backend", opened)
     monkeypatch.setattr(parts, "why_not", lambda *_: "no int8 network")
-    assert [speed.name for speed in parts.measure_backends(model, sample, QUICK)] == list(BACKENDS)
+    *_, last = found = list(parts.measure_backends(model, sample, QUICK))
+    assert [speed.name for speed in found] == [*BACKENDS, "openvino int8"]
+    assert last.skipped == "no int8 network"
     monkeypatch.setattr(parts, "why_not", lambda *_: "")
-    last = list(parts.measure_backends(model, sample, QUICK))[-1]
+    *_, last = parts.measure_backends(model, sample, QUICK)
     assert (last.name, last.skipped) == ("openvino int8", "no int8 here")
     assert asked[-1] == ("openvino", "int8")
 
