@@ -127,6 +127,8 @@ def test_a_kill_in_the_middle_costs_nothing_finished(recipes: list[Path], toy_ce
     out = tmp_path / "out"
     recipes[2].rename(recipes[2].with_name("a_forest.toml"))
     recipes[0].write_text(FCNN.replace("epochs = 6", "epochs = 3000") + MILD, encoding="utf-8")
+    run([recipes[2].with_name("a_forest.toml")], toy_cells, out)
+    finished = (out / "rows" / "a_forest.json").stat().st_mtime_ns
     command = [sys.executable, "-m", "bloodcell_batch", "compare", str(recipes[2].with_name("a_forest.toml"))]
     command += [str(recipes[0]), "--data", str(toy_cells), "--out", str(out), "--backend", "pytorch"]
     history = out / "models" / "a_net.training" / "history.csv"
@@ -137,7 +139,6 @@ def test_a_kill_in_the_middle_costs_nothing_finished(recipes: list[Path], toy_ce
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with started([*command, "-q"], env=environment, stderr=subprocess.PIPE) as process:
         wait_until(lambda: epochs() > 3, process)
-        finished = (out / "rows" / "a_forest.json").stat().st_mtime_ns
         process.send_signal(signal.SIGKILL)
         # Returns only when the row's own process has ended, too: it holds the pipe.
         process.communicate(timeout=PATIENCE_S)
