@@ -1,6 +1,7 @@
 """The yardstick: how many pixels a red cell measures."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,3 +61,28 @@ def slide_scale(sampled: Sequence[FieldCells]) -> float | None:
     if told:
         return float(np.median(told))
     return pooled_red_cell_pixels(found.red_cells for found in sampled)
+
+
+@dataclass(frozen=True, slots=True)
+class CropScale:
+    """How large the cells of a folder of cut-out cells are.
+
+    Attributes:
+        looked_at: pixels of a red cell at which the finder sees these pictures best.
+        red_cell_pixels: pixels of a red cell where red cells tell; None in tight crops.
+    """
+
+    looked_at: float
+    red_cell_pixels: float | None = None
+
+
+def crop_scale(sampled: Sequence[FieldCells]) -> CropScale | None:
+    """The scale of a folder from some of its images, always the same ones; None without any.
+
+    Args:
+        sampled: what the finder saw in each of them when it was told no scale.
+    """
+    if not sampled:
+        return None
+    measured = slide_scale(sampled)
+    return CropScale(measured or float(np.median([found.looked_at for found in sampled])), measured)

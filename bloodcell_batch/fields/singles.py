@@ -7,10 +7,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.fields.cells import Cell, FieldCells
+from bloodcell_batch.fields.cells import Cell
 from bloodcell_batch.fields.finder import Finder, find_cells
 from bloodcell_batch.fields.kind import is_field
-from bloodcell_batch.fields.scale import slide_scale
+from bloodcell_batch.fields.scale import CropScale
 
 _MIDDLE = 0.25  # share of the sides by which the cell of the picture may lie beside the centre
 _AS_CENTRAL = 0.06  # a second cell whose distance from the centre differs by less could be meant as well
@@ -24,31 +24,6 @@ class NotOneCell(StrEnum):
 
     SEVERAL = "several_cells"
     NONE = "no_cell"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CropScale:
-    """How large the cells of a folder of cut-out cells are.
-
-    Attributes:
-        looked_at: pixels of a red cell at which the finder sees these pictures best.
-        red_cell_pixels: pixels of a red cell where red cells tell; None in tight crops.
-    """
-
-    looked_at: float
-    red_cell_pixels: float | None = None
-
-
-def crop_scale(sampled: Sequence[FieldCells]) -> CropScale | None:
-    """The scale of a folder from some of its images, always the same ones; None without any.
-
-    Args:
-        sampled: what `find_cells` found in each of them when it was told no scale.
-    """
-    if not sampled:
-        return None
-    measured = slide_scale(sampled)
-    return CropScale(measured or float(np.median([found.looked_at for found in sampled])), measured)
 
 
 def not_one_cell(rgb: NDArray[np.uint8], finder: Finder, scale: CropScale) -> NotOneCell | None:

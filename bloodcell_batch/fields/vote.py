@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bloodcell_batch.fields.cells import FieldCells, ImageKind
-from bloodcell_batch.fields.scale import slide_scale
+from bloodcell_batch.fields.scale import CropScale, crop_scale, slide_scale
 
 SMALLEST_FIELD = 112
 """Longest side, in pixels, from which on an image can be a field at all: below it, red cells have under 20 pixels."""
@@ -40,10 +40,11 @@ class SlideView:
 
     Attributes:
         images: cells or fields.
-        red_cell_pixels: of fields, the diameter of a red cell in most of them, in pixels; None where nothing tells.
+        red_cell_pixels: diameter of a red cell in most of the images, in pixels; None where nothing tells.
         longest: of cells, the longest side in pixels up to which an image is one without being looked at, as those
             were that voted; 0 for fields.
         single, field, unclear: votes.
+        looked_at: of cells, the pixels of a red cell at which the finder sees them best; None where nobody knows.
     """
 
     images: SampledImages
@@ -52,17 +53,23 @@ class SlideView:
     single: int
     field: int
     unclear: int
+    looked_at: float | None = None
 
     @property
     def mark(self) -> str:
         """What rows depend on: with equal marks, an image has the same rows."""
         told = f"{self.images}, red cells of {self.red_cell_pixels} pixels, {self.longest} pixels"
-        return f"{told}, fields: {self.has_fields}, single cells: {self.single > 0}"
+        return f"{told}, fields: {self.has_fields}, single cells: {self.single > 0}, looked at: {self.looked_at}"
 
     @property
     def has_fields(self) -> bool:
         """Whether some image of those that were looked at is a field."""
         return self.field > 0
+
+    @property
+    def crop_scale(self) -> CropScale | None:
+        """Of cells, the scale at which each is looked at; None where it is not."""
+        return None if self.looked_at is None else CropScale(self.looked_at, self.red_cell_pixels)
 
     def why_not_one_cell(self, seen: FieldCells, side: int) -> Literal["several_cells", "no_cell"] | None:
         """Why an image is no single cell, although those of its slide are taken for such; None if it may be one.
@@ -112,7 +119,12 @@ def view_of(sampled: Sequence[Sampled], asked: SampledImages | None) -> SlideVie
         if image.kind is ImageKind.SINGLE
         or (image.kind is ImageKind.UNCLEAR and not field and image.side <= LARGEST_CELL)
     ]
-    return SlideView(said, None, max(sure, default=SMALLEST_FIELD), single, field, unclear)
+    seen = [image.found for image in sampled if image.found is not None and image.kind is not ImageKind.FIELD]
+    longest, of_crops = max(sure, default=SMALLEST_FIELD), crop_scale(seen)
+    if of_crops is None:
+        return SlideView(said, None, longest, single, field, unclear)
+    measured = None if of_crops.red_cell_pixels is None else round(of_crops.red_cell_pixels, 2)
+    return SlideView(said, measured, longest, single, field, unclear, round(of_crops.looked_at, 2))
 
 
 def _majority(sampled: Sequence[Sampled], single: int, field: int) -> SampledImages | None:

@@ -71,7 +71,7 @@ class SlideShowsEntry(Entry):
     images: Literal["cells", "fields"] = Field(description="Single cells, or whole fields of view")
     red_cell_pixels: float | None = Field(
         None,
-        description="Of fields: diameter of a red cell in most of those looked at, pixels",
+        description="Diameter of a red cell in most of those looked at, pixels",
     )
     longest: int = Field(
         0, description="Of cells: longest side, pixels, up to which an image is one without being looked at"
@@ -79,6 +79,9 @@ class SlideShowsEntry(Entry):
     single: int = Field(description="Images that were looked at and show a single cell")
     field: int = Field(description="Images that were looked at and show a field")
     unclear: int = Field(description="Images that were looked at and could be either")
+    looked_at: float | None = Field(
+        None, description="Of cells: pixels of a red cell at which the finder looks at those that may not show one cell"
+    )
 
     @property
     def mark(self) -> str:

@@ -14,6 +14,8 @@ from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.fields.cells import FieldCells
 from bloodcell_batch.fields.finder import Finder, find_cells
 from bloodcell_batch.fields.maps import Infer
+from bloodcell_batch.fields.scale import CropScale
+from bloodcell_batch.fields.singles import NotOneCell, not_one_cell
 from bloodcell_batch.fields.vote import Sampled, SlideView
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.model.file import ModelFile, open_finder
@@ -22,7 +24,7 @@ from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile, Rejection
 from bloodcell_batch.results.record_entries import BackendEntry
 from bloodcell_batch.stages.decode import decode_ahead, make_reader
-from bloodcell_batch.stages.find import ready_finder
+from bloodcell_batch.stages.find import for_crops, ready_finder
 from bloodcell_batch.stages.sample import slide_views, tell
 
 
@@ -40,6 +42,7 @@ class RunFinder:
         self._lock = threading.Lock()
         self._choice: Choice | None = None
         self._finder: Finder | None = None
+        self._small: tuple[Choice, Finder] | None = None
 
     def open(self) -> None:
         """Open the network.
@@ -47,12 +50,7 @@ class RunFinder:
         Raises:
             BackendError: nothing here runs it.
         """
-        # A TensorRT plan and int8 belong to the classifier's network.
-        name = "auto" if self._config.backend == "tensorrt" else self._config.backend
-        precision = "auto" if self._config.precision == "int8" else self._config.precision
-        self._choice = open_backend(self.model, name, BackendOptions(precision, threads=self._threads))
-        finder = ready_finder(self.model, self._choice.backend)
-        self._finder = replace(finder, infer=partial(self._infer, finder.infer))
+        self._choice, self._finder = self._open(self.model)
 
     @property
     def backend(self) -> BackendEntry:
@@ -67,10 +65,30 @@ class RunFinder:
             return find_cells(rgb, finder, self._config.red_cell_pixels)
         return find_cells(rgb, finder, first_guess=red_cell_pixels, fallback=red_cell_pixels)
 
+    def check(self, rgb: NDArray[np.uint8], scale: CropScale) -> NotOneCell | None:
+        """What is wrong with a picture of one cell, uint8 (height, width, 3), in a slide of `scale`.
+
+        Raises:
+            BackendError: the small network can't be opened, which the first picture needs.
+        """
+        with self._lock:
+            if self._small is None:
+                self._small = self._open(for_crops(self.model))
+        return not_one_cell(rgb, self._small[1], scale)
+
     def close(self) -> None:
-        """Release the network; closing twice is allowed."""
-        if self._choice is not None:
-            self._choice.backend.close()
+        """Release the networks; closing twice is allowed."""
+        for choice in (self._choice, self._small and self._small[0]):
+            if choice is not None:
+                choice.backend.close()
+
+    def _open(self, model: ModelFile) -> tuple[Choice, Finder]:
+        # A TensorRT plan and int8 belong to the classifier's network.
+        name = "auto" if self._config.backend == "tensorrt" else self._config.backend
+        precision = "auto" if self._config.precision == "int8" else self._config.precision
+        choice = open_backend(model, name, BackendOptions(precision, threads=self._threads))
+        finder = ready_finder(model, choice.backend)
+        return choice, replace(finder, infer=partial(self._infer, finder.infer))
 
     def _opened(self) -> tuple[Choice, Finder]:
         if self._choice is None or self._finder is None:

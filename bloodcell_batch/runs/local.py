@@ -141,7 +141,7 @@ class LocalClassifier:
         """See `Classifier`."""
         known = (as_known(rows, rows[0].file) for rows in journal.outcomes(files))
         rest = islice(files, journal.resumed, None)
-        find = finding(views, self.finder.look, self.opened.model.header.preprocessing)
+        find = finding(views, self.finder.look, self.finder.check, self.opened.model.header.preprocessing)
         return classify_files(rest, self.root, self.opened, self.config, find, known, earlier)
 
     def close(self) -> None:

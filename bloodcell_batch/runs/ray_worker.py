@@ -81,7 +81,7 @@ class SlideWorker:
         """The outcomes of some whole slides, in order, whose images are what `views` says."""
         if self._opened is None:
             raise RuntimeError("the worker was not opened")
-        find = finding(views, self._finder.look, self._opened.model.header.preprocessing)
+        find = finding(views, self._finder.look, self._finder.check, self._opened.model.header.preprocessing)
         return list(classify_files(files, self._job.root, self._opened, self._config, find))
 
     def _open_model(self) -> ModelFile:

@@ -11,8 +11,11 @@ from bloodcell_batch.errors import ModelFileError
 from bloodcell_batch.fields.cells import Cell, FieldCells
 from bloodcell_batch.fields.crops import crop
 from bloodcell_batch.fields.finder import Finder
+from bloodcell_batch.fields.scale import CropScale
+from bloodcell_batch.fields.screen import plainly_one_cell
+from bloodcell_batch.fields.singles import NotOneCell
 from bloodcell_batch.fields.tiles import background_colour
-from bloodcell_batch.fields.vote import SlideView
+from bloodcell_batch.fields.vote import SMALLEST_FIELD, SlideView
 from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.records import CellBox, Crop, DecodedImage, Found, ImageFile, Outcome, Reason, Rejection, Status
@@ -20,6 +23,8 @@ from bloodcell_batch.stages.decode import Finding
 
 Look = Callable[[NDArray[np.uint8], float | None], FieldCells]
 """Pixels, and the diameter of a red cell in most images of the slide, if it is known, to the cells."""
+Check = Callable[[NDArray[np.uint8], CropScale], NotOneCell | None]
+"""What is wrong with a picture of one cell, see `fields.singles.not_one_cell`."""
 
 _CELL_RED_CELLS = 2.0  # diameter of a leukocyte in red cells: all that is left where no red cell tells the scale
 
@@ -37,12 +42,13 @@ def ready_finder(model: ModelFile, backend: Backend) -> Finder:
     return Finder(backend.infer, side, rule.stride, rule.red_cell_side, rule.thresholds)
 
 
-def finding(views: Mapping[str, SlideView], look: Look, preprocessing: Preprocessing) -> Finding:
+def finding(views: Mapping[str, SlideView], look: Look, check: Check, preprocessing: Preprocessing) -> Finding:
     """What each image shows, by what its slide is taken for.
 
     Args:
         views: of every slide.
         look: the finder; from any thread.
+        check: the same for pictures of single cells that don't plainly show one.
         preprocessing: that of the classifier, for the crops.
     """
 
@@ -50,12 +56,19 @@ def finding(views: Mapping[str, SlideView], look: Look, preprocessing: Preproces
         view = views[file.slide_id]
         if view.images == "fields":
             return _as_field(rgb, look(rgb, view.red_cell_pixels), preprocessing)
-        if max(rgb.shape[:2]) <= view.longest:
-            return Found()  # as large as those that were looked at: a field shows more than they do
-        why = view.why_not_one_cell(look(rgb, None), max(rgb.shape[:2]))
+        side = max(rgb.shape[:2])
+        larger = side > view.longest  # than those that were looked at
+        why = view.why_not_one_cell(look(rgb, None), side) if larger else _checked(rgb, view.crop_scale, check)
         return Found(doubt=None if why is None else Reason(why))
 
     return found_in
+
+
+def _checked(rgb: NDArray[np.uint8], scale: CropScale | None, check: Check) -> NotOneCell | None:
+    """Why a picture as large as the cells of its slide is none of a single cell."""
+    if scale is None or max(rgb.shape[:2]) < SMALLEST_FIELD or plainly_one_cell(rgb, scale.red_cell_pixels):
+        return None
+    return check(rgb, scale)
 
 
 def _as_field(rgb: NDArray[np.uint8], seen: FieldCells, preprocessing: Preprocessing) -> Found:
@@ -101,7 +114,7 @@ def for_crops(model: ModelFile) -> ModelFile:
     """The same finder for tiles of half the side, which hold a cut-out cell; a quarter of the work.
 
     Open it as the finder itself: `ready_finder(for_crops(model), open_backend(for_crops(model)).backend)`. A TensorRT
-    plan has one size of tiles and refuses it; another backend then runs it, or `model` itself serves as well.
+    plan has one size of tiles and refuses it; another backend then runs it.
     """
     preprocessing = model.header.preprocessing
     half = preprocessing.model_copy(update={"input_size": preprocessing.input_size // 2})

@@ -4,7 +4,8 @@ import pytest
 from drawn_fields import Disc, drawn_finder, grid_of_red_cells, smear
 
 from bloodcell_batch.fields.cells import FieldCells, ImageKind
-from bloodcell_batch.fields.singles import CropScale, NotOneCell, crop_scale, not_one_cell
+from bloodcell_batch.fields.scale import CropScale, crop_scale
+from bloodcell_batch.fields.singles import NotOneCell, not_one_cell
 
 SCALE = CropScale(28, 28)
 SIDE = 130

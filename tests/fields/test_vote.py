@@ -3,6 +3,7 @@
 import pytest
 
 from bloodcell_batch.fields.cells import Cell, FieldCells, ImageKind
+from bloodcell_batch.fields.scale import CropScale
 from bloodcell_batch.fields.vote import LARGEST_CELL, SMALLEST_FIELD, Sampled, SampledImages, SlideView, view_of
 
 CELL = Cell(100.0, 100.0, 60.0, 60.0, 0.9, False, 1.0, False)
@@ -94,6 +95,15 @@ def test_a_field_among_cells_is_none(
     assert view.why_not_one_cell(seen(kind, cells=cells), side) == expected
 
 
+def test_cells_have_the_scale_of_those_that_are_no_fields() -> None:
+    view = view_of([Sampled(360, seen(S, 76.0)), Sampled(360, seen(S, 80.0)), Sampled(640, seen(F, 30.0))], "cells")
+    assert view is not None
+    assert view.crop_scale == CropScale(78.0, 78.0)
+    unknown = view_of([Sampled(96, None)], "cells")
+    assert unknown is not None
+    assert unknown.crop_scale is None
+
+
 def test_equal_marks_mean_equal_rows() -> None:
     view = SlideView("cells", None, 360, 5, 0, 0)
     assert view.mark == SlideView("cells", None, 360, 4, 0, 1).mark
@@ -103,5 +113,6 @@ def test_equal_marks_mean_equal_rows() -> None:
         SlideView("cells", None, 361, 5, 0, 0),
         SlideView("cells", None, 360, 4, 1, 0),
         SlideView("cells", None, 360, 0, 0, 5),
+        SlideView("cells", None, 360, 5, 0, 0, 76.0),
     ]
     assert view.mark not in {other.mark for other in others}

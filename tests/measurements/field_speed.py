@@ -16,8 +16,8 @@ from pathlib import Path
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import open_backend
 from bloodcell_batch.fields.finder import Finder, find_cells
-from bloodcell_batch.fields.scale import slide_scale
-from bloodcell_batch.fields.singles import crop_scale, not_one_cell
+from bloodcell_batch.fields.scale import crop_scale, slide_scale
+from bloodcell_batch.fields.singles import not_one_cell
 from bloodcell_batch.images.file_formats import IMAGE_SUFFIXES
 from bloodcell_batch.model.file import ModelFile, open_finder
 from bloodcell_batch.stages.find import for_crops, ready_finder

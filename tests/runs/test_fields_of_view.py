@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -312,3 +312,127 @@ def test_every_cell_of_a_field_has_its_embedding(slides: Path, rows: Rows, tmp_p
     seen = [row for row in rows if row["status"] in {"classified", "unclassified"} and row["reason"] != "no_cell"]
     assert [(row["path"], str(row["cell"] or "")) for row in found] == [(row["path"], row["cell"]) for row in seen]
     assert max(Counter(row["path"] for row in found).values()) > 1
+
+
+def cell_picture(*white: Disc) -> Image.Image:
+    """A picture as large as single cells are, with what it shows."""
+    return Image.fromarray(smear(140, 140, grid_of_red_cells(140, 140, RED, but_not_at=white), white))
+
+
+@pytest.fixture(scope="module")
+def cut_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two slides of single cells with pictures of the same size that show two cells and none; nobody samples these."""
+    root = tmp_path_factory.mktemp("cells")
+    for slide, moved in (("a", 0.0), ("b", 3.0)):
+        (root / slide).mkdir()
+        for number in range(12):
+            diameter = 44.0 + number
+            cell_picture((70 + moved, 70, diameter)).save(root / slide / f"{number:02}.png")
+        cell_picture((42 + moved, 70, 46), (98 + moved, 70, 46)).save(root / slide / "01.png")
+        cell_picture((24 + moved, 24, 30)).save(root / slide / "02.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def cell_rows(cut_out: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    table = tmp_path_factory.mktemp("plain") / "r.csv"
+    classify_slides(cut_out, str(table), QUICK)
+    return table
+
+
+class TestPicturesOfSingleCells:
+    def test_those_that_show_several_or_none_are_counted_nowhere(self, cell_rows: Path) -> None:
+        reasons = {row["path"]: row["reason"] for row in read(cell_rows)}
+        for slide in ("a", "b"):
+            assert (reasons[f"{slide}/01.png"], reasons[f"{slide}/02.png"]) == ("several_cells", "no_cell")
+        refused = [path for path, reason in reasons.items() if reason in {"several_cells", "no_cell"}]
+        assert len(refused) == 4
+        assert all(not row["label"] for row in read(cell_rows) if row["path"] in refused)
+
+    def test_the_record_says_at_which_scale_they_are_looked_at(self, cell_rows: Path) -> None:
+        record = json.loads(cell_rows.with_name("r.run.json").read_text(encoding="utf-8"))
+        for view in record["slides_show"].values():
+            assert view["images"] == "cells"
+            assert view["looked_at"] == view["red_cell_pixels"] == pytest.approx(RED, rel=0.1)
+
+    def test_the_results_verify(self, cell_rows: Path, cut_out: Path) -> None:
+        assert verify(cell_rows, VerifyConfig(images=cut_out), NullObserver()).verified
+
+    @pytest.mark.parametrize(
+        "options", [{"workers": 3}, {"batch_size": 64}, {"images": "cells"}, {"workers": 1, "batch_size": 1}]
+    )
+    def test_rows_are_the_same_however_the_run_goes(
+        self, cut_out: Path, cell_rows: Path, tmp_path: Path, options: dict[str, object]
+    ) -> None:
+        classify_slides(cut_out, str(tmp_path / "r.csv"), QUICK.model_copy(update=options))
+        assert tables(tmp_path / "r.csv") == tables(cell_rows)
+
+    def test_rows_are_the_same_from_shards(self, cut_out: Path, cell_rows: Path, tmp_path: Path) -> None:
+        parts = [tmp_path / f"{index}.csv" for index in range(2)]
+        for index, part in enumerate(parts):
+            classify_slides(cut_out, str(part), QUICK.model_copy(update={"shard": f"{index}/2"}))
+        merge_shards(parts, str(tmp_path / "r.csv"), MergeConfig(), NullObserver())
+        assert tables(tmp_path / "r.csv") == tables(cell_rows)
+
+    def test_an_update_keeps_them(self, cut_out: Path, cell_rows: Path, tmp_path: Path) -> None:
+        for part in cell_rows.parent.iterdir():
+            shutil.copy(part, tmp_path)
+        classify_slides(cut_out, str(tmp_path / "r.csv"), QUICK.model_copy(update={"update": True}))
+        assert json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))["kept_from_earlier_result"] == 24
+        assert tables(tmp_path / "r.csv") == tables(cell_rows)
+
+
+def with_scale_bar() -> Image.Image:
+    """A field of red cells alone, with a black bar burnt in."""
+    picture = smear(640, 480, grid_of_red_cells(640, 480, 60.0), [])
+    picture[440:452, 480:620] = 0
+    return Image.fromarray(picture)
+
+
+BAD_INPUT: dict[str, Callable[[], Image.Image]] = {
+    "no red cells": lambda: Image.fromarray(smear(640, 480, [], [(200.0, 200.0, 50.0), (450.0, 300.0, 50.0)])),
+    "a black frame": lambda: Image.new("RGB", (640, 480)),
+    "a scale bar": with_scale_bar,
+    "3 pixels wide": lambda: Image.new("RGB", (3, 400), (200, 150, 150)),
+    "red cells alone": lambda: field([]),
+}
+
+
+UNDECIDED = {("no red cells", "auto")}
+
+
+@pytest.mark.parametrize("images", ["auto", "cells", "fields"])
+@pytest.mark.parametrize("what", BAD_INPUT)
+def test_bad_input_has_a_reason_and_is_never_counted(tmp_path: Path, what: str, images: str) -> None:
+    root = tmp_path / "slide"
+    root.mkdir()
+    for number in range(2):
+        picture = BAD_INPUT[what]()
+        picture.putpixel((0, 0), (number, 0, 0))  # not the same picture twice
+        picture.save(root / f"{number}.png")
+    config = QUICK.model_copy(update={"images": images})
+    if (what, images) in UNDECIDED:
+        with pytest.raises(UsageError, match="decide nothing"):
+            classify_slides(root, str(tmp_path / "r.csv"), config)
+        return
+    classify_slides(root, str(tmp_path / "r.csv"), config)
+    rows = read(tmp_path / "r.csv")
+    assert len(rows) >= 2
+    assert all(row["reason"] or row["duplicate_of"] for row in rows)
+    assert not any(row["label"] for row in rows)
+
+
+@pytest.mark.parametrize("images", ["cells", "fields"])
+def test_a_mixed_slide_counts_no_field_as_a_cell(tmp_path: Path, images: str) -> None:
+    root = tmp_path / "slide"
+    root.mkdir()
+    for number in range(4):
+        field(WHITE[0], number).save(root / f"f{number}.png")
+        cell_picture((70, 70 + number, 46)).save(root / f"c{number}.png")
+    classify_slides(root, str(tmp_path / "r.csv"), QUICK.model_copy(update={"images": images}))
+    rows = read(tmp_path / "r.csv")
+    whole = [row for row in rows if row["path"].startswith("f") and not row["cell"]]
+    assert all(row["reason"] == "several_cells" or row["duplicate_of"] for row in whole)
+    assert bool([row for row in whole if row["reason"]]) == (images == "cells")
+    # As a field, the picture of a cell has that cell.
+    assert all(row["width"] == ("140" if images == "cells" else row["width"]) for row in rows if row["path"][0] == "c")

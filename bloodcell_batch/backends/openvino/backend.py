@@ -20,6 +20,7 @@ from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus
 
 _BATCH = 16  # fixed at compilation; measured fastest on two cores, and small batches keep every core busy
+_FINDER_SIDE = 256  # of the tiles that finders are measured with
 _FINDER_BATCH = 1  # a field is a few large tiles; padding them to more would cost several times the work
 
 
@@ -152,9 +153,9 @@ def settings_measured(model: ModelFile) -> tuple[Measured, ...]:
 def _open_fastest(model: ModelFile, options: BackendOptions) -> OpenVinoBackend:
     network, tried = converted(model), dict[Setting, OpenVinoBackend]()
     setting = chosen(_measured(model, network, _arithmetics(options.precision), tried))
-    if setting in tried and options.threads in {None, available_cpus()}:
+    batch, side, *_ = shape = _shape(model)
+    if setting in tried and shape == _shape_measured(model) and options.threads in {None, available_cpus()}:
         return tried[setting].kept()  # compiled for the measuring a moment ago
-    batch, side, *_ = _shape(model)
     return OpenVinoBackend(network, side, setting, setting.as_text(), options.threads, batch).kept()
 
 
@@ -163,7 +164,7 @@ def _measured(
 ) -> tuple[Measured, ...]:
     """Always with all processors of the machine: what shares them must compute the same numbers. What was compiled on
     the way is put into `tried`."""
-    threads, shape = available_cpus(), _shape(model)
+    threads, shape = available_cpus(), _shape_measured(model)
     batch, side, *_ = shape
 
     def open_with(setting: Setting) -> OpenVinoBackend:
@@ -178,6 +179,14 @@ def _measured(
 def _shape(model: ModelFile) -> tuple[int, int, int, int]:
     side = model.header.preprocessing.input_size
     return (_BATCH if model.header.finder is None else _FINDER_BATCH, side, side, 3)
+
+
+def _shape_measured(model: ModelFile) -> tuple[int, int, int, int]:
+    """Finders have one shape, whatever their tiles: a look at a cut-out cell is in the same arithmetic as one at a
+    field, which the description names."""
+    batch, side, *_ = _shape(model)
+    side = side if model.header.finder is None else _FINDER_SIDE
+    return batch, side, side, 3
 
 
 def _arithmetics(precision: Precision) -> tuple[str, ...]:
