@@ -38,4 +38,5 @@ def test_a_second_classify_imports_only_what_runs(tmp_path: Path) -> None:
     assert {"openvino", "pyarrow", "simplejpeg", "bloodcell_batch.runs.pipeline"} <= set(loaded)
     assert not {name for name in loaded if name.partition(".")[0] in TRAINING_ONLY | PULLED_IN | OTHER_OUTPUTS}
     assert not SLOW_PARTS & set(loaded)
+    assert "openvino.tools.ovc" not in loaded
     assert not {name for name in loaded if name.startswith("bloodcell_batch.training")}

@@ -82,6 +82,19 @@ def test_nothing_is_reported_to_openvinos_makers() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_openvinos_converter_is_there_for_others() -> None:
+    code = (
+        "import sys; import bloodcell_batch.backends.openvino, openvino\n"
+        "assert 'openvino.tools.ovc' not in sys.modules\n"
+        "try:\n"
+        "    openvino.convert_model('nowhere.onnx')\n"
+        "except Exception as error:\n"
+        "    assert 'nowhere.onnx' in str(error), error\n"
+        "from openvino.tools.ovc import convert_model\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_cache_gives_back_what_was_stored(empty_cache: Path) -> None:
     assert recall("network") is None
     store("network", b"weights")

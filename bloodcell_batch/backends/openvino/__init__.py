@@ -5,6 +5,7 @@
 """
 
 import sys
+from typing import Any
 
 from bloodcell_batch.backends.contract import Backend, BackendOptions
 from bloodcell_batch.model.file import ModelFile
@@ -13,10 +14,34 @@ from bloodcell_batch.model.file import ModelFile
 # can be imported. What runs in a laboratory stays there.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
+_CONVERTER = "openvino.tools.ovc"
+
+
+def _import_without_converter() -> None:
+    """OpenVINO imports its converter with what it has for every framework: half of the time of its import, which it
+    does without where there is none. It is there again when somebody asks for it."""
+    if "openvino" in sys.modules:
+        return
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]
+    try:
+        import openvino  # noqa: PLC0415 - after the line above
+    finally:
+        del sys.modules[_CONVERTER]
+
+    def convert_model(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - OpenVINO's own
+        from openvino.tools.ovc import convert_model as convert  # noqa: PLC0415 - when it is needed
+
+        return convert(*arguments, **options)
+
+    openvino.convert_model = convert_model
+
+
+_import_without_converter()
+
 
 def why_not(model: ModelFile, device: str, options: BackendOptions) -> str:
     """The wheel is a dependency; only its device plug-in, or an int8 network that was asked for, may be missing."""
-    import openvino  # noqa: PLC0415 - after the line above
+    import openvino  # noqa: PLC0415 - see above
 
     from bloodcell_batch.backends.openvino.int8 import HOW_TO_MAKE, find_int8  # noqa: PLC0415 - imports openvino
 
