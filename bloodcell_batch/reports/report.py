@@ -1,5 +1,6 @@
 """`report`: one HTML file about a run, for reading on a screen and on paper."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def write_html_report(table: Path, out: Path, config: ReportConfig, observer: Ob
         warn_of_gaps(thumbnails, observer)
     page = render(
         "report.html.j2",
+        alerts=_alerts(pages),
         blasts=blasts_note(results.classes.names),
         classes=results.classes,
         pages=pages,
@@ -137,6 +139,19 @@ def slide_page(
         verified=sum(bool(row.verified_label) for row in rows),
         reached=None if additions.min_wbc is None else reaches(slide, additions.min_wbc),
     )
+
+
+def _alerts(pages: Sequence[SlidePage]) -> list[tuple[str, list[SlidePage], str]]:
+    """Alerts of all slides by their kind, the one of most slides first: kind, slides, and the text where it is one."""
+    found: dict[str, list[tuple[SlidePage, str]]] = {}
+    for page in pages:
+        for alert in page.slide.alerts:
+            found.setdefault(alert.partition(":")[0].replace("_", " "), []).append((page, alert))
+    often = sorted(found.items(), key=lambda kind: -len(kind[1]))
+    return [
+        (kind, [page for page, _ in places], places[0][1].partition(":")[2].strip() if len(places) == 1 else "")
+        for kind, places in often
+    ]
 
 
 def _certainty(row: ResultRow) -> tuple[float, str]:

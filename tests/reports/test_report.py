@@ -56,7 +56,8 @@ class TestPage:
         write(Run(table, run.images, few), tmp_path / "r.html")
         text = (tmp_path / "r.html").read_text(encoding="utf-8")
         # 43 leukocytes and 6 unclassified: if all 6 were basophils, 6 of 49 would be, 12.2 % (limits 4.6 - 24.8)
-        assert text.count("0 of 43: at most 24.8 %") == 4
+        assert text.count(">0 of 43: at most 24.8 %") == 4
+        assert text.count("Basophils 0 of 43: at most 24.8 %") == 4  # the chart in words
         assert f"<b>{BLASTS_NOT_EXCLUDED}</b>" in html.unescape(text)
 
     def test_the_gallery_and_the_queue_can_be_shortened(self, run: Run, tmp_path: Path) -> None:
@@ -73,6 +74,45 @@ class TestPage:
         assert text.count('<rect class="range"') == 4
         assert "54.5 (33.7 - 73.6)" in text
         assert "within" in text
+
+    def test_a_reference_range_is_always_on_the_chart_and_in_words(self, run: Run, tmp_path: Path) -> None:
+        """Also where it lies beyond all percentages: 24 of 44 neutrophils are 54.5 %, and the chart goes to 100."""
+        (tmp_path / "ranges.toml").write_text("[neutrophil]\nlow = 85\nhigh = 95\n", encoding="utf-8")
+        write(run, tmp_path / "r.html", "--reference-ranges", tmp_path / "ranges.toml")
+        text = (tmp_path / "r.html").read_text(encoding="utf-8")
+        # 150 is 0 %, 500 is 100 %
+        assert text.count('<rect class="range" x="447.5" y="8.0" width="35.0"') == 4
+        assert text.count("Neutrophils 54.5 % (33.7 - 73.6), reference range 85 - 95: below;") == 4
+        assert text.count('<span class="tag bad">below</span>') == 4
+        assert '<td class="num">85 - 95</td><td>below</td>' in text
+
+    def test_alerts_come_first(self, run: Run, tmp_path: Path) -> None:
+        """Of one slide, most cells are unclassified: its percentages are withheld."""
+        few = tuple(
+            outcome
+            for outcome in run.outcomes
+            if outcome.file.slide_id == "2E5" or (outcome.file.slide_id == "007" and outcome.reason)
+        )
+        table = write_run(run.images, few, tmp_path / "r.csv")
+        write(Run(table, run.images, few), tmp_path / "r.html")
+        text = (tmp_path / "r.html").read_text(encoding="utf-8")
+        assert [bool(slide.alerts) for slide in load_results(table).slides] == [True, False]
+        assert text.index('<h2 id="alerts">') < text.index('<h2 id="slides">') < text.index('<h2 id="means">')
+        alerts = text[text.index('<h2 id="alerts">') : text.index('<h2 id="slides">')]
+        assert 'href="#s1"' in alerts
+
+    def test_one_slide_is_the_report(self, run: Run, tmp_path: Path, browser: Browser) -> None:
+        """No table of slides and nothing to find; the chart stands on the first screen."""
+        one = tuple(outcome for outcome in run.outcomes if outcome.file.slide_id == "007")
+        write(Run(write_run(run.images, one, tmp_path / "r.csv"), run.images, one), tmp_path / "r.html")
+        text = (tmp_path / "r.html").read_text(encoding="utf-8")
+        assert 'id="overview"' not in text
+        browser.open(tmp_path / "r.html")
+        assert browser.one("svg.chart").rect["y"] < 400
+        browser.press("j")
+        assert browser.driver.execute_script("return document.activeElement.id") == "s1"
+        browser.press("/")
+        browser.is_quiet()
 
     def test_pseudonyms_leave_no_name(self, run: Run, tmp_path: Path, key_file: Path) -> None:
         write(run, tmp_path / "r.html", "--pseudonymize", key_file)
