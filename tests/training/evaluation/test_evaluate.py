@@ -103,6 +103,7 @@ def test_wrong_options_are_explained(cells: Path, arguments: list[str], code: in
 def test_a_full_stdout_costs_no_figures(cells: Path, tmp_path: Path) -> None:
     out, folder = tmp_path / "f.json", tmp_path / "report"
     command = [sys.executable, "-m", "bloodcell_batch", "evaluate", cells, "--out", out, "--report", folder]
+    command += ["--bootstrap", "0"]
     with open("/dev/full", "wb") as full:
         done = subprocess.run([*map(str, command)], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
