@@ -74,6 +74,10 @@ def report_error(error: BloodcellBatchError, log_format: str) -> None:
         sys.stderr.write(wrapped(f"       {one_line(error.hint)}\n", sys.stderr))
 
 
+STATE_STYLES = {"rejected": "bold red", "not in control": "bold red", "not judged yet": "yellow", "in control": "green"}
+"""How a terminal shows what is told with a field `state`; everywhere else, the words alone say it."""
+
+
 class QuietObserver(NullObserver):
     """Warnings only."""
 
@@ -194,11 +198,13 @@ class LiveObserver(NullObserver):
 
     def note(self, text: str, **fields: object) -> None:
         """See `Observer.note`."""
-        self._console.print(escape(one_line(text)), style="dim", highlight=False)
+        style = STATE_STYLES.get(str(fields.get("state")), "dim")
+        self._console.print(escape(one_line(text)), style=style, highlight=False)
 
     def warn(self, text: str, **fields: object) -> None:
         """See `Observer.warn`."""
-        self._console.print(f"[yellow]warning:[/] {escape(one_line(text))}", highlight=False)
+        style = STATE_STYLES.get(str(fields.get("state")), "yellow")
+        self._console.print(f"[{style}]warning:[/] {escape(one_line(text))}", highlight=False)
 
     def started(self, task: str, total: int) -> None:
         """See `Observer.started`."""

@@ -16,10 +16,13 @@ from bloodcell_batch.reports.templates import render
 from bloodcell_batch.reports.thumbnails import images_folder, make_thumbnails, uris, warn_of_gaps
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bloodcell_batch.comparing.difference import Difference
     from bloodcell_batch.comparing.slides import SlideChange
     from bloodcell_batch.config.results import DiffConfig
     from bloodcell_batch.progress import Observer, SlideDifferential
+    from bloodcell_batch.results.pseudonyms import Pseudonyms
 
 MOST_CELLS, MOST_SLIDES, MOST_TRANSITIONS = 200, 500, 15
 _SIDE = 72
@@ -27,7 +30,7 @@ _SIDE = 72
 
 @dataclass(frozen=True, slots=True)
 class ShownCell:
-    """A changed cell with what is needed to draw it."""
+    """A changed cell with what is needed to draw it; `said` is what people read of it."""
 
     file: str
     sha256: str
@@ -40,9 +43,18 @@ class ShownCell:
         return f"{self.file}#{self.said['cell']}" if self.box else self.file
 
 
-def diff_page(found: Difference, config: DiffConfig, observer: Observer) -> str:
-    """The page as HTML."""
-    cells = _shown_cells(found)
+def diff_page(
+    found: Difference, cells: Sequence[ShownCell], config: DiffConfig, observer: Observer, *, hides_names: bool
+) -> str:
+    """The page as HTML.
+
+    Args:
+        found: what is told, with pseudonyms if there are to be any.
+        cells: see `cells_to_show`.
+        config: options.
+        observer: told of missing pictures.
+        hides_names: whether there are pseudonyms; then no file and no option that can hold a name is told either.
+    """
     folder = images_folder(found.one, config.images, observer) if cells else None
     thumbnails = make_thumbnails(cells, folder, _SIDE)
     if folder is not None:
@@ -53,7 +65,8 @@ def diff_page(found: Difference, config: DiffConfig, observer: Observer) -> str:
         "diff.html.j2",
         found=found,
         counts={change.value: number for change, number in found.changes.counts.items()},
-        facts=what_differs(found.one.record, found.other.record),
+        facts=what_differs(found.one.record, found.other.record, hides_names=hides_names),
+        hides_names=hides_names,
         slides=slides[:MOST_SLIDES],
         transitions=moves[:MOST_TRANSITIONS],
         more_transitions=len(moves) - MOST_TRANSITIONS,
@@ -83,7 +96,8 @@ def _most_changed(slide: SlideChange) -> tuple[bool, float, int, str]:
     return (not slide.beyond, least, -sum(slide.changed.values()), slide.slide_id)
 
 
-def _shown_cells(found: Difference) -> list[ShownCell]:
+def cells_to_show(found: Difference, names: Pseudonyms | None) -> list[ShownCell]:
+    """The changed cells that the page shows, told by their pseudonyms if there are `names`; `found` has none."""
     shown = shown_first(found.changes, MOST_CELLS)
     if not len(shown):
         return []
@@ -94,7 +108,10 @@ def _shown_cells(found: Difference) -> list[ShownCell]:
     for said in shown.to_pylist():
         row = drawn[tuple(said[name] for name in KEY[:3])]
         box = None if row["x"] is None else (row["x"], row["y"], row["width"], row["height"])
-        cells.append(ShownCell(said["path"], row["sha256"] or "", box, said))
+        path, slide = said["path"], said["slide_id"]
+        if names is not None:
+            said |= {"slide_id": names.slide(slide), "path": names.path(slide, path)}
+        cells.append(ShownCell(path, row["sha256"] or "", box, said))
     return cells
 
 

@@ -41,7 +41,7 @@ class ClassifyConfig(NetworkConfig):
         16, ge=0, le=32, description="Largest Hamming distance, in bits of 256, that counts as a near duplicate"
     )
     jpeg_decoder: Annotated[Literal["cpu", "gpu"], Option(panel=Panel.SPEED), Effect.RESULT] = Field(
-        "cpu", description="gpu decodes large JPEGs faster, but may not notice damage inside a file"
+        "cpu", description="gpu is experimental: never run on a GPU so far, and may not notice damage inside a file"
     )
     max_megapixels: Annotated[float, Option("MP", panel=Panel.ADVANCED), Effect.RESULT] = Field(
         50.0, gt=0, le=2000, description="Images with more megapixels fail as too_large"

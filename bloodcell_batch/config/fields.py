@@ -116,10 +116,10 @@ class NetworkConfig(CommandConfig):
     ] = None
     batch_size: BatchSizeOption = 256
     views: Annotated[
-        Literal[1, 2, 4, 8],
+        Literal[1, 8],
         Field(
-            description="Mirrored and turned views of each cell to average: surer, but the network takes as many times "
-            "as long"
+            description="Mirrored and turned views of each cell to average: surer with 8, but the network takes eight "
+            "times as long"
         ),
         Option(panel=Panel.SPEED),
         Effect.RESULT,

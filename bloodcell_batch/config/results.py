@@ -137,7 +137,7 @@ class ConcordanceConfig(ResultsConfig):
     reference_ranges: ReferenceRangesOption = None
 
 
-class DiffConfig(AuditedConfig):
+class DiffConfig(ResultsConfig):
     """Options of `diff`."""
 
     images: ImagesOption = None
@@ -145,7 +145,6 @@ class DiffConfig(AuditedConfig):
         0.1, ge=0, le=1, description="Change of the confidence (0-1) from which on a cell with the same label is told"
     )
     csv_dialect: CsvDialectOption = "plain"
-    overwrite: OverwriteOption = Field(False, description="Replace existing output")
 
 
 class SortConfig(AuditedConfig):

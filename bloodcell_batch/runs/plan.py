@@ -200,7 +200,7 @@ def _open_classifier(
     observer: Observer,
 ) -> Classifier:
     if config.jpeg_decoder == "gpu":
-        observer.warn("JPEGs are decoded on the GPU: damage inside a file may go unnoticed")
+        observer.warn("--jpeg-decoder gpu is experimental: damage inside a file may go unnoticed")
     finder.open()
     if config.engine == "ray":
         try:

@@ -364,3 +364,19 @@ def test_describe_counts() -> None:
     counts = _counts(12_345, 1)
     counts.by_status[Status.EXACT_DUPLICATE], counts.by_status[Status.NEAR_DUPLICATE] = 2, 3
     assert describe_counts(counts) == "12,345 classified, 0 unclassified, 5 duplicates, 1 failed"
+
+
+@pytest.mark.parametrize(
+    ("state", "colour"), [("rejected", "\x1b[1;31m"), ("not in control", "\x1b[1;31m"), ("in control", "\x1b[32m")]
+)
+def test_a_terminal_shows_the_state_in_colour(state: str, colour: str) -> None:
+    text = io.StringIO()
+    live = LiveObserver(Console(file=text, width=200, force_terminal=True, color_system="standard"))
+    live.note("14 runs: judged", state=state)
+    live.warn("brightness left", state=state)
+    note, warning = text.getvalue().splitlines()
+    assert note.startswith(f"{colour}14 runs")
+    assert warning.startswith(f"{colour}warning:")
+    plain, quiet = _live()
+    plain.note("14 runs: judged", state=state)
+    assert quiet.getvalue() == "14 runs: judged\n"

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from bloodcell_batch.comparing.slides import differentials
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.records import Outcome, Prediction, Reason, Status
 from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.results.pseudonyms import load_pseudonyms
 
 KEY = ["slide_id", "path"]
 
@@ -219,3 +221,43 @@ def test_what_the_runs_were_made_with(run: Run, other: Path, tmp_path: Path) -> 
     _call(run.table, copy, "--out", tmp_path / "d.html", code=3)
     text = (tmp_path / "d.html").read_text(encoding="utf-8")
     assert '<th scope="row">backend</th><td>PyTorch on cpu</td><td>OpenVINO int8</td>' in text
+
+
+class TestPseudonyms:
+    def test_nothing_names_a_slide_or_a_file(self, run: Run, other: Path, tmp_path: Path, key_file: Path) -> None:
+        record = json.loads(other.with_suffix(".run.json").read_text(encoding="utf-8"))
+        record["config"] |= {"slide_regex": "dr-house", "dedup": "exact"}
+        copy = tmp_path / "ward-7.parquet"
+        copy.write_bytes(other.read_bytes())
+        copy.with_suffix(".run.json").write_text(json.dumps(record), encoding="utf-8")
+        outs = ("--out", tmp_path / "d.html", "--out", tmp_path / "d.csv")
+        _, told = _call(run.table, copy, *outs, "--pseudonymize", key_file, code=3)
+        page = (tmp_path / "d.html").read_text(encoding="utf-8")
+        table = (tmp_path / "d.csv").read_text(encoding="utf-8")
+        rows = load_results(run.table).rows
+        for text in (page, table, told.partition("written to")[0]):
+            assert not [row.file for row in rows if row.file in text]
+            assert "dr-house" not in text
+            assert "ward-7" not in text
+            assert not [slide for slide in ("007", "2E5", "1-2") if re.search(rf"(?<![\w.-]){slide}(?![\w.-])", text)]
+        assert "--dedup" in page  # an option of few words is told
+        assert page.count("data:image/webp;base64,") > 20
+
+    def test_they_are_those_of_pseudonymize(self, run: Run, other: Path, tmp_path: Path, key_file: Path) -> None:
+        _call(run.table, other, "--out", tmp_path / "d.parquet", "--pseudonymize", key_file, code=3)
+        _call(run.table, other, "--out", tmp_path / "plain.parquet", code=3)
+        hidden, plain = (pq.read_table(tmp_path / name) for name in ("d.parquet", "plain.parquet"))
+        shared = load_results(run.table).pseudonymised(load_pseudonyms(key_file))
+        real = {(row.slide_id, row.path): row.file for row in shared.rows}
+        told = [real[row["slide_id"], row["path"]] for row in hidden.to_pylist()]
+        assert sorted(told) == sorted(plain["path"].to_pylist())
+        assert hidden["path"].to_pylist() == sorted(hidden["path"].to_pylist())
+        of_b = dict(zip(plain["path"].to_pylist(), plain["label_b"].to_pylist(), strict=True))
+        assert [of_b[path] for path in told] == hidden["label_b"].to_pylist()
+
+    def test_the_key_lies_elsewhere(self, run: Run, other: Path, tmp_path: Path) -> None:
+        (tmp_path / "key").write_bytes(bytes(range(40, 72)))
+        out = ("--out", tmp_path / "d.html", "--pseudonymize", tmp_path / "key")
+        _, told = _call(run.table, other, *out, code=2)
+        assert "lies in the folder of the output" in told
+        assert not (tmp_path / "d.html").exists()

@@ -81,6 +81,16 @@ class TestWhatIsSaid:
         assert newest.startswith("night-14 of 2026-01-14 02:15, the newest run, is outside of it")
         assert count == "4 of the 4 runs since then are rejected"
 
+    def test_no_colour_where_it_is_piped_but_in_a_log_the_state(self, drifting: list[Path], tmp_path: Path) -> None:
+        result = _call(drifting, "--out", tmp_path / "q.html", "--baseline", "10")
+        assert "not in control" in result.stderr
+        assert "\x1b" not in result.output
+        result = _call(drifting, "--out", tmp_path / "r.html", "--baseline", "10", "--log-format", "json")
+        lines = [json.loads(line) for line in result.stderr.splitlines()]
+        states = [line["state"] for line in lines if "state" in line]
+        assert states[0] == "rejected"
+        assert states[-1] == "not in control"
+
     def test_quiet_says_nothing_of_steady_runs(self, steady: list[Path], tmp_path: Path) -> None:
         result = _call(steady, "--out", tmp_path / "q.html", "--baseline", "10", "--quiet")
         assert (result.exit_code, result.stderr, result.stdout) == (0, "", "")

@@ -43,7 +43,9 @@ def monitor(
     import_arrow_without_pandas()
     observer = call.observer()
     quality = write_quality(runs, out, settings, observer)
-    for remark in (*quality.remarks.rejected, *quality.remarks.warnings):
+    for remark in quality.remarks.rejected:
+        observer.warn(remark, state="rejected")
+    for remark in quality.remarks.warnings:
         observer.warn(remark)
     for remark in quality.remarks.notes:
         observer.note(remark)
@@ -52,6 +54,6 @@ def monitor(
     judged = "not judged yet" if newest.width is None else judged
     watched = sum(len(one.period.runs) for one in quality.periods)
     told = f"{counted(watched, 'run')}, {counted(newest.measures, 'measure')}: {judged}"
-    observer.note(f"{told}; written to {' and '.join(map(str, out))}", out=[str(one) for one in out])
+    observer.note(f"{told}; written to {' and '.join(map(str, out))}", state=judged, out=[str(one) for one in out])
     if not quality.in_control:
         raise typer.Exit(ExitCode.OUT_OF_CONTROL)
