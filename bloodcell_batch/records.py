@@ -66,6 +66,14 @@ _OF_THE_FINDER = frozenset({Reason.NO_CELL, Reason.SEVERAL_CELLS, Reason.CUT_OFF
 _OF_CELLS = _OF_THE_FINDER | {Reason.LOW_CONFIDENCE, Reason.OUTLIER, Reason.NO_CONTRAST}
 
 
+class FieldFault(StrEnum):
+    """What makes a field of view unfit, as written to the `review_reason` of its rows."""
+
+    TOO_THICK = "too_thick"
+    TOO_THIN = "too_thin"
+    OUT_OF_FOCUS = "out_of_focus"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFile:
     """One image file found by the scan.
@@ -115,7 +123,7 @@ PIXEL_DIGEST_BYTES = 16
 class ImageFacts:
     """What decoding learned about a file. `sha256` is of the file's bytes (hex); `phash` is 32 bytes, row-major;
     `pixel_digest` identifies the full-size decoded RGB image whatever the file format. Of a field, `red_cell_pixels` is
-    the diameter of a red cell, None where nothing tells it, and the others are how many cells were found."""
+    the diameter of a red cell, None where nothing tells it, `red_cells` and `platelets` how many were found."""
 
     sha256: str
     phash: bytes
@@ -126,6 +134,7 @@ class ImageFacts:
     red_cell_pixels: float | None = None
     red_cells: int | None = None
     platelets: int | None = None
+    faults: tuple[FieldFault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +172,7 @@ class Found:
     red_cell_pixels: float | None = None
     red_cells: int | None = None
     platelets: int | None = None
+    faults: tuple[FieldFault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from bloodcell_batch.differential.arithmetic import (
     too_many_unclassified,
 )
 from bloodcell_batch.progress import ClassShare, SlideDifferential, Withheld, counted
-from bloodcell_batch.records import CrossSlideMatch, Reason, Status
+from bloodcell_batch.records import CrossSlideMatch, FieldFault, Reason, Status
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
 WITHHELD_ADEQUACY = "withheld"
@@ -41,6 +41,7 @@ class SlideCounts:
         empty: fields without a cell, which are in no count of cells.
         outliers: cells that look unlike everything the model was trained on, whatever a person called them since.
         red_cells, platelets: what was found in the fields besides.
+        faults: of fields, how many have each.
     """
 
     statuses: Counter[Status] = field(default_factory=Counter)
@@ -53,6 +54,7 @@ class SlideCounts:
     outliers: int = 0
     red_cells: int = 0
     platelets: int = 0
+    faults: Counter[FieldFault] = field(default_factory=Counter)
 
     def add(
         self,
@@ -62,9 +64,10 @@ class SlideCounts:
         reason: str | None = None,
         cell: int | None = None,
         beside: tuple[int, int] = (0, 0),
+        faults: Sequence[FieldFault] = (),
     ) -> None:
         """Count a row: its status, its label if it has one, else its group, its reason, the number of the cell in its
-        field, and the red cells and platelets of that field."""
+        field, and the red cells, platelets and faults of that field."""
         self.statuses[status] += 1
         self.outliers += reason == Reason.OUTLIER
         if label:
@@ -79,6 +82,7 @@ class SlideCounts:
         if cell is not None and cell <= 1:
             self.red_cells += beside[0]
             self.platelets += beside[1]
+            self.faults.update(faults)
 
     @property
     def unclassified(self) -> int:
@@ -91,6 +95,12 @@ class SlideCounts:
         one in forty is one: the lower 95 % limit of their share is above a quarter."""
         cells = self.statuses[Status.CLASSIFIED] + self.unclassified
         return cells >= _CELLS_TO_SAY_SO and clopper_pearson(self.outliers, cells)[0] > _OUTLIERS
+
+
+def faults_in(review_reason: str | None) -> tuple[FieldFault, ...]:
+    """What the column `review_reason` says of the field."""
+    said = review_reason.split("; ") if review_reason else ()
+    return tuple(fault for fault in FieldFault if fault in said)
 
 
 def slide_differential(
@@ -116,6 +126,7 @@ def slide_differential(
         shown.insert(0, _look_at_the_stain(counts))
     if withheld is Withheld.TOO_MANY_UNCLASSIFIED:
         shown.insert(0, _what_to_do(wbc, unclassified, max_unclassified))
+    shown += [_unfit(fault, counts.faults[fault], counts.fields) for fault in FieldFault if counts.faults[fault]]
     if wbc == 0:
         shown.append("no_leukocytes: nothing to count")
     return SlideDifferential(
@@ -163,6 +174,11 @@ def _look_at_the_stain(counts: SlideCounts) -> str:
     cells = counted(counts.statuses[Status.CLASSIFIED] + counts.unclassified, "cell")
     what = "check the stain, the focus, the camera and the scale, or adapt the model"
     return f"unlike_training: {what}: {counts.outliers:,} of {cells} look like nothing that it was trained on"
+
+
+def _unfit(fault: FieldFault, unfit: int, fields: int) -> str:
+    what = f"{unfit:,} of {counted(fields, 'field')} {'is' if unfit == 1 else 'are'} {fault.replace('_', ' ')}"
+    return f"{fault}: look at their cells, or take other fields: {what}"
 
 
 def _without_percent(share: ClassShare) -> ClassShare:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from scipy import ndimage
 from bloodcell_batch.fields.cells import Cell, FieldCells
 from bloodcell_batch.fields.peaks import near_others
 from bloodcell_batch.fields.tiles import shrunk
+from bloodcell_batch.records import FieldFault
 
 _DEEP = 0.75  # centres nearer than this share of the way at which ellipses touch: they overlap by a quarter or more
 _THICK = 2 / 3  # share of red cells that overlap so, from which on single cells are no longer told apart
@@ -23,14 +23,6 @@ _FEWEST_EDGES = 24  # rays that cross a visible edge
 _VISIBLE = 12  # grey levels of an edge
 _LONGEST = 1.6  # width over height, or height over width, of a single red cell
 _GREEN = 1  # red cells absorb green most
-
-
-class FieldFault(StrEnum):
-    """What makes a field unfit."""
-
-    TOO_THICK = "too_thick"
-    TOO_THIN = "too_thin"
-    OUT_OF_FOCUS = "out_of_focus"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from bloodcell_batch.cell_classes import OTHER_LABELS, ClassList
-from bloodcell_batch.differential.slide import SlideCounts, duplicate_alerts, slide_differential
+from bloodcell_batch.differential.slide import SlideCounts, duplicate_alerts, faults_in, slide_differential
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.progress import SlideDifferential
@@ -121,7 +121,8 @@ class Results:
         for row in self.rows:
             label = (row.verified_label or row.label) if row.is_cell else ""
             counts = slides.setdefault(row.slide_id, SlideCounts())
-            counts.add(row.final_status, label, row.group, row.reason, row.cell, row.beside)
+            faults = faults_in(row.review_reason)
+            counts.add(row.final_status, label, row.group, row.reason, row.cell, row.beside, faults)
         return tuple(
             slide_differential(slide, counts, self.classes, alerts.get(slide, ()), self.record.max_unclassified)
             for slide, counts in sorted(slides.items())

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from bloodcell_batch.cell_classes import ClassList
+from bloodcell_batch.differential.slide import faults_in
 from bloodcell_batch.images.perceptual_hash import HASH_BYTES
 from bloodcell_batch.records import (
     PIXEL_DIGEST_BYTES,
@@ -82,7 +83,7 @@ def _outcome(row: dict[str, Any], shares: tuple[float | None, ...]) -> Outcome:
             confidence=row["confidence"],
             probabilities=probabilities,
             outlier_score=row["outlier_score"],
-            review_reasons=why,
+            review_reasons=why if reason is None or reason.asks_for_review else (),
             group=row["group"] or "",
             group_confidence=row["group_confidence"],
             cell=cell,
@@ -127,6 +128,7 @@ def _facts(row: dict[str, Any]) -> ImageFacts | None:
         red_cell_pixels=row["red_cell_pixels"],
         red_cells=row["red_cells"],
         platelets=row["platelets"],
+        faults=faults_in(row["review_reason"]) if row["cell"] is not None else (),
     )
 
 

@@ -54,6 +54,11 @@ def _field(get: Callable[[ImageFacts], Value]) -> Callable[[Outcome], Value]:
     return lambda outcome: get(outcome.facts) if outcome.facts and outcome.cell is not None else None
 
 
+def _why_review(row: Outcome) -> Value:
+    reasons = row.review_reasons if isinstance(row, Prediction) else ()
+    return "; ".join(reasons or (row.facts.faults if row.facts and row.cell else ())) or None
+
+
 def _predicted(get: Callable[[Prediction], Value]) -> Callable[[Outcome], Value]:
     return lambda outcome: get(outcome) if isinstance(outcome, Prediction) else None
 
@@ -83,7 +88,7 @@ _BEFORE_CLASSES: tuple[Column[Outcome], ...] = (
         "calibrated probability of the group",
     ),
     Column("review", _BOOL, _predicted(lambda c: bool(c.review_reasons)), "a person should look at this cell"),
-    Column("review_reason", _TEXT, _predicted(lambda c: "; ".join(c.review_reasons) or None), "why"),
+    Column("review_reason", _TEXT, _why_review, "why, and what is wrong with its field"),
 )
 _AFTER_CLASSES: tuple[Column[Outcome], ...] = (
     Column("outlier_score", _FLOAT, _predicted(lambda c: round(c.outlier_score, 4)), "distance from training cells"),

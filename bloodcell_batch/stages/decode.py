@@ -162,6 +162,7 @@ def _facts(image: LoadedImage, phash: bytes, quality: Quality) -> ImageFacts:
         found.red_cell_pixels,
         found.red_cells,
         found.platelets,
+        found.faults,
     )
 
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from bloodcell_batch.backends.contract import Backend
 from bloodcell_batch.errors import ModelFileError
-from bloodcell_batch.fields.cells import Cell, FieldCells
+from bloodcell_batch.fields.cells import Cell, FieldCells, ImageKind
+from bloodcell_batch.fields.condition import condition_of
 from bloodcell_batch.fields.crops import crop
 from bloodcell_batch.fields.finder import Finder
 from bloodcell_batch.fields.scale import CropScale
@@ -80,7 +81,8 @@ def _as_field(rgb: NDArray[np.uint8], seen: FieldCells, preprocessing: Preproces
         doubt = Reason.CUT_OFF if cell.cut_off else None if seen.red_cell_pixels else Reason.UNKNOWN_SCALE
         crops.append(Crop(_box(number, cell, rgb.shape[1], rgb.shape[0], doubt), pixels))
     scale = None if seen.red_cell_pixels is None else round(seen.red_cell_pixels, 2)
-    return Found(tuple(crops), None, scale, len(seen.red_cells), len(seen.platelets))
+    faults = condition_of(rgb, seen).faults if seen.kind is ImageKind.FIELD else ()
+    return Found(tuple(crops), None, scale, len(seen.red_cells), len(seen.platelets), faults)
 
 
 def _box(number: int, cell: Cell, width: int, height: int, doubt: Reason | None) -> CellBox:

@@ -31,7 +31,8 @@ class SlideTally:
             cell = None if outcome.cell is None else outcome.cell.number
             counts = self._by_slide.setdefault(outcome.file.slide_id, SlideCounts())
             beside = (outcome.facts.red_cells or 0, outcome.facts.platelets or 0) if outcome.facts else (0, 0)
-            counts.add(outcome.status, *said, outcome.reason, cell, beside)
+            faults = outcome.facts.faults if outcome.facts else ()
+            counts.add(outcome.status, *said, outcome.reason, cell, beside, faults)
             self.counts.by_status[outcome.status] += 1
             self.counts.further_cells += cell is not None and cell > 1
             yield outcome

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bloodcell_batch.cell_classes import ClassList
+from bloodcell_batch.differential.slide import faults_in
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.records import ImageFacts, ImageFile, Prediction, Quality, RawPrediction, Reason, Status
 from bloodcell_batch.results.tables import REVIEW_CROSS_SLIDE
@@ -68,8 +69,10 @@ def row_faults(row: Row, rules: Rules) -> Iterator[str]:
     elif row["cell"] == 0 and (status is not Status.UNCLASSIFIED or row["reason"] != Reason.NO_CELL):
         yield f"it is a field without a cell, but {status} ({row['reason']})"
     else:
+        faults = "; ".join(faults_in(row["review_reason"])) or None if row["cell"] == 0 else None
+        shown = row if row["review_reason"] != faults else {**row, "review_reason": None}
         yield from _filled(
-            row, (*_PREDICTED, *rules.probabilities, "review", *_VERIFIED), f"of a file that is {status}"
+            shown, (*_PREDICTED, *rules.probabilities, "review", *_VERIFIED), f"of a file that is {status}"
         )
     if status not in _DUPLICATES:
         yield from _filled(row, _OF_DUPLICATES, "of a file that is not a duplicate")
@@ -237,13 +240,14 @@ def _told(decision: tuple[str, str | None]) -> str:
 
 def _review_faults(row: Row, rules: Rules) -> Iterator[str]:
     reasons = [row["reason"]] if row["reason"] and row["reason"] != Reason.CUT_OFF else []
-    if row["path"] in rules.partners:
-        reasons.append(REVIEW_CROSS_SLIDE)
-    expected = "; ".join(reasons) or None
-    if (row["review"], row["review_reason"]) != (bool(reasons), expected):
+    faults = [] if row["cell"] is None else list(faults_in(row["review_reason"]))
+    matched = [REVIEW_CROSS_SLIDE] if row["path"] in rules.partners else []
+    expected = "; ".join([*reasons, *faults, *matched]) or None
+    asked = bool(reasons or matched or (faults and row["reason"] != Reason.CUT_OFF))
+    if (row["review"], row["review_reason"]) != (asked, expected):
         yield (
             f"review is {row['review']} ({row['review_reason']!r}), by its reason and the run record it is "
-            f"{bool(reasons)} ({expected!r})"
+            f"{asked} ({expected!r})"
         )
 
 

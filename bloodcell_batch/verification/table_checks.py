@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from bloodcell_batch.differential.slide import SlideCounts
+from bloodcell_batch.differential.slide import SlideCounts, faults_in
 from bloodcell_batch.images.hamming import as_words, pairs_within
 from bloodcell_batch.records import BLANK_BRIGHTNESS, BLANK_CONTRAST, Status
 from bloodcell_batch.results.run_record import FAILURES_LISTED, RunRecord
@@ -111,7 +111,8 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
         seen.failed.append((path, row["reason"] or ""))
     counts = seen.slides.setdefault(slide, SlideCounts())
     beside = (row["red_cells"] or 0, row["platelets"] or 0)
-    counts.add(status, label, row["group"] or "", row["reason"], cell, beside)
+    faults = faults_in(row["review_reason"])
+    counts.add(status, label, row["group"] or "", row["reason"], cell, beside, faults)
 
 
 def _duplicate_faults(row: Row, number: int, seen: Seen, limit: int | None, *, ordered: bool) -> Iterator[str]:

@@ -12,9 +12,10 @@ from PIL import Image, ImageFilter
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import open_backend
 from bloodcell_batch.fields.cells import Cell, FieldCells, ImageKind
-from bloodcell_batch.fields.condition import FieldFault, condition_of, edge_width
+from bloodcell_batch.fields.condition import condition_of, edge_width
 from bloodcell_batch.fields.finder import Finder, find_cells
 from bloodcell_batch.model.file import open_finder
+from bloodcell_batch.records import FieldFault
 from bloodcell_batch.stages.find import ready_finder
 
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from bloodcell_batch.backends.selection import open_backend
-from bloodcell_batch.fields.condition import FieldCondition, FieldFault, condition_of
+from bloodcell_batch.fields.condition import FieldCondition, condition_of
 from bloodcell_batch.fields.finder import Finder, find_cells
 from bloodcell_batch.images.file_formats import IMAGE_SUFFIXES
 from bloodcell_batch.model.file import open_finder
+from bloodcell_batch.records import FieldFault
 from bloodcell_batch.stages.find import ready_finder
 from bloodcell_batch.training.finder.data import decoded
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import draw_picture
 from drawn_fields import Disc, drawn_finder, grid_of_red_cells, smear
 from messy_slides import QUICK, StandIn, quick_backend
-from PIL import Image
+from PIL import Image, ImageFilter
 from typer.testing import CliRunner
 
 from bloodcell_batch.backends.selection import Choice
@@ -436,3 +436,46 @@ def test_a_mixed_slide_counts_no_field_as_a_cell(tmp_path: Path, images: str) ->
     assert bool([row for row in whole if row["reason"]]) == (images == "cells")
     # As a field, the picture of a cell has that cell.
     assert all(row["width"] == ("140" if images == "cells" else row["width"]) for row in rows if row["path"][0] == "c")
+
+
+@pytest.fixture(scope="module")
+def unfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A slide of four fields: one out of focus with a cell, a whole and a cut one, and one thin without any cell."""
+    root = tmp_path_factory.mktemp("unfit") / "s"
+    root.mkdir()
+    for number, white in enumerate([WHITE[0], WHITE[3]]):
+        field(white, number).save(root / f"{number}.png")
+    red = grid_of_red_cells(400, 300, RED, but_not_at=WHITE[1])
+    blurred = Image.fromarray(smear(400, 300, red, [*WHITE[1], (4.0, 40.0, 54.0)]))
+    blurred.filter(ImageFilter.GaussianBlur(2.6)).save(root / "2 blurred.png")
+    Image.fromarray(smear(400, 300, red[::4], [])).save(root / "3 thin.png")
+    return root
+
+
+class TestUnfitFields:
+    def test_cells_and_slides_say_what_is_wrong_with_their_fields(self, unfit: Path, tmp_path: Path) -> None:
+        classify_slides(unfit, str(tmp_path / "r.csv"), QUICK)
+        rows = read(tmp_path / "r.csv")
+        blurred = of(rows, "2 blurred.png")
+        assert {row["reason"] == "cut_off" for row in blurred} == {True, False}
+        for row in blurred:
+            assert "out_of_focus" in row["review_reason"].split("; ")
+            assert row["review"] == ("false" if row["reason"] == "cut_off" else "true")
+        (thin,) = of(rows, "3 thin.png")
+        assert (thin["reason"], thin["review_reason"], thin["review"]) == ("no_cell", "too_thin", "")
+        assert not any("_focus" in row["review_reason"] for row in rows if row["path"] in {"0.png", "1.png"})
+        (slide,) = load_results(tmp_path / "r.csv").slides
+        told = [alert for alert in slide.alerts if alert.startswith(("out_of_focus", "too_thin"))]
+        assert [alert.rpartition(": ")[2] for alert in told] == [
+            "1 of 4 fields is too thin",
+            "1 of 4 fields is out of focus",
+        ]
+        assert all(alert in (tmp_path / "r.slides.csv").read_text(encoding="utf-8") for alert in told)
+        assert verify(tmp_path / "r.csv", VerifyConfig(images=unfit), NullObserver()).verified
+
+    def test_they_are_the_same_after_an_update(self, unfit: Path, tmp_path: Path) -> None:
+        classify_slides(unfit, str(tmp_path / "r.csv"), QUICK)
+        first = tables(tmp_path / "r.csv")
+        classify_slides(unfit, str(tmp_path / "r.csv"), QUICK.model_copy(update={"update": True}))
+        assert json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))["kept_from_earlier_result"] == 4
+        assert tables(tmp_path / "r.csv") == first
