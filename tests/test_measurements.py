@@ -200,3 +200,14 @@ def test_large_fields_are_measured_against_their_truth(tmp_path: Path) -> None:
     lines = _lines("unfit_fields.py", str(tmp_path), "--blur", "0.1")
     assert "blur 0.00: 1 fields" in lines[0]
     assert "blur 0.10: 1 fields" in lines[1]
+
+
+def test_pictures_of_no_single_cell_are_drawn_and_refused(tmp_path: Path) -> None:
+    for number in range(3):
+        white = [(70.0, 70.0 + number, 44.0)]
+        picture = smear(140, 140, grid_of_red_cells(140, 140, 28, but_not_at=white), white)
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    first, *drawn = _lines("single_cells.py", str(tmp_path), "--drawn", "1")
+    assert ": 3 pictures, " in first
+    assert len(drawn) == 5
+    assert "empty ground: 1 pictures, 1 to the finder (100.0%), 1 refused" in drawn[-1]

@@ -19,6 +19,7 @@ from bloodcell_batch.backends.selection import Choice, open_backend, why_not
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.benchmark import BenchmarkConfig
 from bloodcell_batch.errors import BackendError, InputError
+from bloodcell_batch.fields.screen import plainly_one_cell
 from bloodcell_batch.images.decoding import decode_rgb
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.images.perceptual_hash import grey_thumbnail, perceptual_hashes
@@ -37,10 +38,11 @@ from bloodcell_batch.stages.write import publish_run
 INT8_NAME = "openvino int8"
 _SAMPLE_IMAGES, _SAMPLE_PIXELS = 256, 40_000_000  # held decoded
 
-READ, DECODE, HASH, RESIZE, WRITE = "read", "decode", "hash", "resize", "write"
+READ, DECODE, SCREEN, HASH, RESIZE, WRITE = "read", "decode", "screen", "hash", "resize", "write"
 MEANINGS: dict[str, str] = {
     READ: "the file's bytes from the disk or its cache",
     DECODE: "bytes to RGB pixels",
+    SCREEN: "whether the pixels plainly show one cell, without a network",
     HASH: "SHA-256 of the bytes, digest of the pixels, perceptual hash, quality measures",
     RESIZE: "pixels to the network's input",
     WRITE: "rows to the journal and to the published Parquet tables",
@@ -114,6 +116,7 @@ def measure_decoding(sample: Sample, preprocessing: Preprocessing, config: Bench
 
     yield timed(READ, Path.read_bytes, paths)
     yield timed(DECODE, lambda data: decode_rgb(data, limits), files)
+    yield timed(SCREEN, lambda rgb: plainly_one_cell(rgb, None), pictures)
     blocks = list(blocks_of(prepared))
     yield Part(HASH, best_rate(lambda: sum(map(_hash, blocks)), config))
     yield timed(RESIZE, lambda rgb: resize_to_input(rgb, preprocessing), pictures)

@@ -24,7 +24,7 @@ from bloodcell_batch.runs.run_facts import versions
 
 JSON_NAME, PLOT_NAME = "benchmark.json", "benchmark.png"
 _BLUE, _RED, _GREY, _GREEN = "#2f6fab", "#a61b1b", "#8796a5", "#2d7d46"
-_PART_COLOURS = ("#cfe0ee", "#9cc1de", "#6ba1cb", "#3f7fb5", "#1f5a8c", "#b45309")
+_PART_COLOURS = ("#e6eff6", "#cfe0ee", "#9cc1de", "#6ba1cb", "#3f7fb5", "#1f5a8c", "#b45309")
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:

@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_SIDE = 64  # pixels that are looked at, along each side
+_SIDE = 32  # pixels that are looked at, along each side
 _BLUE = 0.75  # share of the blue that is taken from the red: red cells have less blue than red, stained cells more
-_SMOOTH = 5  # pixels over which noise and the gaps between lobes of a nucleus are averaged
+_SMOOTH = 3  # pixels over which noise and the gaps between lobes of a nucleus are averaged
 _DARK, _LIGHT = 0.01, 0.9  # quantiles: of the darkest, and of the ground
 _CONTRAST = 30.0  # levels between them, from which on something is stained
 _LEAST, _MOST = 0.006, 0.5  # share of the picture under the stained group
 _BESIDE = 0.12  # share of the sides by which its middle may lie beside the centre
-_SECOND = 0.5  # share of its area from which on another group could be meant as well
+_SECOND = 0.6  # share of its area from which on another group could be meant as well
 _ROUND = 1.5  # length over width up to which a group is no pair
 _LONGEST = 2.5  # length over width of a single nucleus, however it is bent
 _LONG = 2.4  # red cells that a single nucleus is long
@@ -35,7 +35,7 @@ class _Group:
 
 
 def plainly_one_cell(rgb: NDArray[np.uint8], red_cell_pixels: float | None) -> bool:
-    """Whether one stained group, neither long nor beside the middle, dominates a picture; a fifth of a millisecond.
+    """Whether one stained group, neither long nor beside the middle, dominates a picture; a tenth of a millisecond.
 
     False says nothing: pale cells, platelets among others and nuclei that lie apart are no less single cells. Two cells
     whose nuclei touch can look like one.

@@ -180,7 +180,7 @@ def test_command_on_drawn_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "of the ceiling" in result.output
     document = json.loads((tmp_path / "out" / "benchmark.json").read_text(encoding="utf-8"))
     assert document["files"]["count"] == document["classify"]["images"] == 10
-    assert set(document["parts_per_core"]) == {"read", "decode", "hash", "resize", "write"}
+    assert set(document["parts_per_core"]) == {"read", "decode", "screen", "hash", "resize", "write"}
     assert {(speed["name"], speed.get("batch")) for speed in document["backends"]} >= {("pytorch", 4), ("pytorch", 8)}
     assert document["share_of_ceiling"] > 0
     assert document["plain"] is None

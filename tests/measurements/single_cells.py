@@ -3,7 +3,7 @@
     python tests/measurements/single_cells.py FOLDER ... --each 1 --drawn 100
 
 Each FOLDER holds cells that a laboratory cut out, a folder per slide or class; each of them gets its scale from a few
-of its images, as in `classify`. With --drawn, so many pictures that show no single cell are drawn from each folder's
+of its images, as in `classify`; what is refused is named. Pictures that show no single cell are drawn from each one's
 own images as well, and looked at with its scale: two cells side by side, near and far, only the corners of pictures put
 together, and the empty ground. Times are of the processor, for a network on one thread.
 """
@@ -117,8 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--each", type=int, default=1, help="look at every so manieth image only")
-    parser.add_argument("--drawn", type=int, default=0, help="pictures of each kind to draw")
-    parser.add_argument("--names", action="store_true", help="name what is refused")
+    parser.add_argument("--drawn", type=int, default=100, help="pictures of each kind to draw")
     options = parser.parse_args(arguments)
     config = ClassifyConfig(images="cells")
     finder = RunFinder(config, 1)
@@ -126,8 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for folder in options.folders:
         tally, drawn = _folder(folder, config, finder, options.each, options.drawn)
         sys.stdout.write(f"{folder.name}: {tally.as_text()}\n")
-        if options.names:
-            sys.stdout.writelines(f"  {name}\n" for name in tally.names)
+        sys.stdout.writelines(f"  {name}\n" for name in tally.names)
         sys.stdout.writelines(f"  {kind}: {one.as_text()}\n" for kind, one in drawn.items())
         sys.stdout.flush()
     finder.close()
