@@ -109,6 +109,7 @@ class TestPage:
         assert 'id="overview"' not in text
         browser.open(tmp_path / "r.html")
         assert browser.one("svg.chart").rect["y"] < 400
+        assert len(browser.all("ul.alerts li")) == len(load_results(tmp_path / "r.csv").slides[0].alerts)  # told once
         browser.press("j")
         assert browser.driver.execute_script("return document.activeElement.id") == "s1"
         browser.press("/")
