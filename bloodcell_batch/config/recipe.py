@@ -133,6 +133,12 @@ class TrainConfig(ClassesConfig):
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share of the target spread over all classes")
     drop_rate: float = Field(0.2, ge=0, lt=1, description="Dropout before the classifier")
     sampling: Literal["weighted", "none"] = Field("weighted", description="weighted: every class equally often")
+    class_shares: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=dict,
+        description="Weighted sampling: how often a class is drawn against the others, 1 where nothing is said. A "
+        "class that is rare in blood, and that one laboratory's images alone show, is otherwise seen in every cell "
+        "that looks strange",
+    )
     laboratory_balance: float = Field(
         0.5,
         ge=0,
@@ -214,6 +220,8 @@ class TrainConfig(ClassesConfig):
             raise ValueError("pretrained and init_weights exclude each other; choose one start")
         if self.ema and self.swa:
             raise ValueError("ema and swa exclude each other; choose one average")
+        if self.class_shares and self.sampling == "none":
+            raise ValueError("class_shares needs sampling = 'weighted'")
         if not self.shuffle and self.sampling != "none":
             raise ValueError("shuffle = false needs sampling = 'none'; weighted sampling draws at random")
         if self.smote != "none" and self.fine_labels:

@@ -17,6 +17,8 @@ import numpy as np
 from PIL import Image
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
+from bloodcell_batch.fields.cells import Cell
+from bloodcell_batch.fields.crops import crop
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.training.data.labelled import load_labelled
@@ -39,6 +41,8 @@ contact sheet by the developers, not by an expert. The others are neutrophils.""
 BCDD_SIDE = 1.6
 """Side of a cut against the larger side of the box."""
 PLATELET_SIDE = 200
+FEWEST_RED_CELLS = 3
+"""Whole red cells that tell the scale of a field."""
 
 Row = tuple[str, str, str, str]
 
@@ -56,6 +60,7 @@ def main(images: Path, work: Path) -> None:
         *bcdd(images, work),
         *folders(work, "external_bccd", "bccd"),
         *bccd_platelets(images, work),
+        *bccd_in_fields(images, work),
         *folders(work, "external_chula", "chula"),
         *chula_fields(images, work),
     ]
@@ -149,6 +154,42 @@ def bccd_platelets(images: Path, work: Path) -> list[Row]:
 
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def bccd_in_fields(images: Path, work: Path) -> list[Row]:
+    """The cells of external_bccd as `classify` cuts them out of their fields, where one cell is in the field alone.
+
+    Each is in the part of its tight crop.
+    """
+    (work / "bccd_in_fields").mkdir(exist_ok=True)
+    rows: list[Row] = []
+    for path, label, laboratory, part in folders(work, "external_bccd", "bccd"):
+        stem = Path(path).stem.rsplit("_", 1)[0]
+        boxes = images / "fields_bccd" / "boxes" / f"{stem}.xml"
+        if not boxes.exists():
+            continue
+        objects = [
+            (str(found.findtext("name")), [float(str(found.findtext(f"bndbox/{edge}"))) for edge in _EDGES])
+            for found in ET.parse(boxes).iter("object")  # noqa: S314 - a public dataset
+        ]
+        leukocytes = [box for name, box in objects if name == "WBC"]
+        red_cells = [box for name, box in objects if name == "RBC" and whole(box)]
+        if len(leukocytes) != 1 or len(red_cells) < FEWEST_RED_CELLS:
+            continue
+        left, top, right, bottom = leukocytes[0]
+        field = np.asarray(Image.open(images / "fields_bccd" / "images" / f"{stem}.jpg").convert("RGB"))
+        cell = Cell((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, 1.0)
+        size = float(np.median([np.sqrt((x2 - x1) * (y2 - y1)) for x1, y1, x2, y2 in red_cells]))
+        name = f"bccd_in_fields/{stem}.png"
+        Image.fromarray(crop(field, cell, size)).save(work / name)
+        rows.append((name, label, laboratory, part))
+    return rows
+
+
+def whole(box: list[float]) -> bool:
+    """Whether a box lies inside a field of 640x480 pixels."""
+    left, top, right, bottom = box
+    return left > 1 and top > 1 and right < 639 and bottom < 479
 
 
 def chula_fields(images: Path, work: Path) -> list[Row]:

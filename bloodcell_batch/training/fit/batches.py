@@ -1,6 +1,6 @@
 """Batches out of memory, in an order that a resumed training can repeat."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.errors import UsageError
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.fit.lightning_module import Batch, NormalisedNetwork, mixed_seed
 
@@ -57,7 +59,9 @@ def training_loader(config: TrainConfig, data: InMemory, network: NormalisedNetw
     """Batches for training; the last, smaller one is left out, as batch normalisation suffers from it."""
     weights = None
     if config.sampling == "weighted":
-        weights = torch.from_numpy(sampling_weights(data.labels, data.laboratories, config.laboratory_balance))
+        shares = class_shares(config.class_shares, data.images.classes) if config.class_shares else None
+        drawn = sampling_weights(data.labels, data.laboratories, config.laboratory_balance, shares)
+        weights = torch.from_numpy(drawn)
     in_turn = _EpochSampler(weights, len(data), config.seed, lambda: network.current_epoch)
     return DataLoader(
         data,
@@ -68,14 +72,36 @@ def training_loader(config: TrainConfig, data: InMemory, network: NormalisedNetw
     )
 
 
-def sampling_weights(labels: NDArray[np.int64], laboratories: NDArray[np.str_], balance: float) -> NDArray[np.float64]:
-    """Chance (N,) of each image to be drawn, sum 1: every class equally often, and inside a class every laboratory in
-    proportion to its number of images there to the power of 1 - `balance`."""
+def class_shares(shares: Mapping[str, float], classes: ClassList) -> NDArray[np.float64]:
+    """How often each class (C,) is drawn against the others, 1 where nothing is said.
+
+    Raises:
+        UsageError: the data have no class of that name.
+    """
+    unknown = sorted(set(shares) - set(classes.names))
+    if unknown:
+        known = ", ".join(classes.reading_order)
+        raise UsageError(f"class_shares names {unknown[0]!r}, which is no class of the data.", hint=f"Known: {known}.")
+    return np.array([shares.get(name, 1.0) for name in classes.names])
+
+
+def sampling_weights(
+    labels: NDArray[np.int64],
+    laboratories: NDArray[np.str_],
+    balance: float,
+    class_shares: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Chance (N,) of each image to be drawn, sum 1: every class in proportion to its share (C,), equally often without
+    any, and inside a class every laboratory in proportion to its number of images there to the power of 1 - `balance`.
+    """
     _, sites = np.unique(laboratories, return_inverse=True)
     _, cells, sizes = np.unique(np.stack([labels, sites]), axis=1, return_inverse=True, return_counts=True)
     weights = sizes[cells.reshape(-1)].astype(np.float64) ** -balance
-    shares: NDArray[np.float64] = weights / np.bincount(labels, weights)[labels] / len(np.unique(labels))
-    return shares
+    chances: NDArray[np.float64] = weights / np.bincount(labels, weights)[labels] / len(np.unique(labels))
+    if class_shares is not None:
+        chances *= class_shares[labels]
+        chances /= chances.sum()
+    return chances
 
 
 def checking_loader(data: InMemory) -> DataLoader[Batch]:

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from torch import nn
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.recipe import TrainConfig
+from bloodcell_batch.errors import UsageError
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.fit.batches import InMemory, checking_loader, sampling_weights, training_loader
 
@@ -50,6 +52,26 @@ def test_weighted_sampling_evens_the_classes_out() -> None:
     np.testing.assert_allclose(shares, 1 / 8, atol=0.02)
     config = TrainConfig.model_validate({"batch_size": 8, "sampling": "none"})
     assert sorted(order(config, 0)) == list(range(80))
+
+
+def test_a_class_is_drawn_by_its_share() -> None:
+    labels = np.repeat(np.arange(8), COUNTS)
+    config = TrainConfig(batch_size=8, class_shares={"ig": 0.25, "erythroblast": 0.5})
+    weighted = np.concatenate([order(config, epoch) for epoch in range(60)])
+    found = np.bincount(labels[weighted], minlength=8) / len(weighted)
+    expected = np.ones(8)
+    expected[[DEFAULT_CLASSES.names.index(name) for name in ("ig", "erythroblast")]] = 0.25, 0.5
+    np.testing.assert_allclose(found, expected / expected.sum(), atol=0.02)
+
+
+def test_shares_of_classes_that_are_not_there_are_refused() -> None:
+    with pytest.raises(UsageError, match="class_shares names 'blast', which is no class of the data") as caught:
+        order(TrainConfig(class_shares={"ig": 0.5, "blast": 0.5}), 0)
+    assert "erythroblast" in caught.value.hint
+    with pytest.raises(ValidationError, match="class_shares needs sampling"):
+        TrainConfig(class_shares={"ig": 0.5}, sampling="none")
+    with pytest.raises(ValidationError, match="class_shares"):
+        TrainConfig(class_shares={"ig": 0.0})
 
 
 @pytest.mark.parametrize(("balance", "large"), [(0.0, 16 / 17), (0.5, 4 / 5), (1.0, 1 / 2)])
