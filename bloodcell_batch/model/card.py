@@ -16,7 +16,7 @@ the same cells."""
 _LIMITS = """\
 - Single-cell images with the cell near the centre; a whole field of view is not a cell.
 - {classes}
-- One laboratory, one scanner and one stain in the training data. Expect lower accuracy on other laboratories' images
+- {laboratories} Expect lower accuracy on other laboratories' images
   and check it with `bloodcell-batch evaluate` on your own labelled cells first.
 - The data name neither patients nor slides, so the test images can come from the same patients as the training
   images: the figures are optimistic.
@@ -67,9 +67,23 @@ def model_card(model: ModelFile) -> str:
             f"({header.outlier.description})."
         ),
         "## Limits",
-        _LIMITS.format(classes=_EIGHT if classes == DEFAULT_CLASSES else _OTHERS.format(count=len(classes))),
+        _LIMITS.format(
+            classes=_EIGHT if classes == DEFAULT_CLASSES else _OTHERS.format(count=len(classes)),
+            laboratories=_laboratories(training.get("laboratories", {})),
+        ),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _laboratories(images: dict[str, dict[str, int]]) -> str:
+    """Where the images are from, and what that leaves unknown."""
+    if len(images) < 2:
+        return "One laboratory, one scanner and one stain in the training data, as far as they say."
+    listed = ", ".join(f"{name} {counts['images']:,}" for name, counts in images.items())
+    tested = " and ".join(name for name, counts in images.items() if counts["test"])
+    return (
+        f"{len(images)} laboratories in the data (images: {listed}); the figures above are of {tested or 'none'} alone."
+    )
 
 
 def _share(figures: dict[str, float], key: str) -> str:

@@ -168,6 +168,16 @@ def _check_saved(model: ModelFile, fitted: Fitted) -> None:
         raise TrainingError("The written model predicts something else than the trained one.", hint=hint)
 
 
+def _laboratories(training_set: TrainingSet) -> dict[str, dict[str, int]]:
+    """Images of each laboratory that the data name, in all and in the test part."""
+    sites, test = training_set.images.laboratories, training_set.split.test
+    return {
+        str(name): {"images": int((sites == name).sum()), "test": int((sites[test] == name).sum())}
+        for name in np.unique(sites)
+        if name
+    }
+
+
 def _header(config: TrainConfig, fitted: Fitted, training_set: TrainingSet) -> ModelHeader:
     classifier, calibration = fitted.classifier, fitted.calibration
     counts = np.bincount(training_set.images.labels, minlength=len(training_set.images.classes)).tolist()
@@ -179,6 +189,7 @@ def _header(config: TrainConfig, fitted: Fitted, training_set: TrainingSet) -> M
         "date": datetime.now(UTC).date().isoformat(),
         "labels": training_set.labels,
         "images": dict(zip(training_set.images.classes.names, counts, strict=True)),
+        "laboratories": _laboratories(training_set),
         "split": training_set.sizes,
         "known_to_initial_weights": training_set.known.counts().as_dict(),
         "best_epoch": classifier.best_epoch,

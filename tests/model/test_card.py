@@ -1,0 +1,27 @@
+from dataclasses import replace
+
+import pytest
+
+from bloodcell_batch.model.card import model_card
+from bloodcell_batch.model.file import open_model
+
+
+@pytest.mark.parametrize(
+    ("laboratories", "words"),
+    [
+        ({}, "One laboratory, one scanner and one stain in the training data"),
+        ({"a": {"images": 40, "test": 4}}, "One laboratory, one scanner and one stain in the training data"),
+        (
+            {"a": {"images": 4000, "test": 4}, "b": {"images": 7, "test": 0}},
+            "2 laboratories in the data (images: a 4,000, b 7); the figures above are of a alone.",
+        ),
+    ],
+)
+def test_the_card_says_how_many_laboratories_the_images_are_of(
+    laboratories: dict[str, dict[str, int]], words: str
+) -> None:
+    model = open_model()
+    training = {**model.header.training, "laboratories": laboratories}
+    card = model_card(replace(model, header=model.header.model_copy(update={"training": training})))
+    assert words in card
+    assert "Expect lower accuracy on other laboratories' images" in card
