@@ -43,6 +43,11 @@ def datasets(tmp_path: Path) -> Path:
     (root / "fields_bccd" / "boxes").mkdir()
     text = BOX.format("".join(OBJECT.format(*box) for box in boxes))
     (root / "fields_bccd" / "boxes" / "b.xml").write_text(text, encoding="utf-8")
+    # The field of one of the cells of external_bccd.
+    field(root / "fields_bccd" / "images" / "E-1_3.jpg", 640, 480)
+    boxes = [("WBC", 20, 100, 160, 240), *(("RBC", 200 + 90 * i, 300, 280 + 90 * i, 380) for i in range(3))]
+    text = BOX.format("".join(OBJECT.format(*box) for box in boxes))
+    (root / "fields_bccd" / "boxes" / "E-1_3.xml").write_text(text, encoding="utf-8")
     for stem in ("E-1_0", "E-9_0"):
         field(root / "fields_chula_wbc" / f"{stem}.jpg", 960, 600)
         (root / "fields_chula_wbc" / f"{stem}.txt").write_text("3 .5 .5 .1 .1\n4 0.01 .99 .1 .1\n", encoding="utf-8")
@@ -57,7 +62,7 @@ def test_the_manifests_hold_what_may_train_the_release(datasets: Path, tmp_path:
         rows = list(csv.DictReader(stream))
     assert all((work / row["path"]).is_file() for row in rows)
     assert Counter((row["laboratory"], row["label"]) for row in rows if row["laboratory"] != "pbc") == {
-        ("bccd", "neutrophil"): 5,
+        ("bccd", "neutrophil"): 6,  # five, and one of them again as it lies in its field
         ("bccd", "platelet"): 1,  # the one whose surroundings lie inside the field
         ("bcdd", "lymphocyte"): 1,
         ("bcdd", "neutrophil"): 4,
@@ -77,12 +82,17 @@ def test_the_manifests_hold_what_may_train_the_release(datasets: Path, tmp_path:
     corner = next(row["path"] for row in rows if (row["laboratory"], row["label"]) == ("chula", "monocyte"))
     with Image.open(work / corner) as cut:
         assert cut.size == (171, 171)
+    with Image.open(work / "bccd_in_fields" / "E-1_3.png") as cut:
+        assert cut.size == (360, 360)  # 4.5 red cells of 80 pixels
+        left = np.asarray(cut.convert("RGB"))[:, :80]
+    assert np.ptp(left, axis=(0, 1)).max() == 0  # what lies outside the field is empty smear
 
 
 def test_every_stage_of_the_script_has_a_recipe() -> None:
     """`bloodcell-batch train` would find out only after the stages before it, hours later."""
     folder = PROJECT / "configs" / "release"
-    stages = re.findall(r"^stage (\w+)", (folder / "release.sh").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    script = (folder / "release.sh").read_text(encoding="utf-8")
+    stages = re.findall(r"^ *stage \S+ (\w+) \w+\.csv ", script, flags=re.MULTILINE)
     assert sorted(stages) == sorted(path.stem for path in folder.glob("*.toml"))
     recipes = {name: resolve(TrainConfig, {}, folder / f"{name}.toml") for name in stages}
     assert [name for name, recipe in recipes.items() if recipe.epochs == 0] == ["mean"]
