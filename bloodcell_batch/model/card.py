@@ -14,10 +14,11 @@ From repeated cross-validation: every cell was judged by networks that had not l
 the same cells."""
 
 _LIMITS = """\
-- Single-cell images with the cell near the centre; a whole field of view is not a cell.
+- Single cells near the centre of their picture; out of whole fields of view, `classify` cuts them first.
 - {classes}
-- {laboratories} Expect lower accuracy on other laboratories' images
-  and check it with `bloodcell-batch evaluate` on your own labelled cells first.
+- {laboratories}
+  Expect lower accuracy on other laboratories' images and check it with `bloodcell-batch evaluate` on your own labelled
+  cells first.
 - The data name neither patients nor slides, so the test images can come from the same patients as the training
   images: the figures are optimistic.
 - Percentages describe the images in the folder. Whether these are a fair sample of the smear depends on what cropped

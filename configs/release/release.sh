@@ -18,5 +18,5 @@ stage first first first.csv 0 "$imagenet"
 for seed in 0 1 2; do
   stage "second-$seed" second all.csv "$seed" "$work/first.safetensors"
 done
-stage third third all.csv 0 "$work"/second-{0,1,2}.safetensors
-echo "$work/third.safetensors"
+stage mean mean all.csv 0 "$work"/second-{0,1,2}.safetensors
+echo "$work/mean.safetensors"

@@ -13,7 +13,7 @@ from bloodcell_batch.model.file import open_model
         ({"a": {"images": 40, "test": 4}}, "One laboratory, one scanner and one stain in the training data"),
         (
             {"a": {"images": 4000, "test": 4}, "b": {"images": 7, "test": 0}},
-            "2 laboratories in the data (images: a 4,000, b 7); the figures above are of a alone.",
+            "Images of 2 laboratories (a 4,000, b 7); the figures above are of a alone.",
         ),
     ],
 )
