@@ -82,9 +82,7 @@ def _laboratories(images: dict[str, dict[str, int]]) -> str:
         return "One laboratory, one scanner and one stain in the training data, as far as they say."
     listed = ", ".join(f"{name} {counts['images']:,}" for name, counts in images.items())
     tested = " and ".join(name for name, counts in images.items() if counts["test"])
-    return (
-        f"{len(images)} laboratories in the data (images: {listed}); the figures above are of {tested or 'none'} alone."
-    )
+    return f"Images of {len(images)} laboratories ({listed}); the figures above are of {tested or 'none'} alone."
 
 
 def _share(figures: dict[str, float], key: str) -> str:

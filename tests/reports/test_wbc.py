@@ -54,7 +54,7 @@ def test_the_report(run: Run, wbc: Path, tmp_path: Path) -> None:
     _, said = _call("report", run.table, "--wbc", wbc, "--out", tmp_path / "r.html")
     assert "warning: 1 slide not in the results" in said
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert text.count('<th class="num">10⁹/l</th>') == 2
+    assert text.count('<th scope="col" class="num">10⁹/l</th>') == 2
     assert "the analyser said 11.00; corrected here for nucleated red cells" in text
     assert "the analyser said 8.80; the analyser had corrected it" in text
 
