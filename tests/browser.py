@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--window-size=1280,1000"),
 )
+
+_HANDED_OVER_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ class Browser:
 
     def press(self, keys: str) -> None:
         self.one("body").send_keys(keys)
+
+    def reload(self) -> None:
+        """Load the page again, once what it kept is there: a page's renderer hands its storage over a moment later, and
+        the same page in a new renderer would be without what was changed in the last milliseconds."""
+        time.sleep(_HANDED_OVER_S)
+        self.driver.refresh()
 
     def is_quiet(self) -> None:
         """No message in the console, and nothing asked for but the page itself and what is inside it."""

@@ -52,7 +52,7 @@ def page(run: Run, tmp_path: Path, browser: Browser) -> Iterator[Path]:
     call("export", run.table, "--out", path)
     browser.open(path)
     browser.driver.execute_script("localStorage.clear()")
-    browser.driver.refresh()
+    browser.reload()
     yield path
     browser.driver.execute_script("localStorage.clear()")
 
@@ -75,7 +75,7 @@ def test_keys_change_labels_and_the_download_imports(run: Run, tmp_path: Path, p
     browser.press("7" * 19)
     assert message(browser) == "24 of 24 cells verified: all done"
 
-    driver.refresh()
+    browser.reload()
     assert message(browser) == "24 of 24 cells verified: all done"
     browser.one("#download").click()
     assert "Who verified?" in message(browser)
@@ -120,7 +120,7 @@ class TestStation:
         browser.press("3")
         browser.press("u")
         assert (fact(browser, "Cell"), chosen(browser)) == ("2 of 24", ["lymphocyte"])
-        browser.driver.refresh()
+        browser.reload()
         browser.press(Keys.CONTROL + "z")
         assert (fact(browser, "Cell"), chosen(browser)) == ("2 of 24", [])
         browser.press("u")
@@ -165,7 +165,7 @@ class TestStation:
         browser.one("#remark").send_keys("=1 odd, see 2", Keys.ENTER)
         browser.press("1m")
         browser.one("#remark").send_keys("blurred", Keys.ENTER)
-        browser.driver.refresh()
+        browser.reload()
         assert browser.one("#remark").get_attribute("value") == "blurred"
         file = downloaded(browser, "A. Reader")
         call("import", run.table, file, "--partial", "--out", tmp_path / "v.csv")
