@@ -35,7 +35,7 @@ class _Group:
 
 
 def plainly_one_cell(rgb: NDArray[np.uint8], red_cell_pixels: float | None) -> bool:
-    """Whether one stained group, neither long nor beside the middle, dominates a picture; a tenth of a millisecond.
+    """Whether one stained group, neither long nor beside the middle, dominates a picture.
 
     False says nothing: pale cells, platelets among others and nuclei that lie apart are no less single cells. Two cells
     whose nuclei touch can look like one.

@@ -149,9 +149,9 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
 
 def _local_embeddings(embeddings: str | None, out: str) -> str | None:
     """Where the file of embeddings is written: beside the local `out` where both are to be uploaded."""
-    return (
-        embeddings if embeddings is None or not is_url(embeddings) else str(Path(out).with_name(Path(embeddings).name))
-    )
+    if embeddings is None or not is_url(embeddings):
+        return embeddings
+    return str(Path(out).with_name(Path(embeddings).name))
 
 
 def _open_journal(
