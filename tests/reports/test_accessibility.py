@@ -25,7 +25,9 @@ const done = arguments[arguments.length - 1];
 axe.run().then((found) => done(found.violations.flatMap((fault) => fault.nodes.map(
   (node) => `${fault.id}: ${node.html.slice(0, 150)} ${node.any.map((one) => one.message).join("; ")}`))));
 """
+BACKGROUND = "return getComputedStyle(document.body).backgroundColor"
 RANGES = "[neutrophil]\nlow = 60\nhigh = 70\n[lymphocyte]\nlow = 20\nhigh = 30\n"
+PAPER = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 25, 31)"}
 MANUAL = "slide_id,neutrophil,lymphocyte,monocyte,eosinophil,basophil,ig\n007,55,27,7,5,2,4\n2E5,30,50,10,5,1,4\n"
 
 
@@ -88,13 +90,15 @@ def test_axe_finds_no_fault(run: Run, tmp_path: Path, browser: Browser, write: C
 
 
 def faults(page: Path, browser: Browser) -> list[str]:
-    """What axe objects to, on either screen."""
+    """What axe objects to, on either screen, and whether the page is as light or dark as the screen."""
     found: list[str] = []
-    for scheme in ("light", "dark"):
+    for scheme, paper in PAPER.items():
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
         try:
             browser.open(page)
+            if (shown := browser.driver.execute_script(BACKGROUND)) != paper:
+                found.append(f"{scheme}: the page is {shown}")
             browser.driver.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
             found += [f"{scheme}: {fault}" for fault in browser.driver.execute_async_script(FAULTS)]
         finally:

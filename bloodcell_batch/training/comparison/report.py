@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import jinja2
 import pyarrow as pa
 
 from bloodcell_batch import __version__
@@ -13,6 +12,7 @@ from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.config.comparison import CompareConfig
 from bloodcell_batch.files.publishing import publish_files, text_writer
 from bloodcell_batch.parallel.cpus import available_cpus
+from bloodcell_batch.reports.templates import render
 from bloodcell_batch.results.formats import write_parquet
 from bloodcell_batch.statistics.binomial import clopper_pearson
 from bloodcell_batch.training.comparison.system_row import FINISHED, Row
@@ -115,18 +115,11 @@ def as_markdown(rows: Sequence[Row], options: CompareConfig, command: str) -> st
 
 def as_html(rows: Sequence[Row], options: CompareConfig, command: str) -> str:
     """One page with the table, the rankings and the confusion matrices; nothing is loaded from elsewhere."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bloodcell_batch", "assets"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     columns = _columns(rows)
     ordered = _in_order(rows)
-    return environment.get_template("comparison.html.j2").render(
+    return render(
+        "comparison.html.j2",
         command=command,
-        research=RESEARCH_USE_ONLY,
         terms=_terms(rows, options),
         titles=[column.title for column in columns],
         rows=[(row, _cells(row, columns) if row.status == FINISHED else ()) for row in ordered],
