@@ -10,6 +10,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, 92.0, 12.0, 22.0
 _FARTHEST = 6.0
 """What lies farther off than so many widened SD is drawn there: the rest would be a flat line."""
 _SCORES = (-3, -2, -1, 0, 1, 2, 3)
+_LABEL_HEIGHT = 13.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +176,14 @@ def _lines(axes: _Axes, series: Series, start: int, last: int, *, newest: bool) 
         ends = (series.accepted.low, series.accepted.high)
         named = "accepted" if newest else ""
         return [Line(x, end, axes.y(value), named, text(value), "limit3") for value in ends]
+    mean = series.shown(0)
     for score in _SCORES:
         value = series.shown(score)
         if value is None:
             continue
         named = "mean" if score == 0 else f"{score:+d}s"
-        shown = newest and score in {-3, 0, 3}
+        apart = mean is None or abs(axes.y(value) - axes.y(mean)) >= _LABEL_HEIGHT  # or the two texts cover each other
+        shown = newest and (score == 0 or (abs(score) == 3 and apart))
         found.append(Line(x, end, axes.y(value), named if shown else "", text(value), f"limit{abs(score)}"))
     return found
 

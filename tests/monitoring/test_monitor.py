@@ -20,6 +20,14 @@ from bloodcell_batch.cli.app import app
 from bloodcell_batch.results.finished import load_results
 
 NIGHTS = 14
+COVERED = """
+return [...document.querySelectorAll("figure svg")].flatMap((chart) => {
+  const texts = [...chart.querySelectorAll("text:not(.rule)")].map((text) => [text.textContent, text.getBBox()]);
+  return texts.flatMap(([one, a], number) => texts.slice(number + 1).filter(([, b]) =>
+    a.x < b.x + b.width && b.x < a.x + a.width && a.y + 3 < b.y + b.height && b.y + 3 < a.y + a.height
+  ).map(([other]) => `${one} and ${other}`));
+});
+"""
 DRIFT_FROM = 11
 
 
@@ -285,6 +293,7 @@ class TestInTheBrowser:
         assert any("night-11, 2026-01-11 02:15" in (one.get_attribute("textContent") or "") for one in rejected)
         fits = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
         assert browser.driver.execute_script(fits)
+        assert browser.driver.execute_script(COVERED) == []
         browser.is_quiet()
 
     def test_it_is_dark_where_the_screen_is(self, steady: list[Path], tmp_path: Path, browser: Browser) -> None:
