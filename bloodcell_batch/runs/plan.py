@@ -101,6 +101,8 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
     paths = output_paths(out, config.csv_dialect, _local_embeddings(config.embeddings, as_outputs(out)[0]))
     if paths.images is None:
         _check_stdout_will_do(config)
+    if config.shard is not None:
+        _check_embeddings_are_of_shard(paths)
     half_published = begun_publishing(paths.journal)
     check_outputs(*paths.all(), overwrite=_replaces(config) or half_published)
     model = open_model(config.model, config.require_model_sha256)
@@ -182,6 +184,20 @@ def _find(root: Path | str, config: ClassifyConfig, observer: Observer) -> ScanR
     for remark in (*remarks(rule, found.files), *left_out(found.ignored)):
         observer.warn(remark)
     return found if config.shard is None else share_of(found, parse_shard(config.shard))
+
+
+def _check_embeddings_are_of_shard(paths: OutputPaths) -> None:
+    """Shards run at the same time: of two that share a name, the file of one would replace that of the other.
+
+    Raises:
+        UsageError: the embeddings are not named after the shard's image table.
+    """
+    if paths.embeddings is None or paths.images is None:
+        return
+    own = f"{paths.images.stem}.embeddings.parquet"
+    if paths.embeddings.name != own:
+        hint = f"Shards must not share a file: name it after --out, {paths.embeddings.with_name(own)}"
+        raise UsageError(f"--embeddings {paths.embeddings} is not named after this shard's --out.", hint=hint)
 
 
 def _check_stdout_will_do(config: ClassifyConfig) -> None:

@@ -262,15 +262,26 @@ def test_where_no_cell_is_there_is_no_row(tmp_path: Path) -> None:
 
 def test_every_shard_has_its_own(made: Path, slides: Path, tmp_path: Path) -> None:
     for index in range(2):
-        options = {"shard": f"{index}/2", "embeddings": str(tmp_path / f"e-{index}.parquet")}
+        options = {"shard": f"{index}/2", "embeddings": str(tmp_path / f"shard-{index}.embeddings.parquet")}
         classify_slides(slides, str(tmp_path / f"shard-{index}.parquet"), QUICK.model_copy(update=options))
     merge_shards([tmp_path / f"shard-{index}.parquet" for index in range(2)], str(tmp_path / "m.parquet"))
     record = read_record(tmp_path / "m.parquet")
     assert (record.embeddings, record.config["embeddings"]) == (None, None)
-    assert [shard.embeddings.file for shard in record.shards if shard.embeddings] == ["e-0.parquet", "e-1.parquet"]
-    rows = [row for index in range(2) for row in pq.read_table(tmp_path / f"e-{index}.parquet").to_pylist()]
+    files = [shard.embeddings.file for shard in record.shards if shard.embeddings]
+    assert files == [f"shard-{index}.embeddings.parquet" for index in range(2)]
+    rows = [row for file in files for row in pq.read_table(tmp_path / file).to_pylist()]
     whole = pq.read_table(made / "e.parquet").to_pylist()
     assert sorted(map(repr, rows)) == sorted(map(repr, whole))
+
+
+def test_two_shards_can_not_share_a_file(slides: Path, tmp_path: Path) -> None:
+    """Begun at the same time, neither sees the other's file, and the last would have replaced it without a word."""
+    for index in range(2):
+        options = {"shard": f"{index}/2", "embeddings": str(tmp_path / "e.parquet")}
+        with pytest.raises(UsageError, match=r"e\.parquet is not named after this shard's --out") as error:
+            classify_slides(slides, str(tmp_path / f"shard-{index}.parquet"), QUICK.model_copy(update=options))
+        assert f"shard-{index}.embeddings.parquet" in (error.value.hint or "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_verify_finds_a_change(made: Path, tmp_path: Path) -> None:
