@@ -72,17 +72,19 @@ def test_what_needs_pytorch_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
 def test_the_packaged_networks_are_those_of_the_packaged_models(path: Path) -> None:
-    assert recall_packaged(open_network(path)) is not None, "run python -m bloodcell_batch.export.packaged_networks"
+    assert recall_packaged(open_network(path), "network") is not None, (
+        "run python -m bloodcell_batch.export.packaged_networks"
+    )
 
 
 def test_a_damaged_network_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    place = packaged_place(PACKAGED[0])
+    place = packaged_place(PACKAGED[0], "network")
     damaged = bytearray(place.read_bytes())
     damaged[-1] ^= 1
     (tmp_path / place.name).write_bytes(damaged)
     model = open_network(PACKAGED[0])
     monkeypatch.setattr("bloodcell_batch.backends.openvino.packaged.PACKAGED", (tmp_path / PACKAGED[0].name,))
-    assert recall_packaged(model) is None
+    assert recall_packaged(model, "network") is None
 
 
 def test_the_slim_requirements_are_the_dependencies_without_learning() -> None:

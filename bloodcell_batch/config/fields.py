@@ -32,8 +32,8 @@ BackendOption = Annotated[
 PrecisionOption = Annotated[
     Precision,
     Field(
-        description="Arithmetic of the network; auto is the fastest that agrees. int8 runs the network that "
-        "export-openvino --precision int8 made: MODEL.int8.xml beside the model, or in the user's cache"
+        description="Arithmetic of the network; auto is the fastest that is right here. int8 of another model than the "
+        "packaged one needs what export-openvino --precision int8 makes"
     ),
     Option(panel=Panel.SPEED),
     Effect.RESULT,

@@ -16,7 +16,7 @@ from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.records import DecodedImage, ImageFile, Rejection
-from bloodcell_batch.stages.decode import decode_ahead, make_decoder, make_reader
+from bloodcell_batch.stages.decode import Reader, decode_ahead, decoder_of, make_reader
 from bloodcell_batch.stages.scan import scan
 from bloodcell_batch.training.data.class_names import ClassNames
 from bloodcell_batch.training.data.labelled import hashing_decoder, short_digest
@@ -50,8 +50,9 @@ class _File:
     label: int | None
 
 
-def load_cells(model: ModelFile, folder: Path, config: ExportOpenVinoConfig, observer: Observer) -> tuple[Cells, Cells]:
-    """Images to calibrate with and images to compare on, chosen in the same way on every run.
+def load_cells(model: ModelFile, data: Path, config: ExportOpenVinoConfig, observer: Observer) -> tuple[Cells, Cells]:
+    """Images to calibrate with and images to compare on, chosen in the same way on every run, of `data`: a folder, or
+    any source of labelled images.
 
     Calibration takes images that the model was trained on where the folder has enough of them, else others. Copies of
     one file are used once.
@@ -59,37 +60,38 @@ def load_cells(model: ModelFile, folder: Path, config: ExportOpenVinoConfig, obs
     Raises:
         InputError: too few images that the model was not trained on.
     """
-    root, files = _list(folder, ClassNames(model.header.class_list), observer)
-    trained, fresh = _by_training(model, root, files, observer)
+    read, files = _list(data, ClassNames(model.header.class_list), observer)
+    trained, fresh = _by_training(model, read, files, observer)
     if len(trained) >= config.calibration_images:
         calibration = evenly(trained, config.calibration_images)
     else:
         calibration = evenly(fresh, config.calibration_images)
         used = {entry.file.path for entry in calibration}
         fresh = [entry for entry in fresh if entry.file.path not in used]
-    compared = _decoded(model, root, evenly(fresh, config.max_images), observer)
+    compared = _decoded(model, read, evenly(fresh, config.max_images), observer)
     if len(compared.images) < LEAST_COMPARED:
-        text = f"{counted(len(compared.images), 'image')} under {folder} can be compared; int8 needs {LEAST_COMPARED}"
+        text = f"{counted(len(compared.images), 'image')} under {data} can be compared; int8 needs {LEAST_COMPARED}"
         hint = f"Besides {config.calibration_images} for calibration, only images that the model was not trained on "
         raise InputError(f"Only {text}.", hint=hint + "count; --max-images limits them, too.")
-    return _decoded(model, root, calibration, observer), compared
+    return _decoded(model, read, calibration, observer), compared
 
 
-def _list(folder: Path, names: ClassNames, observer: Observer) -> tuple[str, list[_File]]:
-    """The images of a folder, with labels if it has folders named after classes; then only these."""
-    found = scan(folder)
-    if not any(names.name_of(place.name) for place in folder.iterdir() if place.is_dir()):
-        observer.note(f"{folder} has no folders named after classes: int8 is compared with float32, not with the truth")
-        return found.root, [_File(file, None) for file in found.files]
-    return found.root, [_File(entry.file, entry.label) for entry in open_source(folder, names, observer).entries]
+def _list(data: Path, names: ClassNames, observer: Observer) -> tuple[Reader, list[_File]]:
+    """The images of a source, with labels unless it is a folder without folders named after classes."""
+    if data.is_dir() and not any(names.name_of(place.name) for place in data.iterdir() if place.is_dir()):
+        found = scan(data)
+        observer.note(f"{data} has no folders named after classes: int8 is compared with float32, not with the truth")
+        return make_reader(found.root, DecodeLimits()), [_File(file, None) for file in found.files]
+    source = open_source(data, names, observer)
+    return source.read, [_File(entry.file, entry.label) for entry in source.entries]
 
 
 def _by_training(
-    model: ModelFile, root: str, files: Sequence[_File], observer: Observer
+    model: ModelFile, read: Reader, files: Sequence[_File], observer: Observer
 ) -> tuple[list[_File], list[_File]]:
     """The images that the model was trained on, in whatever file, and the others; the first of equal files."""
     unique: dict[int, tuple[_File, bytes]] = {}
-    decoder = hashing_decoder(make_reader(root, DecodeLimits()), model.header.preprocessing)
+    decoder = hashing_decoder(read, model.header.preprocessing)
     for entry, outcome in _read(files, decoder, observer):
         image, hashes = outcome
         unique.setdefault(short_digest(image.facts.sha256), (entry, hashes))
@@ -100,8 +102,8 @@ def _by_training(
     return [entries[i] for i in np.flatnonzero(trained)], [entries[i] for i in np.flatnonzero(~trained)]
 
 
-def _decoded(model: ModelFile, root: str, files: Sequence[_File], observer: Observer) -> Cells:
-    decoder = make_decoder(root, model.header.preprocessing, DecodeLimits())
+def _decoded(model: ModelFile, read: Reader, files: Sequence[_File], observer: Observer) -> Cells:
+    decoder = decoder_of(read, model.header.preprocessing)
     kept = list(_read(files, decoder, observer))
     known = [entry.label for entry, _ in kept if entry.label is not None]
     labels = np.array(known, dtype=np.int64) if len(known) == len(kept) else None

@@ -56,7 +56,7 @@ def export_int8(
     network = quantised(model, calibration.pixels)
     side = model.header.preprocessing.input_size
     try:
-        backend = open_int8(network, side, "not compared yet")
+        backend = open_int8(network, side)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO refuses the int8 network: {str(error).splitlines()[0]}") from error
     observer.note(f"comparing with PyTorch in float32 on {len(compared.images):,} images")

@@ -153,7 +153,7 @@ def test_first_run_later_runs_and_runs_without_a_cache_agree_to_the_last_bit(
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
         outputs.append(ladder.open_backend(model, "openvino", BackendOptions("fp32")).backend.infer(golden))
     kept = sorted(path.suffix for path in (tmp_path / "cache").rglob("*") if path.is_file())
-    converted_here = [] if recall_packaged(model) else [".network"]
+    converted_here = [] if recall_packaged(model, "network") else [".network"]
     assert kept == [".compiled", ".fastest", ".lock", *converted_here]
     for probabilities, features in outputs[1:]:
         assert np.array_equal(probabilities, outputs[0][0])

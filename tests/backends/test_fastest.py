@@ -1,18 +1,24 @@
 """The fastest right setting wins, and is measured once."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bloodcell_batch.backends.canary import disagreement_where_sure
+from bloodcell_batch.backends.canary import canary_images, disagreement_where_sure
 from bloodcell_batch.backends.contract import BackendOptions, Outputs
-from bloodcell_batch.backends.openvino import fastest
-from bloodcell_batch.backends.openvino.backend import open_on_cpu, settings_measured
+from bloodcell_batch.backends.openvino import fastest, packaged
+from bloodcell_batch.backends.openvino.backend import open_int8, open_on_cpu, settings_measured
 from bloodcell_batch.backends.openvino.fastest import Measured, Setting, candidates, chosen
+from bloodcell_batch.backends.openvino.int8 import Int8Network, has_int8, packaged_int8
 from bloodcell_batch.backends.openvino.networks import Network, converted
-from bloodcell_batch.model.file import open_model
+from bloodcell_batch.backends.openvino.packaged import packaged_place
+from bloodcell_batch.errors import BackendError
+from bloodcell_batch.export.packaged_networks import MAX_LOSS
+from bloodcell_batch.model.file import DEFAULT_MODEL, open_model
 
 F32, F32_ONE = (Setting(arithmetic="f32", one_stream=one) for one in (False, True))
 BF16, BF16_ONE = (Setting(arithmetic="bf16", one_stream=one) for one in (False, True))
@@ -95,9 +101,10 @@ def test_what_can_not_win_is_not_run_again(
         opened.append(setting)
         return networks[setting]
 
-    measured = fastest.measured_settings(
-        network, (4, 32, 32, 3), settings, 2, open_with, lambda found, right: "" if (found == right).all() else "wrong"
-    )
+    def compare(_setting: Setting, found: NDArray[np.float32], right: NDArray[np.float32]) -> str:
+        return "" if (found == right).all() else "wrong"
+
+    measured = fastest.measured_settings([network], (4, 32, 32, 3), settings, 2, open_with, compare)
     assert chosen(measured) == best
     assert {entry.setting for entry in measured} == set(opened)
     assert len(opened) == entered
@@ -127,9 +134,11 @@ def test_it_is_measured_once_and_again_when_damaged(
         opened.append(setting)
         return Timed(clock, 0.1, 0.5)
 
+    networks = [Network(b"graph", b"weights")]
+
     def measured(threads: int = 2) -> tuple[Measured, ...]:
-        network, settings = Network(b"graph", b"weights"), candidates(("f32",), threads)
-        return fastest.measured_settings(network, (4, 32, 32, 3), settings, threads, open_with, lambda _a, _b: "")
+        settings = candidates(("f32",), threads)
+        return fastest.measured_settings(networks, (4, 32, 32, 3), settings, threads, open_with, lambda *_: "")
 
     first = measured()
     assert [entry.setting for entry in first] == opened == [F32, F32_ONE]
@@ -138,10 +147,13 @@ def test_it_is_measured_once_and_again_when_damaged(
     assert len(opened) == 2
     measured(threads=3)  # another machine, as far as speed goes
     assert len(opened) == 4
+    networks.append(Network(b"quantised graph", b"weights"))
+    measured()
+    assert len(opened) == 6
     for file in (tmp_path / "bloodcell-batch" / "openvino").glob("*.fastest"):
         file.write_bytes(file.read_bytes()[:-1])
     measured()
-    assert len(opened) == 6
+    assert len(opened) == 8
 
 
 def test_a_named_precision_is_obeyed_and_the_description_says_what_runs() -> None:
@@ -156,7 +168,62 @@ def test_the_packaged_model_has_rates_and_the_reference_is_right() -> None:
     measured = settings_measured(open_model())
     assert measured[0].setting.arithmetic == "f32"
     assert not measured[0].wrong
-    assert {entry.setting.arithmetic for entry in measured} <= {"f32", "bf16"}
+    assert {entry.setting.arithmetic for entry in measured} <= {"f32", "bf16", "int8"}
+
+
+@pytest.fixture
+def int8(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Int8Network:
+    """The int8 network in the package, which measures here as faster than anything else, and an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(fastest, "_WORTH", 0.0)
+    found = packaged_int8(open_model())
+    assert found is not None, "run python -m bloodcell_batch.export.packaged_networks INT8.xml"
+    return found
+
+
+def test_auto_runs_the_int8_network_of_the_package_and_says_what_it_costs(int8: Int8Network) -> None:
+    if int8.other_numbers(open_int8(int8.network, 128).infer(canary_images(128))[0]):
+        pytest.skip("int8 computes other numbers on this processor")
+    backend = open_on_cpu(open_model(), BackendOptions())
+    assert ", int8, " in backend.description
+    assert int8.record.int8.as_text() in backend.description
+    assert int8.record.int8.loss <= MAX_LOSS
+    named = open_on_cpu(open_model(), BackendOptions("int8"))
+    images = canary_images(128, 20)
+    assert np.array_equal(backend.infer(images)[0], named.infer(images)[0])
+    assert ", f32, " in open_on_cpu(open_model(), BackendOptions("fp32")).description
+
+
+def test_auto_does_not_run_int8_where_the_numbers_are_others(
+    int8: Int8Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a processor without VNNI."""
+    canary = (np.array(int8.record.canary) * 0.9).tolist()
+    other = replace(int8, record=int8.record.model_copy(update={"canary": canary}))
+    monkeypatch.setattr("bloodcell_batch.backends.openvino.backend.packaged_int8", lambda _model: other)
+    monkeypatch.setattr("bloodcell_batch.backends.openvino.backend.load_int8", lambda _model: other)
+    measured = settings_measured(open_model())
+    refused = [entry for entry in measured if entry.setting.arithmetic == "int8"]
+    assert refused
+    assert all("from those of the machine that measured the accuracy" in entry.wrong for entry in refused)
+    assert "int8" not in open_on_cpu(open_model(), BackendOptions()).description
+    with pytest.raises(BackendError, match="computes other numbers on this machine"):
+        open_on_cpu(open_model(), BackendOptions("int8"))
+
+
+def test_only_a_sound_int8_network_of_the_model_is_used(int8: Int8Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert has_int8(open_model())
+    place = packaged_place(DEFAULT_MODEL, "int8")
+    with monkeypatch.context() as patch:
+        data = place.read_bytes()
+        patch.setattr(packaged, "PACKAGED", (Path("nowhere/default_model.safetensors"),))
+        assert packaged_int8(open_model()) is None
+        folder = Path(os.environ["XDG_CACHE_HOME"])
+        patch.setattr(packaged, "PACKAGED", (folder / "m.safetensors",))
+        for content, sound in ((data, True), (data[:-1], False), (bytes(32) + data[32:], False)):
+            (folder / "m.int8").write_bytes(content)
+            assert (packaged_int8(open_model()) == int8) is sound
+            assert (packaged_int8(open_model()) is None) is not sound
 
 
 @pytest.mark.parametrize(

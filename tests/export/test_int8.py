@@ -58,7 +58,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
 @pytest.fixture(scope="module")
 def backend(model: ModelFile) -> OpenVinoBackend:
     pytest.importorskip("nncf", reason="the extra [int8] is not installed")
-    return open_int8(quantised(model, small_pictures(40)), SIDE, "a test")
+    return open_int8(quantised(model, small_pictures(40)), SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +291,8 @@ def test_the_whole_way(pbc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert set(record["made_with"]) == {"openvino", "nncf"}
     assert b"FakeQuantize" in network.read_bytes()
     choice = ladder.open_backend(open_model(model), options=BackendOptions("int8"))
-    assert "int8 (accuracy " in choice.backend.description
+    assert ", int8, " in choice.backend.description
+    assert "(accuracy " in choice.backend.description
     choice.backend.close()
     again = CliRunner().invoke(app, ["export-openvino", str(model), *few])
     assert "exists already" in again.stderr

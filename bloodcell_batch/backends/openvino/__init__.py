@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: bfloat16 where the processor multiplies it natively, float32 elsewhere; int8 if asked for.
+"""OpenVINO on the CPU: in float32, bfloat16 or int8, whichever is fastest here and right.
 
 `networks` converts a model file, `cache` keeps what takes long to make, `int8` finds and checks a quantised network,
 `backend` runs it.
@@ -43,11 +43,11 @@ def why_not(model: ModelFile, device: str, options: BackendOptions) -> str:
     """The wheel is a dependency; only its device plug-in, or an int8 network that was asked for, may be missing."""
     import openvino  # noqa: PLC0415 - see above
 
-    from bloodcell_batch.backends.openvino.int8 import HOW_TO_MAKE, find_int8  # noqa: PLC0415 - imports openvino
+    from bloodcell_batch.backends.openvino.int8 import HOW_TO_MAKE, has_int8  # noqa: PLC0415 - imports openvino
 
     if "CPU" not in openvino.Core().available_devices:
         return f"OpenVINO finds no {device} device"
-    if options.precision == "int8" and find_int8(model) is None:
+    if options.precision == "int8" and not has_int8(model):
         return f"no int8 network beside the model; {HOW_TO_MAKE}"
     return ""
 

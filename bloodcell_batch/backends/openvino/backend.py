@@ -1,18 +1,18 @@
 """The backend: a queue of asynchronous requests, one per stream, over batches of a fixed size."""
 
 import importlib.metadata
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from bloodcell_batch.backends.canary import disagreement, disagreement_where_sure
+from bloodcell_batch.backends.canary import CANARIES, disagreement, disagreement_where_sure
 from bloodcell_batch.backends.contract import BackendOptions, Outputs, padded
 from bloodcell_batch.backends.openvino.compiled import compiled
 from bloodcell_batch.backends.openvino.fastest import Measured, Setting, candidates, chosen, measured_settings
-from bloodcell_batch.backends.openvino.int8 import load_int8, require_canary
+from bloodcell_batch.backends.openvino.int8 import Int8Network, load_int8, packaged_int8, require_canary
 from bloodcell_batch.backends.openvino.networks import Network, converted
 from bloodcell_batch.config.fields import Precision
 from bloodcell_batch.errors import BackendError
@@ -93,8 +93,6 @@ def open_on_cpu(model: ModelFile, options: BackendOptions) -> OpenVinoBackend:
         BackendError: OpenVINO can't convert or compile this network, or its int8 network does not pass a check.
     """
     try:
-        if options.precision == "int8":
-            return _open_int8(model, options.threads)
         return _open_fastest(model, options)
     except RuntimeError as error:
         raise BackendError(f"OpenVINO refused the network: {str(error).splitlines()[0]}") from error
@@ -119,22 +117,14 @@ def infer_with(network: Network) -> Callable[[NDArray[np.uint8]], Outputs]:
     return infer
 
 
-def open_int8(network: Network, side: int, price: str, threads: int | None = None) -> OpenVinoBackend:
-    """An int8 network; `price` is what it costs in accuracy, for the description.
+def open_int8(network: Network, side: int) -> OpenVinoBackend:
+    """An int8 network whose accuracy nobody knows yet.
 
     Raises:
         RuntimeError: OpenVINO refuses it.
     """
-    setting = Setting(arithmetic="f32", one_stream=False)
-    return OpenVinoBackend(network, side, setting, f"int8 ({price})", threads).kept()
-
-
-def _open_int8(model: ModelFile, threads: int | None) -> OpenVinoBackend:
-    network, record = load_int8(model)
-    side = model.header.preprocessing.input_size
-    backend = open_int8(network, side, record.int8.as_text(), threads)
-    require_canary(record, backend.infer, side)
-    return backend
+    setting = Setting(arithmetic="int8", one_stream=False)
+    return OpenVinoBackend(network, side, setting, setting.as_text(), None).kept()
 
 
 def settings_measured(model: ModelFile) -> tuple[Measured, ...]:
@@ -145,35 +135,73 @@ def settings_measured(model: ModelFile) -> tuple[Measured, ...]:
         BackendError: OpenVINO can't convert or compile this network.
     """
     try:
-        return _measured(model, converted(model), _arithmetics("auto"), {})
+        return _measured(model, _forms(model, "auto"), {})
     except RuntimeError as error:
         raise BackendError(f"OpenVINO refused the network: {str(error).splitlines()[0]}") from error
 
 
+@dataclass(frozen=True)
+class _Forms:
+    """What may run: a network for each arithmetic, the most exact first; `int8` is the quantised one and its record."""
+
+    networks: dict[str, Network]
+    int8: Int8Network | None
+
+    def of(self, setting: Setting) -> Network:
+        """The network that a setting runs."""
+        return self.networks[setting.arithmetic]
+
+    def in_words(self, setting: Setting) -> str:
+        """A setting, and what int8 costs where it is that."""
+        price = f" ({self.int8.record.int8.as_text()})" if self.int8 and setting.arithmetic == "int8" else ""
+        return setting.as_text() + price
+
+
+def _forms(model: ModelFile, precision: Precision) -> _Forms:
+    """What `precision` allows; `auto` takes the int8 network that comes with the package, whose price is known to be
+    small, but none that a user made: who wants that one says so."""
+    if precision == "int8":
+        own = load_int8(model)
+        return _Forms({"int8": own.network}, own)
+    network = converted(model)
+    networks = dict.fromkeys(_arithmetics(precision), network)
+    int8 = packaged_int8(model) if precision == "auto" else None
+    return _Forms(networks if int8 is None else networks | {"int8": int8.network}, int8)
+
+
 def _open_fastest(model: ModelFile, options: BackendOptions) -> OpenVinoBackend:
-    network, tried = converted(model), dict[Setting, OpenVinoBackend]()
-    setting = chosen(_measured(model, network, _arithmetics(options.precision), tried))
+    forms, tried = _forms(model, options.precision), dict[Setting, OpenVinoBackend]()
+    setting = chosen(_measured(model, forms, tried))
     batch, side, *_ = shape = _shape(model)
     if setting in tried and shape == _shape_measured(model) and options.threads in {None, available_cpus()}:
-        return tried[setting].kept()  # compiled for the measuring a moment ago
-    return OpenVinoBackend(network, side, setting, setting.as_text(), options.threads, batch).kept()
+        backend = tried[setting].kept()  # compiled for the measuring a moment ago
+    else:
+        words = forms.in_words(setting)
+        backend = OpenVinoBackend(forms.of(setting), side, setting, words, options.threads, batch).kept()
+    if options.precision == "int8" and forms.int8 is not None:
+        require_canary(forms.int8, backend.infer, side)
+    return backend
 
 
-def _measured(
-    model: ModelFile, network: Network, arithmetics: Sequence[str], tried: dict[Setting, OpenVinoBackend]
-) -> tuple[Measured, ...]:
+def _measured(model: ModelFile, forms: _Forms, tried: dict[Setting, OpenVinoBackend]) -> tuple[Measured, ...]:
     """Always with all processors of the machine: what shares them must compute the same numbers. What was compiled on
     the way is put into `tried`."""
     threads, shape = available_cpus(), _shape_measured(model)
     batch, side, *_ = shape
 
     def open_with(setting: Setting) -> OpenVinoBackend:
-        tried[setting] = OpenVinoBackend(network, side, setting, setting.as_text(), threads, batch)
+        tried[setting] = OpenVinoBackend(forms.of(setting), side, setting, forms.in_words(setting), threads, batch)
         return tried[setting]
 
-    threshold = model.header.review_threshold
-    compare = disagreement if model.header.finder else partial(disagreement_where_sure, threshold=threshold)
-    return measured_settings(network, shape, candidates(arithmetics, threads), threads, open_with, compare)
+    def compare(setting: Setting, probabilities: NDArray[np.float32], reference: NDArray[np.float32]) -> str:
+        if forms.int8 is not None and setting.arithmetic == "int8":
+            return forms.int8.other_numbers(probabilities[:CANARIES])
+        if model.header.finder:
+            return disagreement(probabilities, reference)
+        return disagreement_where_sure(probabilities, reference, model.header.review_threshold)
+
+    settings = candidates(tuple(forms.networks), threads)
+    return measured_settings(tuple(forms.networks.values()), shape, settings, threads, open_with, compare)
 
 
 def _shape(model: ModelFile) -> tuple[int, int, int, int]:

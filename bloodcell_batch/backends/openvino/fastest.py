@@ -29,15 +29,13 @@ _BEATEN = 1.3  # a setting that took so much longer than the best in its first r
 _WORTH = 1.04  # how much faster another setting must be than the one before it in the list: measuring is not exact
 _PATIENCE = 120.0  # seconds to wait for another process that measures
 
-Compare = Callable[[NDArray[np.float32], NDArray[np.float32]], str]
-"""What is wrong with probabilities, given those of float32; empty if nothing is."""
-
 
 class Setting(BaseModel):
     """How OpenVINO may run a network.
 
     Attributes:
-        arithmetic: "f32" or "bf16", of whatever the network does not say itself.
+        arithmetic: "f32" or "bf16", of whatever the network does not say itself; "int8" for a quantised network, whose
+            rest is computed in float32.
         one_stream: whether one request at a time has all processors, or several run side by side.
     """
 
@@ -51,12 +49,16 @@ class Setting(BaseModel):
         return {
             "PERFORMANCE_HINT": "LATENCY" if self.one_stream else "THROUGHPUT",
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": self.arithmetic,
+            "INFERENCE_PRECISION_HINT": "f32" if self.arithmetic == "int8" else self.arithmetic,
         }
 
     def as_text(self) -> str:
         """In a few words."""
         return f"{self.arithmetic}, {'one stream' if self.one_stream else 'several streams'}"
+
+
+Compare = Callable[[Setting, NDArray[np.float32], NDArray[np.float32]], str]
+"""What is wrong with probabilities that a setting gave, given those of the first setting; empty if nothing is."""
 
 
 class Measured(BaseModel):
@@ -100,7 +102,7 @@ def chosen(measured: Sequence[Measured]) -> Setting:
 
 
 def measured_settings(
-    network: Network,
+    networks: Sequence[Network],
     shape: tuple[int, ...],
     settings: Sequence[Setting],
     threads: int,
@@ -111,19 +113,20 @@ def measured_settings(
     processors; measured by the first process of this user that asks on this kind of machine, remembered for all others.
 
     Args:
-        network: what runs.
+        networks: what runs: the network, and its quantised form if that is among the settings.
         shape: see there.
         settings: what to choose from; the results of the first are the reference.
         threads: see there.
-        open_with: makes the network ready to run with a setting; from any thread.
+        open_with: makes a network ready to run with a setting; from any thread.
         compare: says whether a setting's results will do.
 
     Raises:
         RuntimeError: OpenVINO refuses the network.
     """
     core = openvino.Core()
-    asked = {str(number): setting.as_text() for number, setting in enumerate(settings)}
-    name = f"{compilation_key(core, network, shape, asked | {'threads': threads})}.fastest"
+    asked: dict[str, Any] = {str(number): setting.as_text() for number, setting in enumerate(settings)}
+    asked |= {"threads": threads, "networks": [network.digest.hex() for network in networks]}
+    name = f"{compilation_key(core, networks[0], shape, asked)}.fastest"
     remembered = _remembered(name)
     if remembered is not None:
         return remembered
@@ -175,7 +178,7 @@ class _Race:
         for setting in settings:
             probabilities = self._ready[setting].infer(self._images)[0]
             self._reference = probabilities if self._reference is None else self._reference
-            self.wrong[setting] = self._compare(probabilities, self._reference)
+            self.wrong[setting] = self._compare(setting, probabilities, self._reference)
             self.took[setting] = []
             self._run(setting)
 

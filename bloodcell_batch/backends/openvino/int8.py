@@ -1,13 +1,15 @@
 """The int8 network of a model: where it is, and what is checked before it classifies a single cell.
 
-`export-openvino --precision int8` makes it. Its record, a JSON document beside it, names the model, the digests of
-both files, what the accuracy check found, and what the network said of the canary pictures. The last is compared on
-every start: processors without VNNI instructions round int8 products in another way, so that what was measured on one
-machine would not hold on another.
+`export-openvino --precision int8` makes it; that of the packaged model is in the package, too. Its record, a JSON
+document beside it, names the model, the digests of both files, what the accuracy check found, and what the network said
+of the canary pictures. The last is compared before it is used: processors without VNNI instructions round int8 products
+in another way, so that what was measured on one machine would not hold on another.
 """
 
 import hashlib
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +21,7 @@ from bloodcell_batch.backends.canary import canary_images, disagreement
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.backends.openvino.cache import cache_folder
 from bloodcell_batch.backends.openvino.networks import Network
+from bloodcell_batch.backends.openvino.packaged import recall_packaged
 from bloodcell_batch.config.problems import first_problem
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import DEFAULT_MODEL, ModelFile
@@ -29,6 +32,7 @@ HOW_TO_MAKE = "bloodcell-batch export-openvino --precision int8 --images FOLDER 
 _AGAIN = "Make it again on this machine: export-openvino --precision int8 --images FOLDER --overwrite."
 
 _THERE = "those of the machine that measured the accuracy"
+_LENGTH = struct.Struct("<Q")  # of the record, before it
 _SAME_MACHINE = 0.005  # exactly 0 on all processors with VNNI that were tried; 0.04 and more on those without
 
 
@@ -136,15 +140,32 @@ class Int8Record(_Document):
         return ""
 
 
+@dataclass(frozen=True)
+class Int8Network:
+    """A quantised network and its record."""
+
+    network: Network
+    record: Int8Record
+
+    def other_numbers(self, probabilities: NDArray[np.float32]) -> str:
+        """What is wrong with probabilities of the canary pictures on this machine; empty if they are those of the
+        machine that measured the accuracy."""
+        return disagreement(probabilities, np.array(self.record.canary, dtype=np.float32), _THERE, _SAME_MACHINE)
+
+    def to_bytes(self, record: bytes) -> bytes:
+        """As one file; `record` is the document, of which this object has only what is read."""
+        return _LENGTH.pack(len(record)) + record + self.network.to_bytes()
+
+
 def int8_place(model: ModelFile) -> Path:
     """Where the int8 network of a model goes: beside it, as `model.int8.xml`; in the user's cache for the model in
     the package, whose folder belongs to the installer."""
     return _in_cache(model) if model.path == DEFAULT_MODEL else _beside(model)
 
 
-def find_int8(model: ModelFile) -> Path | None:
-    """The first of both places that has one."""
-    return next((path for path in (_beside(model), _in_cache(model)) if path.is_file()), None)
+def has_int8(model: ModelFile) -> bool:
+    """Whether a model has an int8 network: one of its own, or the one in the package."""
+    return _own_int8(model) is not None or recall_packaged(model, "int8") is not None
 
 
 def record_path(network: Path) -> Path:
@@ -152,15 +173,27 @@ def record_path(network: Path) -> Path:
     return network.with_name(network.name + ".json")
 
 
-def load_int8(model: ModelFile) -> tuple[Network, Int8Record]:
-    """The int8 network of a model and its record.
+def load_int8(model: ModelFile) -> Int8Network:
+    """The int8 network of a model and its record: its own, otherwise that in the package.
 
     Raises:
         BackendError: there is none, a file is damaged, or the record is of other files or of another model.
     """
-    path = find_int8(model)
-    if path is None:
+    path = _own_int8(model)
+    if path is not None:
+        return read_int8(path, model)
+    packaged = packaged_int8(model)
+    if packaged is None:
         raise BackendError("no int8 network beside the model", hint=f"{HOW_TO_MAKE}.")
+    return packaged
+
+
+def read_int8(path: Path, model: ModelFile) -> Int8Network:
+    """The int8 network that `export-openvino` wrote to `path`, and its record.
+
+    Raises:
+        BackendError: a file can't be read or is damaged, or the record is of other files or of another model.
+    """
     try:
         network = Network(path.read_bytes(), path.with_suffix(".bin").read_bytes())
         record = Int8Record.model_validate_json(record_path(path).read_bytes())
@@ -171,19 +204,33 @@ def load_int8(model: ModelFile) -> tuple[Network, Int8Record]:
     wrong = record.mismatch(network, model)
     if wrong:
         raise BackendError(f"{path}: {wrong}", hint=_AGAIN)
-    return network, record
+    return Int8Network(network, record)
 
 
-def require_canary(record: Int8Record, infer: Callable[[NDArray[np.uint8]], Outputs], side: int) -> None:
+def packaged_int8(model: ModelFile) -> Int8Network | None:
+    """The int8 network that comes with the package; None if it has none of this model."""
+    content = recall_packaged(model, "int8")
+    if content is None:
+        return None
+    (length,) = _LENGTH.unpack_from(content)
+    document, rest = content[_LENGTH.size : _LENGTH.size + length], content[_LENGTH.size + length :]
+    return Int8Network(Network.from_bytes(rest), Int8Record.model_validate_json(document))
+
+
+def require_canary(int8: Int8Network, infer: Callable[[NDArray[np.uint8]], Outputs], side: int) -> None:
     """Compare the canary pictures with what they were when the accuracy was measured.
 
     Raises:
         BackendError: this machine computes other numbers.
     """
-    then = np.array(record.canary, dtype=np.float32)
-    wrong = disagreement(infer(canary_images(side))[0], then, _THERE, _SAME_MACHINE)
+    wrong = int8.other_numbers(infer(canary_images(side))[0])
     if wrong:
         raise BackendError(f"the int8 network computes other numbers on this machine: {wrong}", hint=_AGAIN)
+
+
+def _own_int8(model: ModelFile) -> Path | None:
+    """The first of both places that has one."""
+    return next((path for path in (_beside(model), _in_cache(model)) if path.is_file()), None)
 
 
 def _beside(model: ModelFile) -> Path:

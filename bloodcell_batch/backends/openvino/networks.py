@@ -79,7 +79,7 @@ def converted(model: ModelFile) -> Network:
     written: fresh from the converter, the same network is compiled in another way, and the first run's numbers would
     differ in the last digits from those of all later ones.
     """
-    packaged = recall_packaged(model)
+    packaged = recall_packaged(model, "network")
     if packaged is not None:
         return Network.from_bytes(packaged)
     name = f"{model.sha256}-{importlib.metadata.version('openvino')}.network"
