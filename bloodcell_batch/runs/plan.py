@@ -99,10 +99,7 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
     """
     stopwatch = Stopwatch()
     paths = output_paths(out, config.csv_dialect, _local_embeddings(config.embeddings, as_outputs(out)[0]))
-    if paths.images is None:
-        _check_stdout_will_do(config)
-    if config.shard is not None:
-        _check_embeddings_are_of_shard(paths)
+    _check_they_will_do(paths, config)
     half_published = begun_publishing(paths.journal)
     check_outputs(*paths.all(), overwrite=_replaces(config) or half_published)
     model = open_model(config.model, config.require_model_sha256)
@@ -186,21 +183,18 @@ def _find(root: Path | str, config: ClassifyConfig, observer: Observer) -> ScanR
     return found if config.shard is None else share_of(found, parse_shard(config.shard))
 
 
-def _check_embeddings_are_of_shard(paths: OutputPaths) -> None:
-    """Shards run at the same time: of two that share a name, the file of one would replace that of the other.
+def _check_they_will_do(paths: OutputPaths, config: ClassifyConfig) -> None:
+    """Shards run at the same time: of two that named one file of embeddings, the last would replace the other's.
 
     Raises:
-        UsageError: the embeddings are not named after the shard's image table.
+        UsageError: stdout for what needs files, or embeddings that are not named after the shard's image table.
     """
-    if paths.embeddings is None or paths.images is None:
+    if paths.images is not None:
+        own = f"{paths.images.stem}.embeddings.parquet"
+        if config.shard is not None and paths.embeddings is not None and paths.embeddings.name != own:
+            hint = f"Shards must not share a file: name it after --out, {paths.embeddings.with_name(own)}"
+            raise UsageError(f"--embeddings {paths.embeddings} is not named after this shard's --out.", hint=hint)
         return
-    own = f"{paths.images.stem}.embeddings.parquet"
-    if paths.embeddings.name != own:
-        hint = f"Shards must not share a file: name it after --out, {paths.embeddings.with_name(own)}"
-        raise UsageError(f"--embeddings {paths.embeddings} is not named after this shard's --out.", hint=hint)
-
-
-def _check_stdout_will_do(config: ClassifyConfig) -> None:
     hint = "Give --out the name of a file."
     if config.shard is not None:
         raise UsageError("--shard can't write to stdout: merge needs files.", hint=hint)
