@@ -43,7 +43,7 @@ class SlideDifferential:
 
     `withheld` is why its percentages and `nrbc_per_100_wbc` are None; `group_counts` are unclassified cells by group;
     `fields` of the images found are fields of view, with so many `red_cells` and `platelets`; `cut_off` are their
-    leukocytes at the border, in no other count.
+    leukocytes at the border, `seen_before` those that an earlier field shows, too; both in no other count.
     """
 
     slide_id: str
@@ -63,6 +63,7 @@ class SlideDifferential:
     withheld: Withheld | None = None
     fields: int = 0
     cut_off: int = 0
+    seen_before: int = 0
     red_cells: int = 0
     platelets: int = 0
     nrbc_per_100_wbc_low: float | None = None

@@ -45,6 +45,8 @@ class Reason(StrEnum):
     SEVERAL_CELLS = "several_cells"
     CUT_OFF = "cut_off"
     UNKNOWN_SCALE = "unknown_scale"
+    SEEN_BEFORE = "seen_before"
+    POSSIBLY_SEEN_BEFORE = "possibly_seen_before"
 
     @property
     def is_failure(self) -> bool:
@@ -53,8 +55,8 @@ class Reason(StrEnum):
 
     @property
     def asks_for_review(self) -> bool:
-        """Whether a person should look at a cell with this reason: not at what lies half outside its field."""
-        return self is not Reason.CUT_OFF
+        """Whether a person should look at a cell with this reason, which is in the count of unclassified cells."""
+        return self not in NOT_COUNTED
 
     @property
     def is_of_the_finder(self) -> bool:
@@ -62,7 +64,15 @@ class Reason(StrEnum):
         return self in _OF_THE_FINDER
 
 
-_OF_THE_FINDER = frozenset({Reason.NO_CELL, Reason.SEVERAL_CELLS, Reason.CUT_OFF, Reason.UNKNOWN_SCALE})
+NOT_COUNTED = frozenset({Reason.CUT_OFF, Reason.SEEN_BEFORE})
+"""Cells of a field in no count of cells: what lies half outside of it, and what an earlier field shows, too."""
+
+_OF_THE_FINDER = NOT_COUNTED | {
+    Reason.NO_CELL,
+    Reason.SEVERAL_CELLS,
+    Reason.UNKNOWN_SCALE,
+    Reason.POSSIBLY_SEEN_BEFORE,
+}
 _OF_CELLS = _OF_THE_FINDER | {Reason.LOW_CONFIDENCE, Reason.OUTLIER, Reason.NO_CONTRAST}
 
 
@@ -142,7 +152,8 @@ class CellBox:
     """Where a cell lies in a field of view, in pixels of the decoded image; `x` and `y` are the upper left corner.
 
     `number` counts from 1 in each field. 0 stands for a field without a cell: the box is then the whole field.
-    `score` (0-1) is the finder's; `doubt` is why the cell can't be classified, as far as the finder sees it.
+    `score` (0-1) is the finder's; `doubt` is why the cell can't be classified, as far as the finder sees it. `phash`
+    (32 bytes, empty for none) is the hash of the cell and its rim, by which it is known again in another field.
     """
 
     number: int
@@ -152,6 +163,7 @@ class CellBox:
     height: int
     score: float
     doubt: Reason | None = None
+    phash: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,14 +296,3 @@ class KnownImage:
     file: ImageFile
     facts: ImageFacts
     rows: tuple[Outcome, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CrossSlideMatch:
-    """The same picture in two slides, both kept: a possible specimen mix-up for a person to look at."""
-
-    path: str
-    slide_id: str
-    other_path: str
-    other_slide_id: str
-    distance: int

@@ -10,6 +10,7 @@ from scipy import ndimage
 from bloodcell_batch.fields.finder import Finder
 
 GROUND, LEUKOCYTE, RED_CELL, PLATELET = (240, 235, 225), (90, 40, 140), (220, 130, 130), (60, 160, 60)
+CYTOPLASM = (190, 180, 215)
 TILE, STRIDE, RED_CELL_SIDE = 256, 4, 28.0
 
 Disc = tuple[float, float, float]
@@ -28,6 +29,18 @@ def smear(
             part = picture[top : int(cy + diameter / 2) + 2, left : int(cx + diameter / 2) + 2]
             y, x = np.mgrid[: part.shape[0], : part.shape[1]]
             part[np.hypot(x + left + 0.5 - cx, y + top + 0.5 - cy) < diameter / 2] = colour
+    return picture
+
+
+def dappled(picture: Picture, white: Iterable[Disc], seed: int) -> Picture:
+    """The picture with light spots in its leukocytes, others with every seed: no two cells look the same."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    for cx, cy, diameter in white:
+        for _ in range(6):
+            angle, far, wide = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.33), rng.uniform(0.08, 0.17)
+            left, top = cx + far * diameter * np.cos(angle), cy + far * diameter * np.sin(angle)
+            picture[np.hypot(x - left, y - top) < wide * diameter] = CYTOPLASM
     return picture
 
 

@@ -121,13 +121,14 @@ def differentials(side: Side) -> dict[str, SlideDifferential]:
 def _marks(rows: pa.Table) -> dict[str, NDArray[np.bool_]]:
     """Which rows each of the other counts of a slide is of."""
     cell = pc.fill_null(rows["cell"], -1).to_numpy()
-    cut_off = codes(rows["reason"], [Reason.CUT_OFF.value]) == 0
     unclassified = codes(rows["status"], [Status.UNCLASSIFIED.value]) == 0
+    reasons = codes(rows["reason"], [Reason.CUT_OFF.value, Reason.SEEN_BEFORE.value])
     return {
         "fields": (cell == 0) | (cell == 1),
         "further_cells": cell > 1,
         "empty": cell == 0,
-        "cut_off": (cell >= 0) & cut_off & unclassified,
+        "cut_off": (cell >= 0) & (reasons == 0) & unclassified,
+        "seen_before": (cell >= 0) & (reasons == 1) & unclassified,
     }
 
 

@@ -15,7 +15,8 @@ from bloodcell_batch.differential.arithmetic import (
     too_many_unclassified,
 )
 from bloodcell_batch.progress import ClassShare, SlideDifferential, Withheld, counted
-from bloodcell_batch.records import CrossSlideMatch, FieldFault, Reason, Status
+from bloodcell_batch.records import FieldFault, ImageFacts, Reason, Status
+from bloodcell_batch.slides.matches import CrossSlideMatch
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
 WITHHELD_ADEQUACY = "withheld"
@@ -38,6 +39,7 @@ class SlideCounts:
         fields: fields of view, which have several rows, or an empty one.
         further_cells: their rows beyond the first of each.
         cut_off: cells at the border of a field, which are in no other count of cells.
+        seen_before: cells that an earlier field shows, too, in no other count either.
         empty: fields without a cell, which are in no count of cells.
         outliers: cells that look unlike everything the model was trained on, whatever a person called them since.
         red_cells, platelets: what was found in the fields besides.
@@ -50,6 +52,7 @@ class SlideCounts:
     fields: int = 0
     further_cells: int = 0
     cut_off: int = 0
+    seen_before: int = 0
     empty: int = 0
     outliers: int = 0
     red_cells: int = 0
@@ -79,6 +82,7 @@ class SlideCounts:
             self.further_cells += cell > 1
             self.empty += cell == 0
             self.cut_off += status is Status.UNCLASSIFIED and reason == Reason.CUT_OFF
+            self.seen_before += status is Status.UNCLASSIFIED and reason == Reason.SEEN_BEFORE
         if cell is not None and cell <= 1:
             self.red_cells += beside[0]
             self.platelets += beside[1]
@@ -86,8 +90,8 @@ class SlideCounts:
 
     @property
     def unclassified(self) -> int:
-        """Cells that lie whole in their image and have no class."""
-        return self.statuses[Status.UNCLASSIFIED] - self.cut_off - self.empty
+        """Cells that lie whole in their image, are counted for the first time, and have no class."""
+        return self.statuses[Status.UNCLASSIFIED] - self.cut_off - self.seen_before - self.empty
 
     @property
     def looks_unlike_training(self) -> bool:
@@ -101,6 +105,13 @@ def faults_in(review_reason: str | None) -> tuple[FieldFault, ...]:
     """What the column `review_reason` says of the field."""
     said = review_reason.split("; ") if review_reason else ()
     return tuple(fault for fault in FieldFault if fault in said)
+
+
+def reasons_for_review(facts: ImageFacts, reason: Reason | None) -> tuple[str, ...]:
+    """Why a person should look at a cell that is classified (None) or not: it has no class, or its field is unfit."""
+    if reason is None:
+        return facts.faults
+    return (reason.value, *facts.faults) if reason.asks_for_review else ()
 
 
 def slide_differential(
@@ -126,6 +137,8 @@ def slide_differential(
         shown.insert(0, _look_at_the_stain(counts))
     if withheld is Withheld.TOO_MANY_UNCLASSIFIED:
         shown.insert(0, _what_to_do(wbc, unclassified, max_unclassified))
+    if counts.seen_before:
+        shown.append(_overlapping(counts.seen_before))
     shown += [_unfit(fault, counts.faults[fault], counts.fields) for fault in FieldFault if counts.faults[fault]]
     if wbc == 0:
         shown.append("no_leukocytes: nothing to count")
@@ -149,6 +162,7 @@ def slide_differential(
         withheld=withheld,
         fields=counts.fields,
         cut_off=counts.cut_off,
+        seen_before=counts.seen_before,
         red_cells=counts.red_cells,
         platelets=counts.platelets,
         nrbc_per_100_wbc_low=nrbc.low,
@@ -174,6 +188,13 @@ def _look_at_the_stain(counts: SlideCounts) -> str:
     cells = counted(counts.statuses[Status.CLASSIFIED] + counts.unclassified, "cell")
     what = "check the stain, the focus, the camera and the scale, or adapt the model"
     return f"unlike_training: {what}: {counts.outliers:,} of {cells} look like nothing that it was trained on"
+
+
+def _overlapping(cells: int) -> str:
+    told = counted(
+        cells, "cell is in an earlier field, too, and counts", "cells are in an earlier field, too, and count"
+    )
+    return f"overlapping_fields: {told} once; about one in ten of such cells is not recognised and counts twice"
 
 
 def _unfit(fault: FieldFault, unfit: int, fields: int) -> str:

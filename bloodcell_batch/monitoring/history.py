@@ -15,7 +15,7 @@ from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.monitoring.measures import MEDIANS, Cells, Reading, readings_of
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import Reason, Status
+from bloodcell_batch.records import NOT_COUNTED, Status
 from bloodcell_batch.results.file_names import slide_table_of
 from bloodcell_batch.results.finished import check_schema
 from bloodcell_batch.results.formats import read_table
@@ -166,7 +166,8 @@ def _figures(rows: pa.Table, record: RunRecord) -> tuple[Figures, dict[str, Figu
 def _measured(rows: pa.Table, classes: ClassList, speed: float | None = None) -> Figures:
     status, reason = (np.array(rows.column(name).to_pylist(), dtype=object) for name in ("status", "reason"))
     number = np.array(rows.column("cell").fill_null(-1).to_numpy())  # of the cell in its field; -1 where there is none
-    whole = np.isin(status, [*_CELLS]) & (number != 0) & (reason != Reason.CUT_OFF.value)
+    counted = np.array([text not in NOT_COUNTED for text in reason], dtype=bool)
+    whole = np.isin(status, [*_CELLS]) & (number != 0) & counted
     cells = rows.filter(pa.array(whole, pa.bool_()))
     found = Cells(
         files=int((number <= 1).sum()),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bloodcell_batch.cell_classes import short_name
-from bloodcell_batch.records import Reason
+from bloodcell_batch.records import NOT_COUNTED
 from bloodcell_batch.results.finished import ResultRow
 
 FIELD_SIDE = 420
@@ -67,6 +67,6 @@ def _mark(row: ResultRow) -> CellMark:
     box = row.box or (0, 0, 1, 1)
     if row.final_label:
         return CellMark(*box, f"{row.cell} {short_name(row.final_label)}", "counted")
-    if row.reason == Reason.CUT_OFF:
-        return CellMark(*box, f"{row.cell} cut off", "cut")
+    if row.reason in NOT_COUNTED:
+        return CellMark(*box, f"{row.cell} {row.reason.replace('_', ' ')}", "cut")
     return CellMark(*box, f"{row.cell} {row.reason.replace('_', ' ')}", "open")

@@ -57,6 +57,7 @@ def _images(hidden: Results) -> pa.Table:
         "duplicate_of": [row.duplicate_of or None for row in hidden.rows],
         "sha256": [row.digest or None for row in hidden.rows],
         "phash": [None] * len(hidden.rows),
+        "cell_phash": [None] * len(hidden.rows),
         "pixel_hash": [None] * len(hidden.rows),
     }
     if "verified_by" in table.schema.names:

@@ -14,12 +14,13 @@ from bloodcell_batch.differential.slide import SlideCounts, duplicate_alerts, fa
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.progress import SlideDifferential
-from bloodcell_batch.records import CrossSlideMatch, Status
+from bloodcell_batch.records import Status
 from bloodcell_batch.results.formats import check_is_table, read_table
 from bloodcell_batch.results.pseudonyms import Pseudonyms
 from bloodcell_batch.results.record_entries import ReviewEntry
 from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.results.tables import SCHEMA_VERSION, VERIFIED_FIELDS, image_schema, slide_batch
+from bloodcell_batch.slides.matches import CrossSlideMatch
 
 _LEAST = pa.schema([(name, pa.string()) for name in ("path", "slide_id", "status")])
 _UNCHANGED = "The table was changed, or the two files are of different runs. Use them as they were written."

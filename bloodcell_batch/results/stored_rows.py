@@ -111,6 +111,7 @@ def _cell(row: dict[str, Any]) -> CellBox | None:
         width=row["width"],
         height=row["height"],
         score=row["finder_score"],
+        phash=_digest(row, "cell_phash", HASH_BYTES) if row["cell_phash"] else b"",
         doubt=doubt if doubt is not None and doubt.is_of_the_finder else None,
     )
 

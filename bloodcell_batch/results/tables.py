@@ -106,6 +106,7 @@ _AFTER_CLASSES: tuple[Column[Outcome], ...] = (
     Column("cell", _INT, _cell(lambda c: c.number), "number of the cell in its field; 0 for a field without one"),
     Column("x", _INT, _cell(lambda c: c.x), "left border of the cell in its field, pixels"),
     Column("y", _INT, _cell(lambda c: c.y), "upper border of the cell in its field, pixels"),
+    Column("cell_phash", _TEXT, _cell(lambda c: c.phash.hex() or None), "perceptual hash of the cell and its rim"),
     Column("finder_score", _FLOAT, _cell(lambda c: round(c.score, 4)), "how sure the finder is of the cell, 0-1"),
     Column("field_width", _INT, _field(lambda f: f.width), "pixels of the field that the cell is in"),
     Column("field_height", _INT, _field(lambda f: f.height), "pixels of the field that the cell is in"),
@@ -126,19 +127,15 @@ def image_columns(classes: ClassList) -> tuple[Column[Outcome], ...]:
 
 
 def _share(name: str, field: str) -> Callable[[SlideDifferential], Value]:
-    def value(slide: SlideDifferential) -> Value:
-        number: float | None = getattr(slide.shares[name], field)
-        return None if number is None else round(number, 4)
-
-    return value
+    return lambda slide: _rounded(getattr(slide.shares[name], field))
 
 
 def _nrbc(field: str) -> Callable[[SlideDifferential], Value]:
-    def value(slide: SlideDifferential) -> Value:
-        number: float | None = getattr(slide, field)
-        return None if number is None else round(number, 4)
+    return lambda slide: _rounded(getattr(slide, field))
 
-    return value
+
+def _rounded(number: float | None) -> Value:
+    return None if number is None else round(number, 4)
 
 
 def _leukocyte_columns(name: str) -> tuple[Column[SlideDifferential], ...]:
@@ -169,6 +166,7 @@ _SLIDE_COLUMNS: tuple[Column[SlideDifferential], ...] = (
     Column("failed", _INT, lambda s: s.failed, "files that could not be decoded"),
     Column("unclassified", _INT, lambda s: s.unclassified, "cells left for a person"),
     Column("cut_off", _INT, lambda s: s.cut_off, "cells at the border of a field; not counted anywhere else"),
+    Column("seen_before", _INT, lambda s: s.seen_before, "cells that an earlier field shows, too; as those"),
     Column("red_cells", _INT, lambda s: s.red_cells, "red cells found in the fields"),
     Column("platelets", _INT, lambda s: s.platelets, "platelets found in the fields; no class of the differential"),
     Column("wbc_counted", _INT, lambda s: s.wbc_counted, "leukocytes: the denominator of the percentages"),

@@ -25,7 +25,15 @@ MAX_ROWS = 1_048_576
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # XlsxWriter would store the time of writing: equal tables, other bytes
 _NO_INTERPRETATION = {"strings_to_numbers": False, "strings_to_formulas": False, "strings_to_urls": False}
-_WIDTHS = {"path": 44, "slide_id": 22, "duplicate_of": 36, "sha256": 20, "phash": 20, "review_reason": 26}
+_WIDTHS = {
+    "path": 44,
+    "slide_id": 22,
+    "duplicate_of": 36,
+    "sha256": 20,
+    "phash": 20,
+    "cell_phash": 20,
+    "review_reason": 26,
+}
 _WIDTHS |= {"not_excluded": 60, "alerts": 60}
 _NUMBER_FORMATS = {"percent": "0.0", "per_100": "0.0", "confidence": "0.000", "p_": "0.000", "score": "0.00"}
 _LARGEST_PARAGRAPH = 2000

@@ -1,4 +1,4 @@
-"""From image files to outcomes: decode, dedup, infer, interpret. The same on every machine that takes part in a run."""
+"""From image files to outcomes: decode, find, dedup, infer, interpret, overlap; the same on every machine of a run."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -37,6 +37,7 @@ from bloodcell_batch.stages.dedup import DuplicateFilter
 from bloodcell_batch.stages.find import cells_of, finding
 from bloodcell_batch.stages.infer import infer
 from bloodcell_batch.stages.interpret import Thresholds, interpret
+from bloodcell_batch.stages.overlap import once_each
 from bloodcell_batch.stages.recall import EarlierRows, recall, unless_unchanged
 
 _MAX_WINDOW_AHEAD = 1024
@@ -195,7 +196,8 @@ def classify_files(
     # The small matrix products of hash and outlier score gain nothing from threads of their own, which would only get
     # in the way of those that decode: a tenth of the whole run.
     with threadpool_limits(limits=1, user_api="blas"), closing(predicted):
-        yield from interpret(predicted, thresholds_of(config, opened.model), opened.roll_up.reported)
+        decided = interpret(predicted, thresholds_of(config, opened.model), opened.roll_up.reported)
+        yield from once_each(decided) if config.dedup == "near" else decided
 
 
 def roll_up_of(config: ClassifyConfig, model: ModelFile) -> RollUp:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.progress import RunCounts
-from bloodcell_batch.records import CrossSlideMatch, Rejection
+from bloodcell_batch.records import Rejection
 from bloodcell_batch.results.record_entries import FinderEntry, MergedShardEntry, joined
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.runs.run_facts import counts_of, failures_of, matches_of, throughput
+from bloodcell_batch.slides.matches import CrossSlideMatch
 
 
 def merged_record(

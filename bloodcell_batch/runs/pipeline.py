@@ -14,7 +14,7 @@ from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import ConservationError, UsageError
 from bloodcell_batch.files.storage import is_url
 from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential, counted
-from bloodcell_batch.records import CrossSlideMatch, Outcome, Rejection, Status
+from bloodcell_batch.records import Outcome, Rejection, Status
 from bloodcell_batch.results.file_names import as_outputs, output_paths, shard_file_of
 from bloodcell_batch.results.journal import Journal, whole_files
 from bloodcell_batch.results.remote_output import local_output
@@ -22,6 +22,7 @@ from bloodcell_batch.results.run_record import FAILURES_LISTED, RunRecord
 from bloodcell_batch.results.shard_file import ShardRows
 from bloodcell_batch.runs.plan import Plan, plan
 from bloodcell_batch.runs.run_facts import RunFacts, record_of
+from bloodcell_batch.slides.matches import CrossSlideMatch
 from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.tally import SlideTally
 from bloodcell_batch.stages.write import publish_run

@@ -17,7 +17,7 @@ from bloodcell_batch.integrity.digests import listing_digest
 from bloodcell_batch.model.evidence import doubt
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.progress import RunCounts
-from bloodcell_batch.records import CrossSlideMatch, Rejection, Status
+from bloodcell_batch.records import Rejection, Status
 from bloodcell_batch.results.record_entries import (
     BackendEntry,
     FailureEntry,
@@ -34,6 +34,7 @@ from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.tables import SCHEMA_VERSION
 from bloodcell_batch.runs.local import Classifier
 from bloodcell_batch.slides.found import ScanResult
+from bloodcell_batch.slides.matches import CrossSlideMatch
 from bloodcell_batch.slides.shards import parse_shard
 
 _PACKAGES = ("numpy", "pillow", "simplejpeg", "pyarrow", "openvino", "torch", "timm")

@@ -12,7 +12,6 @@ from bloodcell_batch.images.hash_index import HashIndex
 from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import (
     PIXEL_DIGEST_BYTES,
-    CrossSlideMatch,
     DecodedImage,
     ImageFacts,
     ImageFile,
@@ -22,6 +21,7 @@ from bloodcell_batch.records import (
     Rejection,
     Status,
 )
+from bloodcell_batch.slides.matches import CrossSlideMatch
 
 Candidate = DecodedImage | KnownImage
 

@@ -12,6 +12,7 @@ from bloodcell_batch.fields.cells import Cell, FieldCells, ImageKind
 from bloodcell_batch.fields.condition import condition_of
 from bloodcell_batch.fields.crops import crop
 from bloodcell_batch.fields.finder import Finder
+from bloodcell_batch.fields.same_cell import cell_hash
 from bloodcell_batch.fields.scale import CropScale
 from bloodcell_batch.fields.screen import plainly_one_cell
 from bloodcell_batch.fields.singles import NotOneCell
@@ -56,7 +57,7 @@ def finding(views: Mapping[str, SlideView], look: Look, check: Check, preprocess
     def found_in(file: ImageFile, rgb: NDArray[np.uint8]) -> Found:
         view = views[file.slide_id]
         if view.images == "fields":
-            return _as_field(rgb, look(rgb, view.red_cell_pixels), preprocessing)
+            return _as_field(rgb, look(rgb, view.red_cell_pixels), preprocessing, view.red_cell_pixels)
         side = max(rgb.shape[:2])
         larger = side > view.longest  # than those that were looked at
         why = view.why_not_one_cell(look(rgb, None), side) if larger else _checked(rgb, view.crop_scale, check)
@@ -72,14 +73,16 @@ def _checked(rgb: NDArray[np.uint8], scale: CropScale | None, check: Check) -> N
     return check(rgb, scale)
 
 
-def _as_field(rgb: NDArray[np.uint8], seen: FieldCells, preprocessing: Preprocessing) -> Found:
+def _as_field(rgb: NDArray[np.uint8], seen: FieldCells, preprocessing: Preprocessing, of_slide: float | None) -> Found:
+    """Cells are hashed at the scale of their slide: that of the field errs by a few percent in each field."""
     background = background_colour(rgb) if seen.leukocytes else None
     crops = []
     for number, cell in enumerate(seen.leukocytes, start=1):
         side = seen.red_cell_pixels or max(cell.width, cell.height) / _CELL_RED_CELLS
         pixels = resize_to_input(crop(rgb, cell, side, background), preprocessing)
         doubt = Reason.CUT_OFF if cell.cut_off else None if seen.red_cell_pixels else Reason.UNKNOWN_SCALE
-        crops.append(Crop(_box(number, cell, rgb.shape[1], rgb.shape[0], doubt), pixels))
+        box = _box(number, cell, rgb.shape[1], rgb.shape[0], doubt)
+        crops.append(Crop(replace(box, phash=cell_hash(rgb, cell, of_slide or side, background)), pixels))
     scale = None if seen.red_cell_pixels is None else round(seen.red_cell_pixels, 2)
     faults = condition_of(rgb, seen).faults if seen.kind is ImageKind.FIELD else ()
     return Found(tuple(crops), None, scale, len(seen.red_cells), len(seen.platelets), faults)

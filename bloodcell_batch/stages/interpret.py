@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bloodcell_batch.cell_classes import ClassList
+from bloodcell_batch.differential.slide import reasons_for_review
 from bloodcell_batch.records import Outcome, Prediction, RawPrediction, Reason, Status
 
 
@@ -44,19 +45,12 @@ def decide(raw: RawPrediction, thresholds: Thresholds, classes: ClassList) -> Pr
         confidence=confidence,
         probabilities=raw.probabilities,
         outlier_score=raw.outlier_score,
-        review_reasons=_review_reasons(raw, reason),
+        review_reasons=reasons_for_review(raw.facts, reason),
         group=group[0] if group else "",
         group_confidence=group[1] if group else None,
         cell=raw.cell,
         embedding=raw.embedding,
     )
-
-
-def _review_reasons(raw: RawPrediction, reason: Reason | None) -> tuple[str, ...]:
-    """Why a person should look at the cell: it has no class, or its field is unfit."""
-    if reason is None:
-        return raw.facts.faults
-    return (reason.value, *raw.facts.faults) if reason.asks_for_review else ()
 
 
 def sure_group(probabilities: Sequence[float], least: float, classes: ClassList) -> tuple[str, float] | None:

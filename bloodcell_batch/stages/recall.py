@@ -14,7 +14,16 @@ from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.progress import Observer
-from bloodcell_batch.records import DecodedImage, ImageFile, KnownImage, LoadedImage, Outcome, Prediction, Rejection
+from bloodcell_batch.records import (
+    DecodedImage,
+    ImageFile,
+    KnownImage,
+    LoadedImage,
+    Outcome,
+    Prediction,
+    Reason,
+    Rejection,
+)
 from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.results.stored_rows import as_known, outcomes_of
@@ -120,7 +129,7 @@ def unless_unchanged(
     def load_or_recall(file: ImageFile) -> LoadedImage | KnownImage | Rejection:
         earlier = earlier_rows.take(file)
         facts = earlier[0].facts if earlier else None
-        if facts is None or earlier[0].file.size_bytes != file.size_bytes:
+        if facts is None or earlier[0].file.size_bytes != file.size_bytes or _hangs_on_others(earlier):
             return load(file)
         try:
             same = hashlib.sha256(read(file)).hexdigest() == facts.sha256
@@ -132,6 +141,11 @@ def unless_unchanged(
         return as_known(earlier, file)
 
     return load_or_recall
+
+
+def _hangs_on_others(rows: Iterable[Outcome]) -> bool:
+    """Whether a row says that another field shows its cell, which may be gone now."""
+    return any(row.reason in {Reason.SEEN_BEFORE, Reason.POSSIBLY_SEEN_BEFORE} for row in rows)
 
 
 def recall(

@@ -6,7 +6,8 @@ from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.differential.arithmetic import MAX_UNCLASSIFIED
 from bloodcell_batch.differential.slide import SlideCounts, duplicate_alerts, slide_differential
 from bloodcell_batch.progress import RunCounts, SlideDifferential
-from bloodcell_batch.records import CrossSlideMatch, Outcome, Prediction
+from bloodcell_batch.records import Outcome, Prediction
+from bloodcell_batch.slides.matches import CrossSlideMatch
 
 
 class SlideTally:

@@ -12,7 +12,6 @@ from bloodcell_batch.files.publishing import sync, written_whole
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.integrity.results_id import ResultsId
 from bloodcell_batch.progress import SlideDifferential
-from bloodcell_batch.records import CrossSlideMatch
 from bloodcell_batch.results.file_names import OutputPaths
 from bloodcell_batch.results.formats import table_writer, write_csv_text
 from bloodcell_batch.results.irreplaceable import check_kept
@@ -20,6 +19,7 @@ from bloodcell_batch.results.journal import WRITING_HINT, Journal
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.stdout import stdout_for_tables
 from bloodcell_batch.results.tables import mark_for_review, slide_batch
+from bloodcell_batch.slides.matches import CrossSlideMatch
 from bloodcell_batch.stages.embeddings import write_embeddings
 
 

@@ -10,7 +10,16 @@ from typing import Any
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.differential.slide import faults_in
 from bloodcell_batch.images.guards import DecodeLimits
-from bloodcell_batch.records import ImageFacts, ImageFile, Prediction, Quality, RawPrediction, Reason, Status
+from bloodcell_batch.records import (
+    NOT_COUNTED,
+    ImageFacts,
+    ImageFile,
+    Prediction,
+    Quality,
+    RawPrediction,
+    Reason,
+    Status,
+)
 from bloodcell_batch.results.tables import REVIEW_CROSS_SLIDE
 from bloodcell_batch.slides.rules import SlideRule
 from bloodcell_batch.stages.interpret import Thresholds, decide, sure_group
@@ -63,7 +72,7 @@ def row_faults(row: Row, rules: Rules) -> Iterator[str]:
         yield f"status is {row['status']!r}, which is not a status"
         return
     yield from _name_faults(row, rules)
-    yield from _box_faults(row)
+    yield from _box_faults(row, rules)
     if status in _CELLS and row["cell"] != 0:
         yield from _cell_faults(row, rules)
     elif row["cell"] == 0 and (status is not Status.UNCLASSIFIED or row["reason"] != Reason.NO_CELL):
@@ -102,6 +111,10 @@ def _filled(row: Row, names: tuple[str, ...], why: str) -> Iterator[str]:
             yield f"{name} is {row[name]!r}, {why}: it should be empty"
 
 
+def _is_hex(text: str | None, digits: int) -> bool:
+    return re.fullmatch(f"[0-9a-f]{{{digits}}}", text or "") is not None
+
+
 def _name_faults(row: Row, rules: Rules) -> Iterator[str]:
     path, slide = row["path"], row["slide_id"]
     if not path or not slide:
@@ -115,12 +128,16 @@ def _name_faults(row: Row, rules: Rules) -> Iterator[str]:
         yield f"size_bytes is {row['size_bytes']!r}"
 
 
-def _box_faults(row: Row) -> Iterator[str]:
+def _box_faults(row: Row, rules: Rules) -> Iterator[str]:
     """A cell's box lies in its field; an image of a single cell has none."""
     places = ("x", "y", "finder_score", *OF_FIELD)
     if row["cell"] is None:
-        yield from _filled(row, (*places, "red_cell_pixels"), "of an image that is no field")
+        yield from _filled(row, (*places, "red_cell_pixels", "cell_phash"), "of an image that is no field")
         return
+    if row["cell"] == 0:
+        yield from _filled(row, ("cell_phash",), "of a field without a cell")
+    elif not _is_hex(row["cell_phash"], _HEX_DIGITS["phash"]) and not rules.pseudonymised:
+        yield f"cell_phash is {row['cell_phash']!r}, not {_HEX_DIGITS['phash']} hexadecimal digits"
     if any(row[name] is None for name in (*places, "width", "height")) or row["cell"] < 0:
         yield f"it is cell {row['cell']} of a field, but its box or score is incomplete"
         return
@@ -141,7 +158,7 @@ def _fact_faults(row: Row, rules: Rules) -> Iterator[str]:
         yield f"{', '.join(empty)} should not be empty"
         return
     for name, digits in _HEX_DIGITS.items():
-        if name in needed and not re.fullmatch(f"[0-9a-f]{{{digits}}}", row[name]):
+        if name in needed and not _is_hex(row[name], digits):
             yield f"{name} is {row[name]!r}, not {digits} hexadecimal digits"
     field_width, field_height = row["field_width"], row["field_height"]
     width, height = (row["width"], row["height"]) if row["cell"] is None else (field_width, field_height)
@@ -239,11 +256,12 @@ def _told(decision: tuple[str, str | None]) -> str:
 
 
 def _review_faults(row: Row, rules: Rules) -> Iterator[str]:
-    reasons = [row["reason"]] if row["reason"] and row["reason"] != Reason.CUT_OFF else []
+    counted = row["reason"] not in NOT_COUNTED
+    reasons = [row["reason"]] if row["reason"] and counted else []
     faults = [] if row["cell"] is None else list(faults_in(row["review_reason"]))
     matched = [REVIEW_CROSS_SLIDE] if row["path"] in rules.partners else []
     expected = "; ".join([*reasons, *faults, *matched]) or None
-    asked = bool(reasons or matched or (faults and row["reason"] != Reason.CUT_OFF))
+    asked = bool(reasons or matched or (faults and counted))
     if (row["review"], row["review_reason"]) != (asked, expected):
         yield (
             f"review is {row['review']} ({row['review_reason']!r}), by its reason and the run record it is "

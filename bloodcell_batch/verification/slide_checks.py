@@ -6,11 +6,11 @@ from pathlib import Path
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.differential.slide import duplicate_alerts, slide_differential
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.records import CrossSlideMatch
 from bloodcell_batch.results.file_names import slide_table_of
 from bloodcell_batch.results.formats import read_table
 from bloodcell_batch.results.run_record import RunRecord
 from bloodcell_batch.results.tables import slide_batch, slide_schema
+from bloodcell_batch.slides.matches import CrossSlideMatch
 from bloodcell_batch.verification.findings import Findings
 from bloodcell_batch.verification.row_checks import Row
 from bloodcell_batch.verification.table_checks import Seen

@@ -25,7 +25,7 @@ def test_the_numbers_stay_and_the_names_go(run: Run, tmp_path: Path, key_file: P
     assert sorted(map(str, there.values())) == sorted(str(slide.shares) for slide in original.slides)
     assert all(slide.startswith("S-") for slide in there)
     assert [row.path for row in shared.rows] == sorted(row.path for row in shared.rows)
-    for column in ("phash", "pixel_hash"):
+    for column in ("phash", "cell_phash", "pixel_hash"):
         assert all(value is None for value in shared.images.column(column).to_pylist())
 
 

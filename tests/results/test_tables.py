@@ -58,7 +58,7 @@ class TestSchema:
             *[f"p_{name}" for name in DEFAULT_CLASSES.names],
             *["outlier_score", "duplicate_of", "duplicate_distance", "sha256", "phash"],
             *["width", "height", "size_bytes", "brightness", "contrast", "sharpness", "pixel_hash"],
-            *["cell", "x", "y", "finder_score", "field_width", "field_height"],
+            *["cell", "x", "y", "cell_phash", "finder_score", "field_width", "field_height"],
             *["red_cell_pixels", "red_cells", "platelets"],
         ]
         assert names == IMAGE_SCHEMA.names
@@ -68,6 +68,7 @@ class TestSchema:
         names = [
             *["slide_id", "found", "fields", "classified", "duplicates", "failed", "unclassified", "cut_off"],
             *[
+                "seen_before",
                 "red_cells",
                 "platelets",
                 "wbc_counted",

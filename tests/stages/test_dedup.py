@@ -8,7 +8,6 @@ from hashes import gap_between, planted
 
 from bloodcell_batch.parallel.blocks import blocks_of
 from bloodcell_batch.records import (
-    CrossSlideMatch,
     DecodedImage,
     ImageFacts,
     ImageFile,
@@ -19,6 +18,7 @@ from bloodcell_batch.records import (
     Rejection,
     Status,
 )
+from bloodcell_batch.slides.matches import CrossSlideMatch
 from bloodcell_batch.stages import dedup
 from bloodcell_batch.stages.dedup import Candidate, CrossSlideSearch, DuplicateFilter
 

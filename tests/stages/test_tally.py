@@ -7,7 +7,6 @@ from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.differential.arithmetic import leukocyte_shares, nrbc_per_100_wbc
 from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import (
-    CrossSlideMatch,
     ImageFacts,
     ImageFile,
     Outcome,
@@ -17,6 +16,7 @@ from bloodcell_batch.records import (
     Rejection,
     Status,
 )
+from bloodcell_batch.slides.matches import CrossSlideMatch
 from bloodcell_batch.stages.tally import SlideTally
 
 FACTS = ImageFacts("00" * 32, bytes(32), 96, 96, Quality(100.0, 40.0, 10.0), bytes(16))

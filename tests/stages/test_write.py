@@ -24,7 +24,6 @@ from bloodcell_batch.files.spreadsheets import EXCEL_MARK
 from bloodcell_batch.integrity.digests import file_sha256
 from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import (
-    CrossSlideMatch,
     ImageFacts,
     ImageFile,
     Outcome,
@@ -40,6 +39,7 @@ from bloodcell_batch.results.formats import ONE_FILE, OUTPUT_FORMATS
 from bloodcell_batch.results.irreplaceable import check_results
 from bloodcell_batch.results.journal import Journal, open_journal
 from bloodcell_batch.results.run_record import RunRecord, read_record
+from bloodcell_batch.slides.matches import CrossSlideMatch
 from bloodcell_batch.stages.write import publish_run
 
 FACTS = ImageFacts("ab" * 32, bytes(range(32)), 360, 363, Quality(120.5, 30.25, 99.0), bytes(16))

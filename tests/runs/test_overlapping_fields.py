@@ -1,0 +1,189 @@
+"""`classify` with fields that overlap: a cell that two of them show counts once, however the run goes."""
+
+import csv
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_picture
+from drawn_fields import Disc, dappled, drawn_finder, grid_of_red_cells, smear
+from messy_slides import QUICK, StandIn, quick_backend
+from PIL import Image
+
+from bloodcell_batch.backends.selection import Choice
+from bloodcell_batch.config.results import VerifyConfig
+from bloodcell_batch.fields.same_cell import POSSIBLY_SAME_CELL, SAME_CELL
+from bloodcell_batch.images.perceptual_hash import HASH_BYTES
+from bloodcell_batch.model.file import open_model
+from bloodcell_batch.progress import NullObserver, SlideDifferential
+from bloodcell_batch.records import (
+    CellBox,
+    ImageFacts,
+    ImageFile,
+    Outcome,
+    Prediction,
+    Quality,
+    Reason,
+    Rejection,
+    Status,
+)
+from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.runs import finder as module
+from bloodcell_batch.runs.pipeline import classify_slides
+from bloodcell_batch.stages import overlap
+from bloodcell_batch.stages.overlap import once_each
+from bloodcell_batch.verification.verify import verify
+
+RED = 30.0
+CELLS: list[Disc] = [(80, 100, 54), (250, 140, 54), (330, 230, 54), (500, 90, 54), (560, 220, 54)]
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_finder() -> Iterator[None]:
+    choice = Choice(StandIn(open_model()), "pytorch", ())
+    with quick_backend(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "open_backend", lambda *_: choice)
+        patch.setattr(module, "ready_finder", lambda *_: drawn_finder())
+        yield
+
+
+@pytest.fixture
+def slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A slide of two fields, whose middle cells are the same, and of a third that is far away; another slide is like
+    the first upside down."""
+    monkeypatch.setattr(overlap, "SAME_CELL", 40)  # drawn cells look more alike than real ones
+    monkeypatch.setattr(overlap, "POSSIBLY_SAME_CELL", 40)
+    root = tmp_path / "slides"
+    red = grid_of_red_cells(640, 320, RED, but_not_at=CELLS)
+    for slide, seed in (("s", 43), ("t", 52)):  # that make all cells of a slide others
+        scan = dappled(smear(640, 320, red, CELLS), CELLS, seed)
+        near = [disc for disc in red if disc[0] < 400]
+        far = dappled(smear(400, 320, near, CELLS[:2]), CELLS[:2], seed + 1000)
+        (root / slide).mkdir(parents=True)
+        for name, part in (("a", scan[:, :420]), ("b", scan[:, 180:]), ("c", far)):
+            upright = part if slide == "s" else part[::-1]
+            Image.fromarray(np.ascontiguousarray(upright)).save(root / slide / f"{name}.png")
+    return root
+
+
+def read(table: Path) -> Rows:
+    with table.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def slide_of(table: Path, name: str = "s") -> SlideDifferential:
+    return next(slide for slide in load_results(table).slides if slide.slide_id == name)
+
+
+def test_a_cell_in_two_fields_counts_once(slides: Path, tmp_path: Path) -> None:
+    classify_slides(slides, str(tmp_path / "r.csv"), QUICK)
+    rows = read(tmp_path / "r.csv")
+    again = [row for row in rows if row["reason"] == "seen_before"]
+    assert [(row["path"], row["status"], row["label"], row["review"]) for row in again] == [
+        (f"{slide}/b.png", "unclassified", "", "false") for slide in ("s", "s", "t", "t")
+    ]
+    # The drawn finder is right to within a step of its map.
+    assert {int(row["x"]) + 180 + int(row["width"]) // 2 for row in again} == {252, 332}
+    slide = slide_of(tmp_path / "r.csv")
+    assert (slide.fields, slide.classified + slide.unclassified, slide.seen_before) == (3, 7, 2)
+    assert slide.cut_off == 0
+    assert any(alert.startswith("overlapping_fields: 2 cells are in an earlier field") for alert in slide.alerts)
+    assert list(verify(tmp_path / "r.csv", VerifyConfig(images=slides), NullObserver()).findings) == []
+
+
+def test_it_is_the_same_for_workers_and_batches_and_after_an_update(slides: Path, tmp_path: Path) -> None:
+    classify_slides(slides, str(tmp_path / "r.csv"), QUICK)
+    first = (tmp_path / "r.csv").read_bytes()
+    classify_slides(slides, str(tmp_path / "q.csv"), QUICK.model_copy(update={"workers": 3, "batch_size": 2}))
+    assert (tmp_path / "q.csv").read_bytes() == first
+    classify_slides(slides, str(tmp_path / "r.csv"), QUICK.model_copy(update={"update": True}))
+    assert (tmp_path / "r.csv").read_bytes() == first
+
+
+def test_an_update_counts_a_cell_whose_other_field_is_gone(slides: Path, tmp_path: Path) -> None:
+    classify_slides(slides, str(tmp_path / "r.csv"), QUICK)
+    (slides / "s" / "a.png").unlink()
+    classify_slides(slides, str(tmp_path / "r.csv"), QUICK.model_copy(update={"update": True}))
+    classify_slides(slides, str(tmp_path / "fresh.csv"), QUICK)
+    assert (tmp_path / "r.csv").read_bytes() == (tmp_path / "fresh.csv").read_bytes()
+    assert slide_of(tmp_path / "r.csv").seen_before == 0
+    assert slide_of(tmp_path / "r.csv", "t").seen_before == 2
+
+
+def test_an_update_leaves_out_what_a_new_field_shows_first(slides: Path, tmp_path: Path) -> None:
+    (slides / "s" / "a.png").rename(tmp_path / "a.png")
+    classify_slides(slides, str(tmp_path / "r.csv"), QUICK)
+    shutil.copy(tmp_path / "a.png", slides / "s" / "a.png")
+    classify_slides(slides, str(tmp_path / "r.csv"), QUICK.model_copy(update={"update": True}))
+    classify_slides(slides, str(tmp_path / "fresh.csv"), QUICK)
+    assert (tmp_path / "r.csv").read_bytes() == (tmp_path / "fresh.csv").read_bytes()
+    assert slide_of(tmp_path / "r.csv").seen_before == 2
+
+
+@pytest.mark.parametrize("dedup", ["off", "exact"])
+def test_it_is_part_of_the_search_for_near_duplicates(slides: Path, tmp_path: Path, dedup: str) -> None:
+    classify_slides(slides, str(tmp_path / "r.csv"), QUICK.model_copy(update={"dedup": dedup}))
+    assert not [row for row in read(tmp_path / "r.csv") if row["reason"] == "seen_before"]
+
+
+def test_single_cells_have_no_such_hash(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    Image.fromarray(draw_picture(1)).save(tmp_path / "s" / "1.png")
+    classify_slides(tmp_path, str(tmp_path / "r.csv"), QUICK)
+    assert [row["cell_phash"] for row in read(tmp_path / "r.csv")] == [""]
+
+
+def cell(path: str, number: int, bits: int, reason: Reason | None = None, slide: str = "s") -> Prediction:
+    """A cell whose hash has so many bits set."""
+    phash = np.packbits(np.arange(HASH_BYTES * 8) < bits).tobytes()
+    return Prediction(
+        file=ImageFile(path, slide, 1, 1),
+        facts=ImageFacts("", bytes(32), 400, 300, Quality(100.0, 30.0, 50.0), bytes(16)),
+        status=Status.UNCLASSIFIED if reason else Status.CLASSIFIED,
+        reason=reason,
+        label="" if reason else "ig",
+        confidence=0.9,
+        probabilities=(0.9,),
+        outlier_score=1.0,
+        review_reasons=(),
+        cell=CellBox(number, 0, 0, 9, 9, 0.9, reason, phash),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([cell("a", 1, 0), cell("b", 1, SAME_CELL)], [None, Reason.SEEN_BEFORE]),
+        ([cell("a", 1, 0), cell("b", 1, SAME_CELL + 1)], [None, Reason.POSSIBLY_SEEN_BEFORE]),
+        ([cell("a", 1, 0), cell("b", 1, POSSIBLY_SAME_CELL)], [None, Reason.POSSIBLY_SEEN_BEFORE]),
+        ([cell("a", 1, 0), cell("b", 1, POSSIBLY_SAME_CELL + 1)], [None, None]),
+        ([cell("a", 1, 0), cell("a", 2, 0)], [None, None]),  # two cells of one field
+        ([cell("a", 1, 0), cell("b", 1, 0, slide="t")], [None, None]),
+        ([cell("a", 1, 0, Reason.CUT_OFF), cell("b", 1, 0)], [Reason.CUT_OFF, None]),  # the whole one counts
+        ([cell("a", 1, 0), cell("b", 1, 0, Reason.CUT_OFF)], [None, Reason.CUT_OFF]),
+        ([cell("a", 1, 0, Reason.OUTLIER), cell("b", 1, 0)], [Reason.OUTLIER, Reason.SEEN_BEFORE]),
+        (  # what was left out is no cell that another could be compared with
+            [cell("a", 1, 0), cell("b", 1, SAME_CELL), cell("c", 1, 2 * SAME_CELL)],
+            [None, Reason.SEEN_BEFORE, None],
+        ),
+    ],
+)
+def test_which_cells_were_seen_before(rows: list[Prediction], expected: list[Reason | None]) -> None:
+    decided = list(once_each(rows))
+    assert [row.reason for row in decided] == expected
+    for before, after in zip(rows, decided, strict=True):
+        if after.reason in {Reason.SEEN_BEFORE, Reason.POSSIBLY_SEEN_BEFORE}:
+            assert isinstance(after, Prediction)
+            assert (after.status, after.label, after.probabilities) == (Status.UNCLASSIFIED, "", before.probabilities)
+            assert bool(after.review_reasons) == (after.reason is Reason.POSSIBLY_SEEN_BEFORE)
+
+
+def test_other_rows_pass() -> None:
+    rows: list[Outcome] = [
+        Rejection(ImageFile("a", "s", 1, 1), Status.FAILED, Reason.CORRUPT),
+        Rejection(ImageFile("b", "s", 1, 1), Status.UNCLASSIFIED, Reason.NO_CELL, cell=CellBox(0, 0, 0, 9, 9, 0.0)),
+    ]
+    assert list(once_each(rows)) == rows
