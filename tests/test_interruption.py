@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture, encode
+from stopping import Killed, Stopping
 
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.files import publishing
-from bloodcell_batch.progress import NullObserver, RunCounts
+from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.records import ImageFile, LoadedImage, Rejection
 from bloodcell_batch.results import journal as journals
 from bloodcell_batch.runs import local as classification
@@ -22,28 +23,6 @@ from bloodcell_batch.stages.decode import Loader, make_loader
 
 TABLES = ("r.parquet", "r.slides.parquet")
 SETTINGS = {"batch_size": 3, "workers": 2}
-
-
-class Killed(BaseException):
-    """Stands for whatever ends a run in the middle."""
-
-
-class Stopping(NullObserver):
-    """Remembers what it is told, and ends the run after some files."""
-
-    def __init__(self, after: int = 10**9) -> None:
-        self.after = after
-        self.told: list[str] = []
-
-    def note(self, text: str, **_fields: object) -> None:
-        self.told.append(text)
-
-    def warn(self, text: str, **_fields: object) -> None:
-        self.told.append(text)
-
-    def advanced(self, done: int, _counts: RunCounts | None = None) -> None:
-        if done == self.after:
-            raise Killed
 
 
 @pytest.fixture(autouse=True)

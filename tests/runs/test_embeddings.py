@@ -14,6 +14,7 @@ from conftest import PROJECT
 from messy_slides import QUICK, StandIn, draw_messy_slides, quick_backend
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from stopping import Killed, Stopping
 from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
@@ -24,7 +25,6 @@ from bloodcell_batch.images.decoding import decode_rgb
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.images.preprocessing import resize_to_input
 from bloodcell_batch.model.file import open_model
-from bloodcell_batch.progress import NullObserver, RunCounts
 from bloodcell_batch.reports.sharing import write_shared
 from bloodcell_batch.results import journal as journals
 from bloodcell_batch.results.run_record import read_record
@@ -35,25 +35,6 @@ from bloodcell_batch.stages.infer import as_embeddings
 
 WIDTH = 1280
 SEEN = ("classified", "unclassified")
-
-
-class Killed(BaseException):
-    """Stands for whatever ends a run in the middle."""
-
-
-class Stopping(NullObserver):
-    """Ends the run after some files, and remembers the warnings."""
-
-    def __init__(self, after: int = 10**9) -> None:
-        self._after = after
-        self.warnings: list[str] = []
-
-    def advanced(self, done: int, _counts: RunCounts | None = None) -> None:
-        if done == self._after:
-            raise Killed
-
-    def warn(self, text: str, **_fields: object) -> None:
-        self.warnings.append(text)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,6 +13,7 @@ from conftest import draw_picture
 from drawn_fields import Disc, drawn_finder, grid_of_red_cells, smear
 from messy_slides import QUICK, StandIn, quick_backend
 from PIL import Image, ImageFilter
+from stopping import Killed, Stopping
 from typer.testing import CliRunner
 
 from bloodcell_batch.backends.selection import Choice
@@ -21,7 +22,7 @@ from bloodcell_batch.config.merge import MergeConfig
 from bloodcell_batch.config.results import ReportConfig, VerifyConfig
 from bloodcell_batch.errors import ExitCode, UsageError
 from bloodcell_batch.model.file import open_model
-from bloodcell_batch.progress import NullObserver, RunCounts
+from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.reports.report import write_html_report
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.runs import finder as module
@@ -195,14 +196,9 @@ class TestTheSame:
     def test_an_interrupted_run_goes_on_between_fields(
         self, slides: Path, table: Path, tmp_path: Path, after: int
     ) -> None:
-        class Interrupting(NullObserver):
-            def advanced(self, done: int, counts: RunCounts | None = None) -> None:
-                if counts is not None and done > after:
-                    raise KeyboardInterrupt
-
         out = tmp_path / "r.csv"
-        with pytest.raises(KeyboardInterrupt):
-            classify_slides(slides, str(out), QUICK, Interrupting())
+        with pytest.raises(Killed):
+            classify_slides(slides, str(out), QUICK, Stopping(after + 1))
         classify_slides(slides, str(out), QUICK)
         assert json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))["resumed"] >= after
         assert tables(out) == tables(table)
@@ -368,6 +364,16 @@ class TestPicturesOfSingleCells:
         self, cut_out: Path, cell_rows: Path, tmp_path: Path, options: dict[str, object]
     ) -> None:
         classify_slides(cut_out, str(tmp_path / "r.csv"), QUICK.model_copy(update=options))
+        assert tables(tmp_path / "r.csv") == tables(cell_rows)
+
+    @pytest.mark.parametrize("after", [1, 3, 5])
+    def test_rows_are_the_same_after_an_interruption(
+        self, cut_out: Path, cell_rows: Path, tmp_path: Path, after: int
+    ) -> None:
+        with pytest.raises(Killed):
+            classify_slides(cut_out, str(tmp_path / "r.csv"), QUICK, Stopping(after + 1))
+        classify_slides(cut_out, str(tmp_path / "r.csv"), QUICK)
+        assert json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))["resumed"] >= after
         assert tables(tmp_path / "r.csv") == tables(cell_rows)
 
     def test_rows_are_the_same_from_shards(self, cut_out: Path, cell_rows: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from conftest import draw_picture
 from drawn_fields import Disc, dappled, drawn_finder, grid_of_red_cells, smear
 from messy_slides import QUICK, StandIn, quick_backend
 from PIL import Image
+from stopping import Killed, Stopping
 
 from bloodcell_batch.backends.selection import Choice
 from bloodcell_batch.config.results import VerifyConfig
@@ -101,6 +102,15 @@ def test_it_is_the_same_for_workers_and_batches_and_after_an_update(slides: Path
     assert (tmp_path / "q.csv").read_bytes() == first
     classify_slides(slides, str(tmp_path / "r.csv"), QUICK.model_copy(update={"update": True}))
     assert (tmp_path / "r.csv").read_bytes() == first
+
+
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_it_is_the_same_after_an_interruption(slides: Path, tmp_path: Path, after: int) -> None:
+    classify_slides(slides, str(tmp_path / "r.csv"), QUICK)
+    with pytest.raises(Killed):
+        classify_slides(slides, str(tmp_path / "q.csv"), QUICK, Stopping(after))
+    classify_slides(slides, str(tmp_path / "q.csv"), QUICK)
+    assert (tmp_path / "q.csv").read_bytes() == (tmp_path / "r.csv").read_bytes()
 
 
 def test_an_update_counts_a_cell_whose_other_field_is_gone(slides: Path, tmp_path: Path) -> None:
