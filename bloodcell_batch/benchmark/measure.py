@@ -107,6 +107,8 @@ class Benchmark:
     @property
     def int8_ceiling(self) -> float | None:
         """What it would be with the int8 network; None where there is none, or where `classify` uses it already."""
+        if ", int8, " in self.used.description:
+            return None
         speeds = [speed for speed in self.backends if speed.name == INT8_NAME and not speed.skipped]
         return self._ceiling(max(speeds, key=lambda speed: speed.images_per_second)) if speeds else None
 

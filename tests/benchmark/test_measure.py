@@ -76,6 +76,8 @@ def test_what_int8_would_give_is_told_where_there_is_such_a_network() -> None:
     assert found.int8_ceiling == pytest.approx(800)
     assert "with int8        800 " in as_text(found)
     assert as_dict(found)["ceiling_images_per_second_int8"] == 800
+    used = replace(found.used, description="OpenVINO 2026.4, CPU, int8, one stream (accuracy 97 %), 2 threads")
+    assert replace(found, used=used).int8_ceiling is None
 
 
 def test_timms_loop_has_a_row() -> None:
