@@ -1,21 +1,7 @@
-"""Folds of a cross-validation: cells of one slide stay together, and so do copies of a picture."""
+"""Folds of a cross-validation: groups stay together, whole slides and copies of a picture."""
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-def joined_groups(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Group numbers (N,) of cells that share a group in either of two groupings, or are linked by others that do."""
-    groups = np.unique(first, return_inverse=True)[1]
-    while True:
-        before = groups.copy()
-        for key in (second, first):
-            lowest: dict[int, int] = {}
-            for name, group in zip(key.tolist(), groups.tolist(), strict=True):
-                lowest[name] = min(group, lowest.get(name, group))
-            groups = np.array([lowest[name] for name in key.tolist()])
-        if (groups == before).all():
-            return groups
 
 
 def grouped_folds(

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.adaptation.folds import joined_groups
 from bloodcell_batch.cell_classes import CellClass, ClassList
 from bloodcell_batch.config.adapt import AdaptConfig
 from bloodcell_batch.errors import TrainingError, UsageError
@@ -20,6 +19,7 @@ from bloodcell_batch.training.data.label_audit import audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.data.labelled_files import FREE
 from bloodcell_batch.training.data.seen import Seen, SeenPart
+from bloodcell_batch.training.data.split import joined_groups
 
 LEAST_CELLS, LEAST_CLASSES = 5, 2
 _ENLARGED = 2

@@ -27,7 +27,7 @@ from bloodcell_batch.training.comparison.systems import System
 from bloodcell_batch.training.comparison.working_time import WorkingTime
 from bloodcell_batch.training.data.label_audit import audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
-from bloodcell_batch.training.data.split import Split, stratified_split
+from bloodcell_batch.training.data.split import Split, split_of
 from bloodcell_batch.training.data.training_set import seen_by_initial_weights, split_around
 from bloodcell_batch.training.evaluation.metrics import Metrics, Rules, measure, without_nan
 from bloodcell_batch.training.fit.cross_validation import cross_validate, fold_splits
@@ -202,9 +202,7 @@ def _images(place: Place, side: int, options: CompareConfig) -> tuple[LabelledIm
     found = load_labelled(place.data, Preprocessing(input_size=side), workers, NullObserver(), cache=place.cache)
     images, _ = audit(*found, options.conflicts, NullObserver())
     fractions = (options.validation_fraction, options.test_fraction)
-    return images, stratified_split(
-        images.labels, images.classes, images.groups, *fractions, options.seed, images.parts
-    )
+    return images, split_of(images, images.parts, *fractions, options.seed)
 
 
 def _check_split(config: TrainConfig, images: LabelledImages, split: Split) -> None:

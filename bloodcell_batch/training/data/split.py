@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.progress import counted
+from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.labelled_files import FREE, TEST, TRAIN, VALIDATION
 
 _MIN_PER_CLASS = 10
@@ -21,6 +22,70 @@ class Split:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+
+
+def joined_groups(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Group numbers (N,) of cells that share a group in either of two groupings, or are linked by others that do."""
+    groups = np.unique(first, return_inverse=True)[1]
+    while True:
+        before = groups.copy()
+        for key in (second, first):
+            lowest: dict[int, int] = {}
+            for name, group in zip(key.tolist(), groups.tolist(), strict=True):
+                lowest[name] = min(group, lowest.get(name, group))
+            groups = np.array([lowest[name] for name in key.tolist()])
+        if (groups == before).all():
+            return groups
+
+
+def split_of(images: LabelledImages, parts: NDArray[np.int8], validation: float, test: float, seed: int) -> Split:
+    """The split of a training: whole slides where the data name them, every class is on enough of them, and nothing
+    says what belongs where; else as `stratified_split`.
+
+    Args:
+        images: what is split.
+        parts: int8 (N,), what is known of each.
+        validation: share of each class for the validation part.
+        test: share of each class for the test part.
+        seed: seed of the shuffle.
+
+    Raises:
+        TrainingError: a class is missing or has too few images to split.
+    """
+    if (images.slides != "").any() and (parts == FREE).all():
+        split = _slide_split(images, validation, test, seed)
+        if split is not None:
+            return split
+    return stratified_split(images.labels, images.classes, images.groups, validation, test, seed, parts)
+
+
+def divided_slides(split: Split, slides: NDArray[np.str_]) -> int:
+    """How many slides have images in more than one part."""
+    named = [set(slides[part].tolist()) - {""} for part in (split.train, split.validation, split.test)]
+    return len((named[0] & named[1]) | (named[0] & named[2]) | (named[1] & named[2]))
+
+
+def _slide_split(images: LabelledImages, validation: float, test: float, seed: int) -> Split | None:
+    """Slides whole, and copies with them, each class as near to its shares as that allows; None where a part would be
+    without a class. The largest slides are placed first, each where its classes are rarest for the size of the part."""
+    _check_counts(images.labels, images.classes)
+    alone = np.char.add("\0", images.groups.astype(np.str_))
+    slides = np.unique(np.where(images.slides == "", alone, images.slides), return_inverse=True)[1]
+    groups = joined_groups(images.groups, slides)
+    names = np.random.default_rng(seed).permutation(np.unique(groups))
+    held = np.stack([np.bincount(images.labels[groups == name], minlength=len(images.classes)) for name in names])
+    share = held / held.sum(axis=0)
+    target = np.array([1 - validation - test, validation, test])[:, None]
+    filled = np.zeros((len(target), len(images.classes)))
+    placed = np.empty(len(images), dtype=np.int8)
+    for row in np.argsort(-held.sum(axis=1), kind="stable"):
+        cost = (((filled + share[row]) ** 2 - filled**2) / target).sum(axis=1)
+        part = int(cost.argmin())
+        filled[part] += share[row]
+        placed[groups == names[row]] = part
+    if not (filled > 0).all():
+        return None
+    return Split(*(np.flatnonzero(placed == part) for part in (TRAIN, VALIDATION, TEST)))
 
 
 def stratified_split(

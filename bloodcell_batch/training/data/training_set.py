@@ -17,7 +17,7 @@ from bloodcell_batch.training.data.label_audit import Audit, audit
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled
 from bloodcell_batch.training.data.labelled_files import FREE, TRAIN, VALIDATION
 from bloodcell_batch.training.data.seen import Counts, Recognised, Seen, SeenPart
-from bloodcell_batch.training.data.split import Split, stratified_split
+from bloodcell_batch.training.data.split import Split, divided_slides, split_of
 
 CACHE_FACTOR = 2
 """Training images are kept at this multiple of the input size, so that magnified cells stay sharp."""
@@ -109,6 +109,10 @@ def read_training_set(config: TrainConfig, data: Path, observer: Observer) -> Tr
         told = f"known to the initial weights: {counted(counts.seen, 'image')} ({counts.why()})"
         observer.note(f"{told}, kept in the parts that they had, or that the data give them", **counts.as_dict())
     images, split = split_around(whole.known, whole.images, config)
+    divided = divided_slides(split, images.slides)
+    if divided:
+        told = counted(divided, "slide has", "slides have")
+        observer.warn(f"{told} cells in several parts, as too few have every class: the test figures are optimistic")
     return replace(whole, images=images, split=split)
 
 
@@ -162,5 +166,5 @@ def split_around(known: Recognised, images: LabelledImages, config: TrainConfig)
         same = np.isin(images.groups, images.groups[known.parts == code])
         parts[same & (parts == FREE)] = code
     fractions = (config.validation_fraction, config.test_fraction)
-    split = stratified_split(images.labels, images.classes, images.groups, *fractions, config.seed, parts)
+    split = split_of(images, parts, *fractions, config.seed)
     return replace(images, parts=parts), split

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import TrainingError
+from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.labelled_files import FREE, TEST, TRAIN, VALIDATION
-from bloodcell_batch.training.data.split import stratified_folds, stratified_split
+from bloodcell_batch.training.data.split import Split, divided_slides, split_of, stratified_folds, stratified_split
 
 
 def test_split_is_stratified_disjoint_and_reproducible() -> None:
@@ -33,6 +35,71 @@ def test_no_group_is_split() -> None:
     assert not sides[0] & sides[2]
     assert not sides[1] & sides[2]
     assert all(side for side in sides)
+
+
+def cells(labels: NDArray[np.int64], slides: list[str], groups: NDArray[np.int64] | None = None) -> LabelledImages:
+    count = len(labels)
+    nothing = np.zeros(count, dtype=np.uint64)
+    return LabelledImages(
+        paths=tuple(map(str, range(count))),
+        pixels=np.zeros((count, 1, 1, 3), dtype=np.uint8),
+        labels=labels,
+        digests=nothing,
+        hashes=np.zeros((count, 2, 4), dtype=np.uint64),
+        groups=np.arange(count) if groups is None else groups,
+        parts=np.full(count, FREE, dtype=np.int8),
+        laboratories=np.full(count, ""),
+        slides=np.array(slides),
+        classes=DEFAULT_CLASSES,
+    )
+
+
+def halves(images: LabelledImages, seed: int = 0) -> Split:
+    return split_of(images, images.parts, 0.15, 0.2, seed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_slides_stay_whole_where_every_class_is_on_enough_of_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 8, 2000)
+    slides = [f"S{number}" if number else "" for number in rng.integers(0, 40, 2000)]
+    split = halves(cells(labels, slides), seed)
+    parts = [split.train, split.validation, split.test]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(2000))
+    assert divided_slides(split, np.array(slides)) == 0
+    for part, share in zip(parts, (0.65, 0.15, 0.2), strict=True):
+        found = np.bincount(labels[part], minlength=8) / np.bincount(labels)
+        assert found == pytest.approx(np.full(8, share), abs=0.1)
+    assert np.array_equal(halves(cells(labels, slides), seed).test, split.test)
+
+
+def test_a_copy_on_another_slide_goes_along() -> None:
+    labels = np.tile(np.arange(8), 60)
+    slides = [f"S{place // 16}" for place in range(480)]  # each with two cells of every class
+    groups = np.arange(480)
+    groups[8] = 479  # a copy of the last slide's last cell
+    split = halves(cells(labels, slides, groups))
+    part_of = {
+        int(place): part for part, places in enumerate((split.train, split.validation, split.test)) for place in places
+    }
+    assert part_of[8] == part_of[479] == part_of[0]
+
+
+def test_slides_are_divided_where_a_class_is_on_too_few() -> None:
+    labels = np.tile(np.arange(8), 60)
+    slides = ["rare" if label == 7 else f"S{place // 16}" for place, label in enumerate(labels.tolist())]
+    images = cells(labels, slides)
+    split = halves(images)
+    same = stratified_split(labels, DEFAULT_CLASSES, images.groups, 0.15, 0.2, 0)
+    assert np.array_equal(split.test, same.test)
+    assert divided_slides(split, images.slides) > 0
+
+
+def test_what_the_data_say_of_the_parts_goes_before_their_slides() -> None:
+    labels = np.tile(np.arange(8), 60)
+    images = cells(labels, [f"S{place // 16}" for place in range(480)])
+    images.parts[:100] = TEST
+    assert set(range(100)) <= set(halves(images).test.tolist())
 
 
 def test_a_class_with_too_few_images_is_named() -> None:
