@@ -139,6 +139,11 @@ class TrainConfig(ClassesConfig):
         "class that is rare in blood, and that one laboratory's images alone show, is otherwise seen in every cell "
         "that looks strange",
     )
+    class_odds: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=dict,
+        description="By what the odds of a class are multiplied when the training is over, before the calibration, 1 "
+        "where nothing is said: for a class that is rarer in blood than among the images",
+    )
     laboratory_balance: float = Field(
         0.5,
         ge=0,

@@ -59,7 +59,8 @@ def training_loader(config: TrainConfig, data: InMemory, network: NormalisedNetw
     """Batches for training; the last, smaller one is left out, as batch normalisation suffers from it."""
     weights = None
     if config.sampling == "weighted":
-        shares = class_shares(config.class_shares, data.images.classes) if config.class_shares else None
+        given = config.class_shares
+        shares = of_classes("class_shares", given, data.images.classes) if given else None
         drawn = sampling_weights(data.labels, data.laboratories, config.laboratory_balance, shares)
         weights = torch.from_numpy(drawn)
     in_turn = _EpochSampler(weights, len(data), config.seed, lambda: network.current_epoch)
@@ -72,17 +73,17 @@ def training_loader(config: TrainConfig, data: InMemory, network: NormalisedNetw
     )
 
 
-def class_shares(shares: Mapping[str, float], classes: ClassList) -> NDArray[np.float64]:
-    """How often each class (C,) is drawn against the others, 1 where nothing is said.
+def of_classes(key: str, given: Mapping[str, float], classes: ClassList) -> NDArray[np.float64]:
+    """What a key of the recipe gives to each class (C,), 1 where nothing is said.
 
     Raises:
         UsageError: the data have no class of that name.
     """
-    unknown = sorted(set(shares) - set(classes.names))
+    unknown = sorted(set(given) - set(classes.names))
     if unknown:
         known = ", ".join(classes.reading_order)
-        raise UsageError(f"class_shares names {unknown[0]!r}, which is no class of the data.", hint=f"Known: {known}.")
-    return np.array([shares.get(name, 1.0) for name in classes.names])
+        raise UsageError(f"{key} names {unknown[0]!r}, which is no class of the data.", hint=f"Known: {known}.")
+    return np.array([given.get(name, 1.0) for name in classes.names])
 
 
 def sampling_weights(

@@ -82,6 +82,13 @@ def calibrate(
     return Calibration(temperature, outlier, rule, Rules(review, threshold), module, roll_up)
 
 
+def multiply_odds(network: nn.Module, factors: NDArray[np.float64]) -> None:
+    """Change the last layer so that the odds of each class are `factors` (C,) times what they were at temperature 1."""
+    bias = network.get_classifier().bias  # type: ignore[operator]
+    with torch.no_grad():
+        bias += torch.from_numpy(np.log(factors)).to(bias.dtype)
+
+
 def predict(module: InferenceModule, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities (N, C) and features (N, D) of uint8 images (N, S, S, 3), in float32, a batch at a time."""
     outputs: list[tuple[Tensor, Tensor]] = []

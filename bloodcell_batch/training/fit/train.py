@@ -32,7 +32,8 @@ from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.training_set import TrainingSet, read_training_set
 from bloodcell_batch.training.evaluation.metrics import Metrics, measure
-from bloodcell_batch.training.fit.calibration import Calibration, calibrate, predict
+from bloodcell_batch.training.fit.batches import of_classes
+from bloodcell_batch.training.fit.calibration import Calibration, calibrate, multiply_odds, predict
 from bloodcell_batch.training.fit.fit import fit
 from bloodcell_batch.training.fit.initial_weights import weights_names
 from bloodcell_batch.training.fit.lightning_module import CellClassifier
@@ -111,6 +112,8 @@ def fit_and_measure(
     classifier = fit(config, training_set, observer, folder)
     network = classifier.network
     network.load_state_dict(classifier.best_state)
+    if config.class_odds:
+        multiply_odds(network, of_classes("class_odds", config.class_odds, images.classes))
     network.eval()
     validation, test = (training_set.as_classified(index) for index in (split.validation, split.test))
     observer.note("calibrating on the validation part")

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from bloodcell_batch.training.fit.calibration import fit_temperature, review_threshold
+from bloodcell_batch.model.network import create_network
+from bloodcell_batch.training.fit.calibration import fit_temperature, multiply_odds, review_threshold
 
 
 def test_temperature_is_recovered() -> None:
@@ -40,3 +41,14 @@ def test_threshold_never_holds_back_more_than_its_share() -> None:
 def test_threshold_is_clipped() -> None:
     probabilities = distribution([0.3] * 100)
     assert review_threshold(probabilities, np.zeros(100, dtype=np.int64), error=0.002, share=0.05) == 0.4
+
+
+def test_odds_are_multiplied() -> None:
+    network = create_network("test_efficientnet", 3).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        before = network(images).softmax(dim=1)
+        multiply_odds(network, np.array([1.0, 0.25, 1.0]))
+        after = network(images).softmax(dim=1)
+    changed = before * torch.tensor([1.0, 0.25, 1.0])
+    assert torch.allclose(after, changed / changed.sum(dim=1, keepdim=True), atol=1e-6)
