@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import draw_picture, encode
+from drawn_fields import drawn_finder
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
@@ -109,3 +110,13 @@ def quick_backend() -> Iterator[None]:
         patch.setattr(local, "open_backend", lambda *_: choice)
         patch.setattr(finder, "open_backend", lambda *_: finder_choice)
         yield
+
+
+@contextmanager
+def quick_finder() -> Iterator[pytest.MonkeyPatch]:
+    """As `quick_backend`, and fields are looked at by the finder of drawn smears; gives what patches more."""
+    choice = Choice(StandIn(open_model()), "pytorch", ())
+    with quick_backend(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finder, "open_backend", lambda *_: choice)
+        patch.setattr(finder, "ready_finder", lambda *_: drawn_finder())
+        yield patch

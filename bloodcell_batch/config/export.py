@@ -13,7 +13,9 @@ class _ExportConfig(CommandConfig):
     """What all exports have."""
 
     images: Annotated[Path | None, Option("FOLDER")] = Field(
-        None, description="Folder with images of cells on which the export is compared with PyTorch; give your own"
+        None,
+        description="Folder with images of cells on which the export is compared with PyTorch; give your own. For int8 "
+        "also a manifest or reviewed results",
     )
     max_images: Annotated[int, Option("IMAGES")] = Field(
         2048, ge=1, le=100_000, description="Images of that folder to compare, evenly spread"

@@ -7,7 +7,7 @@ from bloodcell_batch.model.file import ModelFile
 
 _FIGURES = """\
 The test images were used for nothing else. The figures are PyTorch's in float32; `bloodcell-batch evaluate DATA` prints
-those of the backend in use, which differ by a few images where it computes in bfloat16."""
+those of the backend in use, which differ by a few images where it computes in bfloat16 or int8."""
 
 _CROSS_VALIDATED = """\
 From repeated cross-validation: every cell was judged by networks that had not learned it. The thresholds were fitted to

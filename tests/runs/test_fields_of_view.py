@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture
-from drawn_fields import Disc, drawn_finder, grid_of_red_cells, smear
-from messy_slides import QUICK, StandIn, quick_backend
+from drawn_fields import Disc, grid_of_red_cells, smear
+from messy_slides import QUICK, StandIn, quick_finder
 from PIL import Image, ImageFilter
 from stopping import Killed, Stopping
 from typer.testing import CliRunner
@@ -58,10 +58,7 @@ def field(white: list[Disc], number: int = 0) -> Image.Image:
 
 @pytest.fixture(scope="module", autouse=True)
 def shared_backend() -> Iterator[None]:
-    choice = Choice(StandIn(open_model()), "pytorch", ())
-    with quick_backend(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "open_backend", lambda *_: choice)
-        patch.setattr(module, "ready_finder", lambda *_: drawn_finder())
+    with quick_finder() as patch:
         patch.setattr(overlap, "POSSIBLY_SAME_CELL", -1)  # drawn cells all look alike
         patch.setattr(overlap, "SAME_CELL", -1)
         yield

@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import draw_picture
-from drawn_fields import Disc, dappled, drawn_finder, grid_of_red_cells, smear
-from messy_slides import QUICK, StandIn, quick_backend
+from drawn_fields import Disc, dappled, grid_of_red_cells, smear
+from messy_slides import QUICK, quick_finder
 from PIL import Image
 from stopping import Killed, Stopping
 
-from bloodcell_batch.backends.selection import Choice
 from bloodcell_batch.config.results import VerifyConfig
 from bloodcell_batch.fields.same_cell import POSSIBLY_SAME_CELL, SAME_CELL
 from bloodcell_batch.images.perceptual_hash import HASH_BYTES
-from bloodcell_batch.model.file import open_model
 from bloodcell_batch.progress import NullObserver, SlideDifferential
 from bloodcell_batch.records import (
     CellBox,
@@ -31,7 +29,6 @@ from bloodcell_batch.records import (
     Status,
 )
 from bloodcell_batch.results.finished import load_results
-from bloodcell_batch.runs import finder as module
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.stages import overlap
 from bloodcell_batch.stages.overlap import once_each
@@ -43,11 +40,8 @@ Rows = list[dict[str, str]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_finder() -> Iterator[None]:
-    choice = Choice(StandIn(open_model()), "pytorch", ())
-    with quick_backend(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "open_backend", lambda *_: choice)
-        patch.setattr(module, "ready_finder", lambda *_: drawn_finder())
+def shared_backend() -> Iterator[None]:
+    with quick_finder():
         yield
 
 
