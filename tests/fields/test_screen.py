@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from drawn_fields import GROUND, Disc, grid_of_red_cells, smear
 
+from bloodcell_batch.fields import screen
 from bloodcell_batch.fields.screen import plainly_one_cell
 
 SIDE, RED = 130, 28.0
@@ -53,3 +54,16 @@ def test_the_size_in_pixels_does_not_matter() -> None:
         side = SIDE * factor
         picture = smear(side, side, [], [(side / 2, side / 2, side / 3)])
         assert plainly_one_cell(picture, RED * factor)
+
+
+def test_the_quick_answer_is_that_of_the_connected_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(200):
+        count = int(rng.integers(1, 4))
+        white = [(*rng.normal(SIDE / 2, 14, 2).tolist(), float(rng.uniform(10, 46))) for _ in range(count)]
+        pictures.append(smear(SIDE, SIDE, grid_of_red_cells(SIDE, SIDE, RED, but_not_at=white), white))
+    quick = [plainly_one_cell(picture, RED) for picture in pictures]
+    monkeypatch.setattr(screen, "_COMPACT", 0.0)
+    assert quick == [plainly_one_cell(picture, RED) for picture in pictures]
+    assert 50 < sum(quick) < 150
