@@ -17,7 +17,7 @@ from bloodcell_batch.adaptation.learning import with_classes
 from bloodcell_batch.adaptation.network_parts import divided
 from bloodcell_batch.adaptation.rehearsal import PackagedCells, Rehearsal, load_rehearsal
 from bloodcell_batch.adaptation.side_by_side import one_thread_each, side_by_side
-from bloodcell_batch.adaptation.trainings import Depth, Trainings
+from bloodcell_batch.adaptation.trainings import Depth, Learned, Trainings
 from bloodcell_batch.adaptation.validation import KeptAnswers, cross_validate, folds_of
 from bloodcell_batch.adaptation.written_model import AdaptedNetwork, write_model
 from bloodcell_batch.cell_classes import ClassList, RollUp, rolled_up
@@ -37,6 +37,7 @@ from bloodcell_batch.training.fit.calibration import predict
 
 _VERSION = 2  # of what answers that were kept by an earlier release depend on
 _NOTABLE_LOSS = 0.01
+_AVERAGED = 2  # trainings on all cells, as many as two processors do at once
 
 
 def adapt(config: AdaptConfig, data: Path, out: Path, observer: Observer | None = None) -> Adaptation:
@@ -108,13 +109,7 @@ def _adapted(
     # Of equals the shallower, which comes first.
     depth = max(found, key=lambda one: found[one][1].after.accuracy)
     decisions, change = found[depth]
-    everything = np.arange(len(own))
-    learned = side_by_side(
-        [lambda stepped: trainings.learn(depth, everything, 0, stepped)],
-        [trainings.steps_of(depth)],
-        "learning from all cells",
-        observer,
-    )[0]
+    learned = _learned_from_all(trainings, depth, len(own), len(folds), observer)
     network = AdaptedNetwork(
         InferenceModule(parts.whole(learned.rest), model.header.preprocessing, decisions.temperature).eval(),
         learned.outlier,
@@ -122,6 +117,22 @@ def _adapted(
     )
     control = _control(model, (module, network.module), rehearsal.control, own.classes)
     return _Adapted(network, change, control, depth)
+
+
+def _learned_from_all(trainings: Trainings, depth: Depth, cells: int, folds: int, observer: Observer) -> Learned:
+    """The mean of several trainings, which differ in what they draw: a little better than each, and less of a lot."""
+    everything = np.arange(cells)
+    numbers = range(folds + 1, folds + 1 + (_AVERAGED if depth is Depth.STAGES else 1))
+    learned = side_by_side(
+        [
+            lambda stepped, number=number: trainings.learn(depth, everything, number, stepped)  # type: ignore[misc]
+            for number in numbers
+        ],
+        [trainings.steps_of(depth)] * len(numbers),
+        "learning from all cells",
+        observer,
+    )
+    return trainings.mean_of(learned, everything)
 
 
 def _rows(base: ClassList, classes: ClassList) -> list[int | None]:

@@ -14,7 +14,9 @@ from bloodcell_batch.training.evaluation.metrics import Rules
 from bloodcell_batch.training.fit.calibration import fit_temperature
 
 _ERROR = 0.025  # among the cells that the review threshold lets pass
-_LEFT = 0.5  # of the cells, at most, that it holds back for that
+_MOST_LEFT = 0.25  # of the cells, that it holds back for that: what is wrong above is mostly a label, or a twin
+_LEFT_PER_WRONG = 1.5  # cells that it holds back at least, for each that is wrong: the unsure ones aren't wrong alone
+_PRIOR_WRONG, _PRIOR_CELLS = 2, 4  # beside those that are seen: no error in a few cells doesn't promise none
 _LOWEST, _HIGHEST = 0.4, 0.999  # below, two classes could tie
 _PASSING = 0.98  # of the cells, that the outlier threshold lets pass
 
@@ -62,21 +64,25 @@ def safe_threshold(confidence: NDArray[np.float32], right: NDArray[np.bool_]) ->
 
     Of a hundred cells, two or three wrong ones decide, and the best of a hundred places to cut is a lucky one. So the
     share of wrong cells above a place is the mean of two estimates: those that are wrong, and those that the calibrated
-    confidences expect to be.
+    confidences expect to be. And whatever they say, the place holds back more than half as many cells again as are
+    wrong (by Agresti and Coull's estimate), and no more than a quarter: of the networks of a cross-validation, which
+    learned fewer cells than the one that is written and are less sure.
 
     Args:
         confidence: float32 (N,), calibrated, of cells that the network did not learn.
         right: bool (N,).
 
     Returns:
-        0.4-0.999; a place that holds back no more than half of the cells, whatever is wrong among the others.
+        0.4-0.999.
     """
     order = np.argsort(-confidence, kind="stable")
     falling = confidence[order].astype(np.float64)
     wrong = np.cumsum((~right[order]) + (1 - falling)) / 2
     passing = np.flatnonzero(wrong <= _ERROR * np.arange(1, len(order) + 1))
     lowest = float(falling[passing[-1]]) if passing.size else _HIGHEST
-    return float(np.clip(min(lowest, float(np.quantile(confidence, _LEFT))), _LOWEST, _HIGHEST))
+    expected = (float((~right).sum()) + _PRIOR_WRONG) / (len(right) + _PRIOR_CELLS)
+    fewest, most = np.quantile(confidence, [min(_LEFT_PER_WRONG * expected, _MOST_LEFT), _MOST_LEFT]).tolist()
+    return float(np.clip(np.clip(lowest, fewest, most), _LOWEST, _HIGHEST))
 
 
 def _reported(answers: Answers, temperature: float, roll_up: RollUp) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from bloodcell_batch.adaptation.side_by_side import side_by_side
 from bloodcell_batch.model.network import logits_and_features
 from bloodcell_batch.model.outlier_score import OutlierScore, fit_outlier_score
 from bloodcell_batch.progress import Observer
+from bloodcell_batch.training.fit.initial_weights import mean_weights
 
 _MOST_VIEWS, _FEWEST_VIEWS, _ALL_VIEWS = 10, 2, 1000
 _PACKAGED_VIEWS = 3
@@ -115,6 +116,14 @@ class Trainings:
         head = rest.get_classifier()  # type: ignore[operator]
         replace_classifier(rest, fit_classifier(head, own, (self._packaged_features, self._packaged_labels)))
         return rest
+
+    def mean_of(self, learned: list[Learned], index: NDArray[np.int64]) -> Learned:
+        """The network whose weights are the mean of those of several trainings on the cells at `index`."""
+        if len(learned) == 1:
+            return learned[0]
+        rest = copy.deepcopy(learned[0].rest)
+        rest.load_state_dict(mean_weights([one.rest.state_dict() for one in learned]))
+        return Learned(rest, self._outlier(rest, index))
 
     def answers(self, learned: Learned, index: NDArray[np.int64]) -> Answers:
         """What a trained network says of the laboratory's cells at `index`."""

@@ -29,11 +29,20 @@ def test_the_rest_of_other_cells_is_right_after_a_hundred_labelled_ones() -> Non
     assert np.mean(left) < 0.15
 
 
-def test_a_wrong_cell_among_the_surest_doesnt_hold_back_all() -> None:
+@pytest.mark.parametrize("wrong", [1, 4, 20])
+def test_wrong_cells_among_the_surest_hold_back_a_quarter_at_most(wrong: int) -> None:
     confidence = np.linspace(0.5, 0.99, 40, dtype=np.float32)
     right = np.ones(40, dtype=bool)
-    right[-1] = False
-    assert safe_threshold(confidence, right) <= np.quantile(confidence, 0.5)
+    right[-wrong:] = False
+    assert safe_threshold(confidence, right) <= np.quantile(confidence, 0.25)
+
+
+@pytest.mark.parametrize(("wrong", "left"), [(0, 0.028), (3, 0.072), (7, 0.129), (20, 0.25)])
+def test_more_cells_are_held_back_than_are_wrong_however_sure_they_are(wrong: int, left: float) -> None:
+    confidence = np.linspace(0.994, 0.998, 101, dtype=np.float32)
+    right = np.ones(101, dtype=bool)
+    right[:wrong] = False
+    assert (confidence < safe_threshold(confidence, right)).mean() == pytest.approx(left, abs=0.011)
 
 
 def test_cells_that_are_sure_and_right_all_pass() -> None:

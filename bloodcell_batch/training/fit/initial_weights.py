@@ -1,6 +1,6 @@
 """What a training starts from and learns from besides the images: earlier weights, teachers, names of files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors
@@ -31,11 +31,14 @@ def read_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
         if {name: value.shape for name, value in other.items()} != {name: v.shape for name, v in first.items()}:
             hint = "Give models of one architecture that were trained from the same start."
             raise InputError(f"The weights of {path} and {paths[0]} can't be averaged.", hint=hint)
-    if not others:
-        return first
+    return mean_weights([first, *others])
+
+
+def mean_weights(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of weights of one shape, computed in float64; whole numbers are rounded down."""
     return {
-        name: torch.stack([state[name].double() for state in (first, *others)]).mean(dim=0).to(value.dtype)
-        for name, value in first.items()
+        name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(value.dtype)
+        for name, value in states[0].items()
     }
 
 
