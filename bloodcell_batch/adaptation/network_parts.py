@@ -18,7 +18,7 @@ from bloodcell_batch.config.recipe import AugmentationConfig
 from bloodcell_batch.model.network import InferenceModule
 from bloodcell_batch.training.augmentation.augment import augment
 
-_KEPT_STAGES = 4
+_KEPT_STAGES = 3
 _BATCH = 32
 AUGMENTATION = AugmentationConfig(
     zoom_in=1.1, density=0.8, glare=0.7, stain=0.35, colour_mixing=0.18, blur_factor=4.0, gentle=0.5

@@ -22,7 +22,7 @@ from bloodcell_batch.training.fit.initial_weights import mean_weights
 
 _MOST_VIEWS, _FEWEST_VIEWS, _ALL_VIEWS = 10, 2, 1000
 _PACKAGED_VIEWS = 3
-_STEPS_PER_CELL, _FEWEST_STEPS, _MOST_STEPS = 1.28, 96, 1280
+_STEPS_PER_CELL, _FEWEST_STEPS, _MOST_STEPS = 1.6, 96, 1280
 _MEASURED = 50  # packaged cells of each class that the outlier score is fitted on
 _BATCH = 64
 
