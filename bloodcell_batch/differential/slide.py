@@ -15,7 +15,7 @@ from bloodcell_batch.differential.arithmetic import (
     too_many_unclassified,
 )
 from bloodcell_batch.progress import ClassShare, SlideDifferential, Withheld, counted
-from bloodcell_batch.records import FieldFault, ImageFacts, Reason, Status
+from bloodcell_batch.records import NOT_COUNTED, FieldFault, ImageFacts, Reason, Status
 from bloodcell_batch.slides.matches import CrossSlideMatch
 from bloodcell_batch.statistics.binomial import clopper_pearson
 
@@ -70,7 +70,12 @@ class SlideCounts:
         faults: Sequence[FieldFault] = (),
     ) -> None:
         """Count a row: its status, its label if it has one, else its group, its reason, the number of the cell in its
-        field, and the red cells, platelets and faults of that field."""
+        field, and the red cells, platelets and faults of that field.
+
+        What is in no count of cells stays so, whatever a person called it: half a cell, or one that was counted before.
+        """
+        if reason in NOT_COUNTED:
+            status, label, group = Status.UNCLASSIFIED, "", ""
         self.statuses[status] += 1
         self.outliers += reason == Reason.OUTLIER
         if label:
@@ -81,8 +86,8 @@ class SlideCounts:
             self.fields += cell <= 1
             self.further_cells += cell > 1
             self.empty += cell == 0
-            self.cut_off += status is Status.UNCLASSIFIED and reason == Reason.CUT_OFF
-            self.seen_before += status is Status.UNCLASSIFIED and reason == Reason.SEEN_BEFORE
+            self.cut_off += reason == Reason.CUT_OFF
+            self.seen_before += reason == Reason.SEEN_BEFORE
         if cell is not None and cell <= 1:
             self.red_cells += beside[0]
             self.platelets += beside[1]

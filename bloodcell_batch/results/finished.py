@@ -14,7 +14,7 @@ from bloodcell_batch.differential.slide import SlideCounts, duplicate_alerts, fa
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.integrity.results_id import results_id
 from bloodcell_batch.progress import SlideDifferential
-from bloodcell_batch.records import Status
+from bloodcell_batch.records import NOT_COUNTED, Status
 from bloodcell_batch.results.formats import check_is_table, read_table
 from bloodcell_batch.results.pseudonyms import Pseudonyms
 from bloodcell_batch.results.record_entries import ReviewEntry
@@ -60,11 +60,17 @@ class ResultRow:
     cell: int | None
     box: tuple[int, int, int, int] | None
     field_size: tuple[int, int] | None
+    red_cell_pixels: float | None
 
     @property
     def is_cell(self) -> bool:
         """True for what was classified or left unclassified: no duplicate, no failed file, no field without a cell."""
         return self.status in {Status.CLASSIFIED, Status.UNCLASSIFIED} and self.cell != 0
+
+    @property
+    def is_counted(self) -> bool:
+        """True for cells that are in the counts of their slide: neither cut off nor shown by an earlier field, too."""
+        return self.is_cell and self.reason not in NOT_COUNTED
 
     @property
     def picture(self) -> str:
@@ -85,7 +91,7 @@ class ResultRow:
     @property
     def final_label(self) -> str:
         """The class that is counted: a person's where there is one, else the program's; empty for none."""
-        label = self.verified_label or self.label
+        label = (self.verified_label or self.label) if self.is_counted else ""
         return "" if label in OTHER_LABELS else label
 
     @property
@@ -227,6 +233,7 @@ def _rows(images: pa.Table, classes: ClassList) -> Iterator[ResultRow]:
             duplicate_distance=values["duplicate_distance"],
             beside=(values["red_cells"] or 0, values["platelets"] or 0),
             digest=text["sha256"],
+            red_cell_pixels=values["red_cell_pixels"],
             cell=values["cell"],
             field_size=None if values["cell"] is None else (values["field_width"], values["field_height"]),
             box=(values["x"], values["y"], values["width"], values["height"]) if values["cell"] else None,

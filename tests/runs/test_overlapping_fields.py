@@ -1,6 +1,7 @@
 """`classify` with fields that overlap: a cell that two of them show counts once, however the run goes."""
 
 import csv
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,16 @@ from conftest import draw_picture
 from drawn_fields import Disc, dappled, grid_of_red_cells, smear
 from messy_slides import QUICK, quick_finder
 from PIL import Image
+from review_files import call
 from stopping import Killed, Stopping
 
+from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.results import VerifyConfig
+from bloodcell_batch.fields.cells import Cell
+from bloodcell_batch.fields.crops import crop
 from bloodcell_batch.fields.same_cell import POSSIBLY_SAME_CELL, SAME_CELL
 from bloodcell_batch.images.perceptual_hash import HASH_BYTES
+from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.progress import NullObserver, SlideDifferential
 from bloodcell_batch.records import (
     CellBox,
@@ -32,6 +38,8 @@ from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.stages import overlap
 from bloodcell_batch.stages.overlap import once_each
+from bloodcell_batch.training.data.class_names import ClassNames
+from bloodcell_batch.training.data.labelled import load_labelled
 from bloodcell_batch.verification.verify import verify
 
 RED = 30.0
@@ -131,6 +139,59 @@ def test_an_update_leaves_out_what_a_new_field_shows_first(slides: Path, tmp_pat
 def test_it_is_part_of_the_search_for_near_duplicates(slides: Path, tmp_path: Path, dedup: str) -> None:
     classify_slides(slides, str(tmp_path / "r.csv"), QUICK.model_copy(update={"dedup": dedup}))
     assert not [row for row in read(tmp_path / "r.csv") if row["reason"] == "seen_before"]
+
+
+def reviewed(slides: Path, folder: Path, cells: str = "all") -> tuple[Rows, Path]:
+    """What a review of a run over the slides shows, and the results after all of it was called a lymphocyte."""
+    classify_slides(slides, str(folder / "r.csv"), QUICK)
+    call("export", folder / "r.csv", "--cells", cells, "--out", folder / "review.csv")
+    rows = read(folder / "review.csv")
+    for row in rows:
+        row["verified_label"], row["verified_by"] = "lymphocyte", "A. Reviewer"
+    with (folder / "review.csv").open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    call("import", folder / "r.csv", folder / "review.csv", "--out", folder / "v.csv")
+    return rows, folder / "v.csv"
+
+
+def test_a_review_shows_each_cell_once_and_counts_it_once(slides: Path, tmp_path: Path) -> None:
+    rows, verified = reviewed(slides, tmp_path)
+    assert len(rows) == 14
+    slide = slide_of(verified)
+    assert (slide.shares["lymphocyte"].count, slide.seen_before, slide.unclassified) == (7, 2, 0)
+
+
+def test_a_name_for_what_counts_nowhere_changes_no_count(slides: Path, tmp_path: Path) -> None:
+    _, verified = reviewed(slides, tmp_path)
+    results = load_results(verified)
+    again = next(row for row in results.rows if row.reason == "seen_before")
+    named = dataclasses.replace(again, verified_label="lymphocyte")
+    others = tuple(row for row in results.rows if row is not again)
+    after = dataclasses.replace(results, rows=(*others, named)).slides
+    assert {slide.slide_id: (slide.wbc_counted, slide.seen_before) for slide in after} == {"s": (7, 2), "t": (7, 2)}
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_reviewed_cells_of_fields_are_labels_as_they_were_cut_out(slides: Path, tmp_path: Path, *, alone: bool) -> None:
+    _, verified = reviewed(slides, tmp_path)
+    size = Preprocessing(input_size=32)
+    if alone:  # a table without its run record
+        (tmp_path / "w").mkdir()
+        verified = Path(shutil.copy(verified, tmp_path / "w" / "v.csv"))
+    rows = {f"{row['path']}#{row['cell']}": row for row in read(verified) if row["reason"] != "seen_before"}
+    names = ClassNames(DEFAULT_CLASSES, {})
+    images, rejected = load_labelled(verified, size, 0, NullObserver(), names=names, images=slides)
+    assert not rejected
+    assert sorted(images.paths) == sorted(rows)
+    place = images.paths.index("s/b.png#3")
+    row = rows["s/b.png#3"]
+    field = np.asarray(Image.open(slides / "s" / "b.png"))
+    x, y, width, height = (int(row[name]) for name in ("x", "y", "width", "height"))
+    cell = crop(field, Cell(x + width / 2, y + height / 2, width, height, 1.0), float(row["red_cell_pixels"]))
+    assert np.array_equal(images.pixels[place], resize_to_input(cell, size))
+    assert images.slides[place] == "s"
 
 
 def test_single_cells_have_no_such_hash(tmp_path: Path) -> None:

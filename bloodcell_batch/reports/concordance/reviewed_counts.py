@@ -38,7 +38,7 @@ def _reviewed(path: Path, ours: Results, observer: Observer) -> tuple[ManualCoun
         raise InputError(f"{ours.path} has verified labels, too: a person would be compared with a person.", hint=hint)
     counts, partial = [], []
     for slide, rows in theirs.by_slide.items():
-        cells = [row.verified_label for row in rows if row.is_cell]
+        cells = [row.verified_label for row in rows if row.is_counted]
         if not all(cells):
             partial.append(slide)
             continue

@@ -53,12 +53,10 @@ def cells_for_adaptation(
         BloodcellBatchError: the folder or the model can't be read.
     """
     model = _model_of(results, config.model)
-    cells = [row for row in results.rows if row.is_cell]
-    if len({row.file for row in cells}) < len(cells):
+    cells = [row for row in results.rows if row.is_counted]
+    if any(row.cell is not None for row in cells):
         hint = "Use --sample, or --cells flagged."
-        raise InputError(
-            f"{results.path} has images with several cells: --for-adaptation takes images of one.", hint=hint
-        )
+        raise InputError(f"{results.path} has fields of view: --for-adaptation takes images of one cell.", hint=hint)
     named = [row for row in cells if row.verified_label]
     rows = {
         row.file: row for row in (*_candidates(cells, config.seed), *shuffled(named, config.seed)[:_MOST_CANDIDATES])

@@ -60,7 +60,7 @@ class Selection:
 
     def cells(self, results: Results) -> list[ResultRow]:
         """The cells, by what the program said, whatever was verified since; at random or in the order of the table.
-        Where `adaptation` are chosen of them, all that there are to choose from.
+        Where `adaptation` are chosen of them, all that there are to choose from. What counts nowhere is not shown.
 
         Raises:
             InputError: there are fewer than were to be drawn.
@@ -70,7 +70,7 @@ class Selection:
             "unclassified": lambda row: row.status is Status.UNCLASSIFIED,
             "all": lambda row: row.is_cell,
         }
-        rows = [row for row in results.rows if row.is_cell and chosen[self.scope](row)]
+        rows = [row for row in results.rows if row.is_counted and chosen[self.scope](row)]
         if len(rows) < self.sample:
             hint = "Draw fewer, or take them all with --cells all."
             raise InputError(f"{results.path} has {len(rows)} cells: {self.sample} can't be drawn.", hint=hint)

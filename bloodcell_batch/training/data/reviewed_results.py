@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.run_record import RunRecord, read_record
 from bloodcell_batch.stages.decode import make_reader
 from bloodcell_batch.stages.scan import scan
+from bloodcell_batch.training.data.cells_of_fields import CellPlace, as_file, reader_of_cells
 from bloodcell_batch.training.data.class_names import IGNORE, ClassNames
 from bloodcell_batch.training.data.labelled_files import NamedFile, Source, numbered
 from bloodcell_batch.training.data.manifest import table_columns, table_rows
@@ -37,6 +38,13 @@ class _Row:
     status: str
     label: str
     sha256: str
+    place: CellPlace | None = None
+    is_counted: bool = True
+
+    @property
+    def cell(self) -> str:
+        """Its path, and its number where it is one of a field."""
+        return f"{self.path}#{self.place.number}" if self.place else self.path
 
 
 def is_results(path: Path) -> bool:
@@ -80,14 +88,20 @@ def open_reviewed(path: Path, names: ClassNames, observer: Observer, images: Pat
         raise no_truth(path)
     lines: dict[str, int] = {}
     for row in rows:
-        first = lines.setdefault(row.path, row.line)
+        first = lines.setdefault(row.cell, row.line)
         if first != row.line:
-            raise InputError(f"{path}: lines {first} and {row.line} both name {row.path!r}.", hint="Remove one.")
+            raise InputError(f"{path}: lines {first} and {row.line} both name {row.cell!r}.", hint="Remove one.")
     kept = _labelled(path, rows, names, observer)
     folder = _folder(path, record, images)
     root, files = _files(path, folder, [row for row, _ in kept])
-    entries = [NamedFile(file, name, slide=row.slide) for file, (row, name) in zip(files, kept, strict=True)]
-    return numbered(entries, make_reader(root, DecodeLimits()), names)
+    places: dict[str, tuple[ImageFile, CellPlace]] = {}
+    entries = []
+    for file, (row, name) in zip(files, kept, strict=True):
+        cell = as_file(file, row.place) if row.place else file
+        if row.place:
+            places[cell.path] = file, row.place
+        entries.append(NamedFile(cell, name, slide=row.slide))
+    return numbered(entries, reader_of_cells(make_reader(root, DecodeLimits()), places), names)
 
 
 def no_truth(path: Path) -> InputError:
@@ -103,12 +117,30 @@ def no_truth(path: Path) -> InputError:
 def _rows(path: Path) -> Iterator[_Row]:
     for row in table_rows(path, ("path", _VERIFIED)):
         text = {name: row.values.get(name, "").strip() for name in ("slide_id", "status", _VERIFIED, "sha256")}
-        yield _Row(row.line, row["path"], text["slide_id"], text["status"], text[_VERIFIED], text["sha256"])
+        place = _place(path, row.line, row.values)
+        yield _Row(row.line, row["path"], text["slide_id"], text["status"], text[_VERIFIED], text["sha256"], place)
 
 
 def _rows_of_run(path: Path) -> Iterator[_Row]:
     for line, row in enumerate(load_results(path).rows, start=2):
-        yield _Row(line, row.file, row.slide_id, row.status.value, row.verified_label, row.sha256)
+        place = CellPlace(row.cell, row.box, row.red_cell_pixels) if row.cell and row.box else None
+        said = (row.slide_id, row.status.value, row.verified_label, row.sha256)
+        yield _Row(line, row.file, *said, place, row.is_counted or not row.is_cell)
+
+
+def _place(path: Path, line: int, values: Mapping[str, str]) -> CellPlace | None:
+    """Where the cell of a row lies in its field; None for a picture of one cell."""
+    number = values.get("cell", "").strip()
+    if not number or number == "0":
+        return None
+    try:
+        left, upper, width, height = (int(values[name]) for name in ("x", "y", "width", "height"))
+        scale = values["red_cell_pixels"].strip()
+        return CellPlace(int(number), (left, upper, width, height), float(scale) if scale else None)
+    except (KeyError, ValueError) as error:
+        hint = "Give the results as `review import` wrote them, with their run record beside them."
+        told = "the columns x, y, width, height and red_cell_pixels say where the cell lies in its field"
+        raise InputError(f"{path}, line {line}: {told}, and don't here.", hint=hint) from error
 
 
 def _labelled(path: Path, rows: Sequence[_Row], names: ClassNames, observer: Observer) -> list[tuple[_Row, str]]:
@@ -120,6 +152,8 @@ def _labelled(path: Path, rows: Sequence[_Row], names: ClassNames, observer: Obs
         name = None if row.label in OTHER_LABELS and row.label not in names.class_map else names.name_of(row.label)
         if row.status in _NO_CELL:
             left_out[_NO_CELL[Status(row.status)]] += 1
+        elif not row.is_counted:
+            left_out["in no count of their slide"] += 1
         elif not row.label:
             left_out["without a verified label"] += 1
         elif row.label in OTHER_LABELS and name is None:

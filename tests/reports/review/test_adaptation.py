@@ -146,10 +146,11 @@ class TestExport:
         assert "was made by the model" in said
         assert "Name the file of that model with --model" in said
 
-    def test_several_cells_in_one_image_are_refused(self, run: Run) -> None:
+    def test_fields_of_view_are_refused(self, run: Run) -> None:
         results = load_results(run.table)
-        twice = dataclasses.replace(results, rows=(*results.rows, next(row for row in results.rows if row.is_cell)))
-        with pytest.raises(InputError, match="images with several cells"):
+        cell = dataclasses.replace(next(row for row in results.rows if row.is_cell), cell=1, box=(0, 0, 9, 9))
+        twice = dataclasses.replace(results, rows=(*results.rows, cell))
+        with pytest.raises(InputError, match="fields of view"):
             cells_for_adaptation(twice, 5, run.images, ReviewExportConfig(for_adaptation=5), NullObserver())
 
     @pytest.mark.parametrize(
