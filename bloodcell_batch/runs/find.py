@@ -14,7 +14,7 @@ from PIL import Image
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import open_backend
 from bloodcell_batch.config.finder import FindConfig
-from bloodcell_batch.errors import OutputError
+from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.fields.cells import Cell, FieldCells, ImageKind
 from bloodcell_batch.fields.condition import condition_of
 from bloodcell_batch.fields.crops import crop
@@ -98,7 +98,7 @@ def find_in_folder(root: Path, out: Path, config: FindConfig, observer: Observer
     """Find, cut out, and write both tables.
 
     Raises:
-        InputError: `root` is missing or no folder.
+        InputError: `root` is missing, no folder, or has no images.
         OutputError: `out` is no empty folder, or can't be written.
         ModelFileError, BackendError: the finder can't be read, or no backend runs it.
     """
@@ -107,6 +107,9 @@ def find_in_folder(root: Path, out: Path, config: FindConfig, observer: Observer
         if any(out.iterdir()):
             raise OutputError(f"The folder {out} is not empty.", hint="Give a new folder, or empty this one first.")
     found = scan(root, PATH_RULES[config.slide_by], include_hidden=config.include_hidden)
+    if not found.files:
+        hint = "Give the folder that holds them, or folders with them."
+        raise InputError(f"No images under {found.root}.", hint=hint)
     model = open_finder(config.finder)
     choice = open_backend(model, config.backend, BackendOptions(config.precision, config.batch_size))
     observer.note(f"finder {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}")
@@ -172,7 +175,8 @@ class _Search:
         if not again:
             self.totals.images += 1
             self._observer.advanced(self.totals.images)
-        return find_cells(rgb, self._finder, scale, guess), rgb
+        # Too few red cells measure falsely: the scale of the field before is the better guess, as in `classify`.
+        return find_cells(rgb, self._finder, scale, guess, guess), rgb
 
     def _keep(self, file: ImageFile, found: FieldCells, rgb: NDArray[np.uint8]) -> FieldRow:
         """The row of a field, after its cells were cut out and listed."""

@@ -25,7 +25,7 @@ from bloodcell_batch.records import ImageFile, Rejection
 from bloodcell_batch.results.record_entries import BackendEntry
 from bloodcell_batch.stages.decode import decode_ahead, make_reader
 from bloodcell_batch.stages.find import for_crops, ready_finder
-from bloodcell_batch.stages.sample import slide_views, tell
+from bloodcell_batch.stages.sample import slide_views, tell, tell_other_scales
 
 
 class RunFinder:
@@ -64,6 +64,13 @@ class RunFinder:
         if self._config.red_cell_pixels is not None:
             return find_cells(rgb, finder, self._config.red_cell_pixels)
         return find_cells(rgb, finder, first_guess=red_cell_pixels, fallback=red_cell_pixels)
+
+    def look_for_vote(self, rgb: NDArray[np.uint8], _: float | None) -> FieldCells:
+        """The same, by the image's own red cells: a diameter that somebody gives, perhaps a wrong one, must not decide
+        whether the image shows one cell or many, and counts only where the image has no red cells."""
+        finder, given = self._opened()[1], self._config.red_cell_pixels
+        found = find_cells(rgb, finder)
+        return found if given is None or found.red_cell_pixels is not None else find_cells(rgb, finder, given)
 
     def check(self, rgb: NDArray[np.uint8], scale: CropScale) -> NotOneCell | None:
         """What is wrong with a picture of one cell, uint8 (height, width, 3), in a slide of `scale`.
@@ -118,8 +125,10 @@ def look_at_slides(
         return decode_ahead(chosen, sample, workers, 2 * workers + 1, config.file_timeout)
 
     asked = None if config.images == "auto" else config.images
-    views = slide_views(files, asked, reader, finder.look, ahead)
+    views = slide_views(files, asked, reader, finder.look_for_vote, ahead)
     tell(views, asked, observer)
+    if config.red_cell_pixels is not None:
+        tell_other_scales(views, config.red_cell_pixels, observer)
     return views
 
 

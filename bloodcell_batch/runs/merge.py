@@ -103,9 +103,8 @@ def merge_shards(
     files = FileList()
     merged = heapq.merge(*(shard.outcomes() for shard in shards), key=lambda outcome: table_order(outcome.file))
     with open_journal(paths.journal, as_outputs(out)[0], classes) as journal:
-        total = sum(shard.images.num_rows for shard in shards)
         failures = record_outcomes(
-            across(tally(_noted(merged, files))), journal, tally.counts, observer, "merging", total
+            across(tally(_noted(merged, files))), journal, tally.counts, observer, "merging", counted["found"]
         )
         matches = across.matches(files)
         slides = tally.differentials(matches)

@@ -19,7 +19,7 @@ from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.images.perceptual_hash import grey_thumbnail, perceptual_hashes
 from bloodcell_batch.images.preprocessing import Preprocessing, resize_to_input
 from bloodcell_batch.parallel.ahead import ahead
-from bloodcell_batch.parallel.blocks import blocks_of
+from bloodcell_batch.parallel.blocks import PATIENCE_S, blocks_of
 from bloodcell_batch.records import (
     DecodedImage,
     Found,
@@ -125,7 +125,7 @@ def described(
     outcomes: Iterable[LoadedImage | KnownImage | Rejection],
 ) -> Iterator[DecodedImage | KnownImage | Rejection]:
     """Describe the loaded images of a stream, in blocks; everything else passes unchanged."""
-    for block in blocks_of(outcomes, _DESCRIBED):
+    for block in blocks_of(outcomes, _DESCRIBED, PATIENCE_S):
         images = iter(describe([outcome for outcome in block if isinstance(outcome, LoadedImage)]))
         for outcome in block:
             yield next(images) if isinstance(outcome, LoadedImage) else outcome

@@ -1,5 +1,6 @@
 """Infer: fill batches, run the backend beside everything else, keep every outcome in its place."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from bloodcell_batch.backends.contract import Backend
 from bloodcell_batch.cell_classes import RollUp
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.outlier_score import OutlierScore
+from bloodcell_batch.parallel.blocks import PATIENCE_S
 from bloodcell_batch.records import DecodedImage, Outcome, RawPrediction
 
 _SUM_TOLERANCE = 1e-2
@@ -41,6 +43,7 @@ def infer(
     embeddings: bool = False,
 ) -> Generator[RawPrediction | Outcome, None, None]:
     """Predict a stream of images, a batch at a time; what is decided already travels along, so the order never changes.
+    A batch that takes long to fill runs as it is: its size changes no number.
 
     The backend's outputs become the classes of `roll_up`, and its features go along if `embeddings`. It works in a
     thread of its own, one batch after the other, and is at rest again when the stream has ended or is closed.
@@ -52,7 +55,7 @@ def infer(
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="infer")
     running: deque[_Batch] = deque()
     waiting: list[DecodedImage | Outcome] = []
-    images = 0
+    images, since = 0, 0.0
     try:
         for outcome in outcomes:
             while running and running[0].is_done:
@@ -60,9 +63,11 @@ def infer(
             if not isinstance(outcome, DecodedImage) and not waiting and not running:
                 yield outcome  # nothing in front of it waits
                 continue
+            since = since if waiting else time.monotonic()
             waiting.append(outcome)
             images += isinstance(outcome, DecodedImage)
-            if images == batch_size or len(waiting) == _MOST_WAITING * batch_size:
+            full = images == batch_size or len(waiting) == _MOST_WAITING * batch_size
+            if full or time.monotonic() - since > PATIENCE_S:
                 running.append(_Batch(waiting, run, thread))
                 waiting, images = [], 0
                 if len(running) == _MOST_RUNNING:

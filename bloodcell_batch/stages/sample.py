@@ -1,5 +1,6 @@
 """Sample: what the images of each slide show, by a look at a few of them, before the first is classified."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -19,6 +20,7 @@ from bloodcell_batch.stages.find import Look
 
 _FIRST, _MORE = 5, 10  # images of a slide that are looked at, and how many more if these are not of one mind
 _NAMED = 5
+_OTHER_SCALE = math.log(1.15)  # by which a measured diameter may differ from a given one
 _HINT = (
     "Say what the images show: --images cells or --images fields. Put slides of each kind into folders of their own."
 )
@@ -95,11 +97,33 @@ def tell(views: Mapping[str, SlideView], asked: SampledImages | None, observer: 
         )
 
 
+def tell_other_scales(views: Mapping[str, SlideView], given: float, observer: Observer) -> None:
+    """Warn of slides whose red cells measure otherwise than somebody says, in pixels."""
+    _tell_some(
+        [
+            f"slide {printable(slide)}: a red cell measures {view.red_cell_pixels:g} pixels, --red-cell-pixels says "
+            f"{given:g}: its cells are cut out at the wrong scale if that is not so; without the option, it is measured"
+            for slide, view in views.items()
+            if view.red_cell_pixels is not None and abs(math.log(view.red_cell_pixels / given)) > _OTHER_SCALE
+        ],
+        observer.warn,
+    )
+
+
 def in_words(view: SlideView) -> str:
     """`fields of view, 4 of 5 sampled images; a red cell has 38 pixels`: what most images of a slide look like."""
     total = view.single + view.field + view.unclear
-    what, votes = ("fields of view", view.field) if view.field > view.single else ("single cells", view.single)
-    text = f"{what}, {votes} of {counted(total, 'sampled image')}"
+    many, one = f"{view.field} of {counted(total, 'sampled image')}", f"{view.single} of {total}"
+    if view.field and view.single:
+        text = f"fields of view, {many}, and single cells, {one}"
+    elif view.field or view.single:
+        text = (
+            f"fields of view, {many}"
+            if view.field
+            else f"single cells, {view.single} of {counted(total, 'sampled image')}"
+        )
+    else:
+        text = f"{counted(total, 'sampled image')} that look like neither single cells nor fields of view"
     return text if view.red_cell_pixels is None else f"{text}; a red cell has {view.red_cell_pixels:g} pixels"
 
 

@@ -109,6 +109,7 @@ def test_windows_hold_every_weight(length: int, side: int, kernel: object) -> No
 def test_blocks_keep_order_and_take_no_more_than_they_need() -> None:
     assert list(blocks_of(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(blocks_of([], 3)) == []
+    assert list(blocks_of(range(3), 2, patience=-1.0)) == [[0], [1], [2]]
     stream = iter(range(10))
     assert next(blocks_of(stream, 4)) == [0, 1, 2, 3]
     assert next(stream) == 4

@@ -281,6 +281,14 @@ class TestWhatImagesShow:
         fields = [row for row in read(tmp_path / "r.csv") if row["cell"]]
         assert {row["red_cell_pixels"] for row in fields} == {"28.0"}
 
+    @pytest.mark.parametrize("factor", [0.5, 2.0, 3.0])
+    def test_a_wrong_scale_makes_no_field_a_cell_and_is_told(self, slides: Path, tmp_path: Path, factor: float) -> None:
+        told = Told()
+        config = QUICK.model_copy(update={"red_cell_pixels": factor * RED})
+        classify_slides(slides / "f1", str(tmp_path / "r.csv"), config, told)
+        assert all(row["cell"] for row in read(tmp_path / "r.csv") if row["status"] in {"classified", "unclassified"})
+        assert any("--red-cell-pixels says" in text for text in told.warnings)
+
     def test_without_a_scale_cells_stay_unclassified(self, tmp_path: Path) -> None:
         root = tmp_path / "slide"
         root.mkdir()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.finder import FindConfig
-from bloodcell_batch.errors import OutputError
+from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.runs import find as module
 from bloodcell_batch.runs.find import Totals, find_in_folder
@@ -89,3 +89,9 @@ def test_the_command_tells_of_failed_images(fields: Path, tmp_path: Path) -> Non
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 3, result.output
     assert "1 images failed" in result.output
+
+
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InputError, match="No images under"):
+        find_in_folder(tmp_path / "in", tmp_path / "out", FindConfig(), NullObserver())

@@ -191,6 +191,25 @@ def test_many_decided_outcomes_are_not_held_back_for_ever() -> None:
     assert [outcome.file for outcome in stream] == [outcome.file for outcome in mixed[1:]]
 
 
+def test_a_batch_that_takes_long_to_fill_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, taken = EchoBackend(), 0
+    clock = iter(range(10_000))
+    monkeypatch.setattr("bloodcell_batch.stages.infer.time.monotonic", lambda: 1.5 * next(clock))
+
+    def slow() -> Iterator[DecodedImage]:
+        nonlocal taken
+        for number in range(12):
+            taken += 1
+            yield _image(number)
+
+    stream = infer(slow(), backend, OUTLIER, rolled_up(DEFAULT_CLASSES), 1000)
+    next(stream)
+    assert taken < 12
+    assert len(list(stream)) == 11
+    assert sum(backend.batches) == 12
+    assert max(backend.batches) == 2
+
+
 def test_only_rejections_never_reach_the_backend() -> None:
     backend = EchoBackend()
     rejections = [_bad(number) for number in range(5)]
