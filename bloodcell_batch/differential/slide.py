@@ -41,6 +41,7 @@ class SlideCounts:
         cut_off: cells at the border of a field, which are in no other count of cells.
         seen_before: cells that an earlier field shows, too, in no other count either.
         empty: fields without a cell, which are in no count of cells.
+        several_cells: pictures of several cells in a slide of single ones.
         outliers: cells that look unlike everything the model was trained on, whatever a person called them since.
         red_cells, platelets: what was found in the fields besides.
         faults: of fields, how many have each.
@@ -54,6 +55,7 @@ class SlideCounts:
     cut_off: int = 0
     seen_before: int = 0
     empty: int = 0
+    several_cells: int = 0
     outliers: int = 0
     red_cells: int = 0
     platelets: int = 0
@@ -78,6 +80,7 @@ class SlideCounts:
             status, label, group = Status.UNCLASSIFIED, "", ""
         self.statuses[status] += 1
         self.outliers += reason == Reason.OUTLIER
+        self.several_cells += reason == Reason.SEVERAL_CELLS and not label
         if label:
             self.labels[label] += 1
         elif group and status is Status.UNCLASSIFIED:
@@ -141,7 +144,7 @@ def slide_differential(
     if counts.looks_unlike_training:
         shown.insert(0, _look_at_the_stain(counts))
     if withheld is Withheld.TOO_MANY_UNCLASSIFIED:
-        shown.insert(0, _what_to_do(wbc, unclassified, max_unclassified))
+        shown.insert(0, _what_to_do(counts, wbc, max_unclassified))
     if counts.seen_before:
         shown.append(_overlapping(counts.seen_before))
     shown += [_unfit(fault, counts.faults[fault], counts.fields) for fault in FieldFault if counts.faults[fault]]
@@ -182,7 +185,11 @@ def _withheld(counts: SlideCounts, wbc: int, max_unclassified: float) -> Withhel
     return None if wbc else Withheld.NO_LEUKOCYTES
 
 
-def _what_to_do(wbc: int, unclassified: int, max_unclassified: float) -> str:
+def _what_to_do(counts: SlideCounts, wbc: int, max_unclassified: float) -> str:
+    unclassified = counts.unclassified
+    if 2 * counts.several_cells > unclassified:
+        pictures = f"{counts.several_cells:,} of {counted(unclassified, 'picture')} without a class"
+        return f"too_many_unclassified: if these are fields of view, say --images fields: {pictures} show several cells"
     enough = cells_to_review(wbc, unclassified, max_unclassified)
     possible = counted(wbc + unclassified, "cell that could be a leukocyte", "cells that could be leukocytes")
     cells = f"{unclassified:,} of {possible} {'has' if unclassified == 1 else 'have'} no class"

@@ -250,6 +250,11 @@ class TestWhatImagesShow:
         assert reasons == {"several_cells": 4, "no_cell": 1}
         assert all(not row["label"] for row in read(tmp_path / "r.csv"))
 
+    def test_an_alert_says_that_they_are_fields(self, slides: Path, tmp_path: Path) -> None:
+        classify_slides(slides / "f1", str(tmp_path / "r.csv"), QUICK.model_copy(update={"images": "cells"}))
+        (slide,) = load_results(tmp_path / "r.csv").slides
+        assert slide.alerts[0].startswith("too_many_unclassified: if these are fields of view, say --images fields: ")
+
     def test_a_folder_of_both_is_an_error_that_names_the_option(self, slides: Path, tmp_path: Path) -> None:
         mixed = tmp_path / "mixed"
         mixed.mkdir()
