@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell_batch.fields.cells import FIELD_CLASSES, Cell, FieldCells
+from bloodcell_batch.fields.frame import frame_of
 from bloodcell_batch.fields.kind import kind_of
 from bloodcell_batch.fields.maps import RED_CELL, Finder, boxes_in, clipped
 from bloodcell_batch.fields.peaks import Floats, near_others, without_doubles
@@ -21,6 +22,7 @@ _NEAR_ENOUGH = math.log(1.15)
 _PASSES = 3
 _SMALLEST = 8.0  # pixels of a red cell that the image is enlarged for; below it there is nothing to see
 _BORDER = 0.04  # share of a cell's side by which its box may stay away from the border that cuts it
+_FRAME_ERRS = 3  # pixels by which the edge of a frame, and boxes at it, may lie beside the true one
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +109,25 @@ def _look(rgb: NDArray[np.uint8], finder: Finder, red_cell_pixels: float) -> _Fo
 
 def _as_cells(rgb: NDArray[np.uint8], found: _Found, red_cell_pixels: float | None) -> FieldCells:
     height, width = rgb.shape[:2]
-    leukocytes, red_cells, platelets = (_cells(boxes, width, height) for boxes in found.boxes)
+    left, upper, right, lower = (depth + _FRAME_ERRS if depth else 0 for depth in frame_of(rgb))
+    inside = (float(left), float(upper), float(width - right), float(height - lower))
+    leukocytes, red_cells, platelets = (_cells(boxes, inside) for boxes in found.boxes)
     kind = kind_of(width, height, leukocytes, platelets, red_cell_pixels)
     return FieldCells(leukocytes, red_cells, platelets, red_cell_pixels, kind, found.scale)
 
 
-def _cells(boxes: Floats, width: int, height: int) -> tuple[Cell, ...]:
+def _cells(boxes: Floats, inside: tuple[float, float, float, float]) -> tuple[Cell, ...]:
     return tuple(
-        _cell(box, (width, height), touching=near)
-        for box, near in zip(boxes.tolist(), near_others(boxes).tolist(), strict=True)
+        _cell(box, inside, touching=near) for box, near in zip(boxes.tolist(), near_others(boxes).tolist(), strict=True)
     )
 
 
-def _cell(box: Sequence[float], size: tuple[int, int], *, touching: bool) -> Cell:
+def _cell(box: Sequence[float], inside: tuple[float, float, float, float], *, touching: bool) -> Cell:
+    """A cell with what the edges of the photograph (left, upper, right, lower) do to it."""
     x, y, width, height, score = box
-    at_sides = min(x - width / 2, size[0] - x - width / 2) < _BORDER * width
-    at_ends = min(y - height / 2, size[1] - y - height / 2) < _BORDER * height
+    left, upper, right, lower = inside
+    at_sides = min(x - width / 2 - left, right - x - width / 2) < _BORDER * width
+    at_ends = min(y - height / 2 - upper, lower - y - height / 2) < _BORDER * height
     visible = 1.0
     if at_sides != at_ends:
         visible = min(1.0, width / height if at_sides else height / width)
