@@ -6,15 +6,13 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-import openvino
-import openvino.opset13 as opset
 from numpy.typing import NDArray
 
 from bloodcell_batch.backends.canary import canary_images
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.backends.openvino.backend import OpenVinoBackend, open_int8
 from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, int8_place
-from bloodcell_batch.backends.openvino.networks import Network, convert, serialised
+from bloodcell_batch.backends.openvino.networks import Network, convert, convolutions, serialised, with_features_moved
 from bloodcell_batch.config.export import ExportOpenVinoConfig
 from bloodcell_batch.errors import BackendError, UsageError
 from bloodcell_batch.export.calibration_images import Cells, load_cells
@@ -90,18 +88,12 @@ def quantised(model: ModelFile, pixels: NDArray[np.uint8]) -> Network:
                 target_device=nncf.TargetDevice.CPU,
                 subset_size=len(pixels),
                 fast_bias_correction=False,
-                ignored_scope=nncf.IgnoredScope(names=_first_convolutions(network)),
+                ignored_scope=nncf.IgnoredScope(names=convolutions(network)[:_KEPT_FLOAT]),
             )
         except (nncf.InternalError, nncf.ValidationError, nncf.UnsupportedModelError, RuntimeError) as error:
             text = f"NNCF can't quantise {model.header.architecture}: {str(error).splitlines()[0]}"
             raise BackendError(text, hint="classify works without int8.") from error
     return serialised(done)
-
-
-def _first_convolutions(network: openvino.Model) -> list[str]:
-    kinds = {"Convolution", "GroupConvolution"}
-    names = [node.get_friendly_name() for node in network.get_ordered_ops() if node.get_type_name() in kinds]
-    return names[:_KEPT_FLOAT]
 
 
 def with_true_means(model: ModelFile, network: Network, pixels: NDArray[np.uint8]) -> Network:
@@ -112,14 +104,7 @@ def with_true_means(model: ModelFile, network: Network, pixels: NDArray[np.uint8
     """
     missing = reference_outputs(model, pixels)[1].mean(axis=0, dtype=np.float64)
     missing -= open_int8(network, model.header.preprocessing.input_size).infer(pixels)[1].mean(axis=0, dtype=np.float64)
-    graph = network.read()
-    features = graph.outputs[1].get_node().input_value(0)
-    readers = features.get_target_inputs()
-    corrected = opset.add(features, opset.constant(missing[np.newaxis].astype(np.float32)))
-    for reader in readers:
-        reader.replace_source_output(corrected.output(0))
-    graph.validate_nodes_and_infer_types()
-    return serialised(graph)
+    return with_features_moved(network, missing.astype(np.float32))
 
 
 def compare(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import openvino
+import openvino.opset13 as opset
+from numpy.typing import NDArray
 
 from bloodcell_batch.backends.openvino.cache import recall, store
 from bloodcell_batch.backends.openvino.packaged import recall_packaged
@@ -53,6 +55,24 @@ class Network:
         return (core or openvino.Core()).read_model(
             self.xml, openvino.Tensor(np.frombuffer(self.weights, dtype=np.uint8))
         )
+
+
+def convolutions(network: openvino.Model) -> list[str]:
+    """The names of a network's convolutions, in the order in which they run."""
+    kinds = {"Convolution", "GroupConvolution"}
+    return [node.get_friendly_name() for node in network.get_ordered_ops() if node.get_type_name() in kinds]
+
+
+def with_features_moved(network: Network, distance: NDArray[np.float32]) -> Network:
+    """A network whose features, the second output and what the classifier reads, are larger by `distance` (D,)."""
+    graph = network.read()
+    features = graph.outputs[1].get_node().input_value(0)
+    readers = features.get_target_inputs()
+    moved = opset.add(features, opset.constant(distance[np.newaxis]))
+    for reader in readers:
+        reader.replace_source_output(moved.output(0))
+    graph.validate_nodes_and_infer_types()
+    return serialised(graph)
 
 
 def serialised(network: openvino.Model, *, half: bool = False) -> Network:
