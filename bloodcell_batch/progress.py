@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -176,6 +177,11 @@ class ForwardingObserver:
     def slides(self, slides: Sequence[SlideDifferential]) -> None:
         """See `Observer.slides`."""
         self._inner.slides(slides)
+
+
+def file_size(size: int) -> str:
+    """`12.3 MB`, `45 kB`: bytes as people say them."""
+    return f"{size / 1e6:,.1f} MB" if size > 999_000 else f"{math.ceil(size / 1e3)} kB"
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:

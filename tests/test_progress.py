@@ -1,6 +1,8 @@
 from typing import Any
 
-from bloodcell_batch.progress import ForwardingObserver, NullObserver, RunCounts
+import pytest
+
+from bloodcell_batch.progress import ForwardingObserver, NullObserver, RunCounts, file_size
 
 
 class _Listening(NullObserver):
@@ -32,3 +34,11 @@ def test_every_event_is_passed_on() -> None:
     ]
     events = {name for name in vars(NullObserver) if not name.startswith("_")}
     assert {name for name, *_ in listening.heard} == events
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(12, "1 kB"), (45_100, "46 kB"), (999_000, "999 kB"), (999_001, "1.0 MB"), (12_345_678, "12.3 MB")],
+)
+def test_no_file_is_of_no_size(size: int, said: str) -> None:
+    assert file_size(size) == said

@@ -33,9 +33,9 @@ from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.data.labelled_files import FREE
 from bloodcell_batch.training.data.seen import Seen
 from bloodcell_batch.training.evaluation.metrics import Rules
-from bloodcell_batch.training.fit.calibration import predict
+from bloodcell_batch.training.fit.calibration import predict_with
 
-_VERSION = 3  # of what answers that were kept by an earlier release depend on
+_VERSION = 4  # of what answers that were kept by an earlier release depend on
 _NOTABLE_LOSS = 0.01
 _AVERAGED = 2  # trainings on all cells, as many as two processors do at once
 
@@ -96,18 +96,29 @@ def _adapted(
     truth = np.array(roll_up.target)[own.labels]
     before = _judged_before(model, module, own.inputs, truth, roll_up.reported)
     parts = divided(with_classes(module, _rows(model.header.class_list, own.classes)))
-    trainings = Trainings(parts, own, rehearsal.learned, len(model.header.classes), config.seed, observer)
+    second_look = model.header.second_look
+    trainings = Trainings(
+        parts,
+        own,
+        rehearsal.learned,
+        len(model.header.classes),
+        config.seed,
+        observer,
+        second_look=second_look > 0,
+    )
     folds = folds_of(own.labels, own.groups, config.seed)
     found: dict[Depth, tuple[Decisions, Change]] = {}
+    likelihood: dict[Depth, float] = {}
     for depth in Depth:
         answers = cross_validate(trainings, folds, depth, kept, observer)
-        decisions = fit_decisions(answers, own.labels, roll_up)
+        decisions = fit_decisions(answers, own.labels, roll_up, second_look)
         judgements = [decisions.judgement(part, truth) for part in answers]
         change = change_of(before, judgements, truth, roll_up.reported)
-        observer.note(f"learning the {depth}: {change.after.accuracy:.1%} right")
+        likelihood[depth] = decisions.likelihood(answers, truth)
+        told = f"learning the {depth}: {change.after.accuracy:.1%} right, log-likelihood {likelihood[depth]:.3f}"
+        observer.note(told)
         found[depth] = decisions, change
-    # Of equals the shallower, which comes first.
-    depth = max(found, key=lambda one: found[one][1].after.accuracy)
+    depth = max(found, key=likelihood.__getitem__)
     decisions, change = found[depth]
     learned = _learned_from_all(trainings, depth, len(own), len(folds), observer)
     network = AdaptedNetwork(
@@ -150,7 +161,7 @@ def _judged_before(
     truth: NDArray[np.int64],
     classes: ClassList,
 ) -> Judgement:
-    probabilities, features = predict(module, inputs)
+    probabilities, features = predict_with(module, model.header.second_look, inputs)
     rules = Rules(model.header.review_threshold, model.header.outlier.threshold)
     numbers = _in_classes(probabilities, rolled_up(model.header.class_list), classes)
     return judged(numbers, load_outlier_score(model)(features), truth, rules)
@@ -175,7 +186,8 @@ def _control(
     truth = np.array(after.target)[cells.labels]
     shares = []
     for module, roll_up in zip(modules, (rolled_up(model.header.class_list), after), strict=True):
-        numbers = _in_classes(predict(module, cells.inputs)[0], roll_up, after.reported)
+        found, _ = predict_with(module, model.header.second_look, cells.inputs)
+        numbers = _in_classes(found, roll_up, after.reported)
         shares.append(float((numbers.argmax(axis=1) == truth).mean()))
     return Control(len(cells), *shares)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bloodcell_batch.adaptation.figures import Judgement, judged
 from bloodcell_batch.adaptation.trainings import Answers
 from bloodcell_batch.cell_classes import RollUp
+from bloodcell_batch.model.second_look import both_looks
 from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.evaluation.metrics import Rules
 from bloodcell_batch.training.fit.calibration import fit_temperature
@@ -18,14 +19,16 @@ _MOST_LEFT = 0.25  # of the cells, that it holds back for that: what is wrong ab
 _LEFT_PER_WRONG = 1.5  # cells that it holds back at least, for each that is wrong: the unsure ones aren't wrong alone
 _PRIOR_WRONG, _PRIOR_CELLS = 2, 4  # beside those that are seen: no error in a few cells doesn't promise none
 _LOWEST, _HIGHEST = 0.4, 0.999  # below, two classes could tie
+_LEAST_CHANCE = 1e-3  # what a wrong label costs must have an end
 _PASSING = 0.98  # of the cells, that the outlier threshold lets pass
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What stands between logits and decisions."""
+    """What stands between logits and decisions; `second_look` is what `ModelHeader` says of it."""
 
     temperature: float
+    second_look: float
     rules: Rules
     roll_up: RollUp
 
@@ -33,30 +36,37 @@ class Decisions:
         """Decisions about cells of the reported classes `truth`."""
         return judged(self._probabilities(answers), answers.scores, truth, self.rules)
 
+    def likelihood(self, answers: list[Answers], truth: NDArray[np.int64]) -> float:
+        """Mean logarithm of the probability of the truth: of a hundred cells it tells two networks apart that have as
+        many right, by how sure each is of them."""
+        chances = [self._probabilities(part)[np.arange(len(truth)), truth] for part in answers]
+        return float(np.log(np.maximum(np.concatenate(chances), _LEAST_CHANCE)).mean())
+
     def _probabilities(self, answers: Answers) -> NDArray[np.float32]:
-        return _reported(answers, self.temperature, self.roll_up)
+        return _reported(answers, self.temperature, self.second_look, self.roll_up)
 
 
-def fit_decisions(answers: list[Answers], labels: NDArray[np.int64], roll_up: RollUp) -> Decisions:
+def fit_decisions(answers: list[Answers], labels: NDArray[np.int64], roll_up: RollUp, second_look: float) -> Decisions:
     """Fit them to the answers of each repeat of a cross-validation.
 
     Args:
         answers: about all cells, one for each repeat.
         labels: int64 (N,), as the outputs are numbered.
         roll_up: from outputs to the classes that decisions are about.
+        second_look: of the model that is adapted.
     """
     pooled = Answers(
-        np.concatenate([part.logits for part in answers]), np.concatenate([part.scores for part in answers])
+        np.concatenate([part.logits for part in answers], axis=1), np.concatenate([part.scores for part in answers])
     )
     every = np.tile(labels, len(answers))
-    temperature = fit_temperature(torch.from_numpy(pooled.logits), torch.from_numpy(every))
+    temperature = fit_temperature(torch.from_numpy(pooled.logits[0]), torch.from_numpy(every))
     outlier = float(np.quantile(pooled.scores, _PASSING))
     known = pooled.scores <= outlier
-    probabilities = _reported(pooled, temperature, roll_up)[known]
+    probabilities = _reported(pooled, temperature, second_look, roll_up)[known]
     truth = np.array(roll_up.target)[every][known]
     right = probabilities.argmax(axis=1) == truth
     review = safe_threshold(probabilities.max(axis=1), right)
-    return Decisions(temperature, Rules(review, outlier), roll_up)
+    return Decisions(temperature, second_look, Rules(review, outlier), roll_up)
 
 
 def safe_threshold(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> float:
@@ -85,6 +95,6 @@ def safe_threshold(confidence: NDArray[np.float32], right: NDArray[np.bool_]) ->
     return float(np.clip(np.clip(lowest, fewest, most), _LOWEST, _HIGHEST))
 
 
-def _reported(answers: Answers, temperature: float, roll_up: RollUp) -> NDArray[np.float32]:
-    probabilities = torch.softmax(torch.from_numpy(answers.logits) / temperature, dim=1).numpy()
-    return reported(probabilities, roll_up)
+def _reported(answers: Answers, temperature: float, second_look: float, roll_up: RollUp) -> NDArray[np.float32]:
+    looks = torch.softmax(torch.from_numpy(answers.logits) / temperature, dim=2).numpy()
+    return reported(both_looks(looks[0], looks[1:], second_look), roll_up)

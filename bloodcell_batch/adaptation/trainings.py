@@ -17,6 +17,7 @@ from bloodcell_batch.adaptation.rehearsal import PackagedCells
 from bloodcell_batch.adaptation.side_by_side import side_by_side
 from bloodcell_batch.model.network import logits_and_features
 from bloodcell_batch.model.outlier_score import OutlierScore, fit_outlier_score
+from bloodcell_batch.model.second_look import all_turns
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.training.fit.initial_weights import mean_weights
 
@@ -36,7 +37,8 @@ class Depth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a network says of cells: `logits` float32 (N, C), and outlier `scores` float32 (N,)."""
+    """What a network says of cells: `logits` float32 (T, N, C), of the cells as they are and, where a second look is
+    wanted, of each turn; and outlier `scores` float32 (N,)."""
 
     logits: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -53,7 +55,8 @@ class Learned:
 class Trainings:
     """Everything that the trainings on one set of cells share; methods may run in several threads at once.
 
-    The first `old` classes are those that the network had before.
+    The first `old` classes are those that the network had before. `second_look` is whether answers are wanted about
+    the turned cells, too.
 
     `steps` is the length of a training of stages.
     """
@@ -66,23 +69,26 @@ class Trainings:
         old: int,
         seed: int,
         observer: Observer,
+        *,
+        second_look: bool,
     ) -> None:
         self.steps = int(np.clip(round(_STEPS_PER_CELL * len(own)), _FEWEST_STEPS, _MOST_STEPS))
         self._parts, self._seed = parts, seed
         self._own_labels, self._packaged_labels = own.labels, packaged.labels
         self._measured = _first_of_each(packaged.labels, _MEASURED)
         views = int(np.clip(_ALL_VIEWS // len(own), _FEWEST_VIEWS, _MOST_VIEWS))
+        inputs = np.concatenate([own.inputs, all_turns(own.inputs)]) if second_look else own.inputs
         made = side_by_side(
             [
                 lambda stepped: parts.varied_maps(own.pixels, views, seed, stepped),
                 lambda stepped: parts.varied_maps(packaged.pixels, _PACKAGED_VIEWS, seed + 1, stepped),
-                lambda stepped: parts.maps(own.inputs, stepped),
+                lambda stepped: parts.maps(inputs, stepped),
                 lambda stepped: parts.maps(packaged.inputs, stepped),
             ],
             [
                 views * batches(len(own)),
                 _PACKAGED_VIEWS * batches(len(packaged)),
-                batches(len(own)),
+                batches(len(inputs)),
                 batches(len(packaged)),
             ],
             "varying the cells",
@@ -91,7 +97,8 @@ class Trainings:
         self._own = Material.named(made[0], own.labels, len(own.classes))
         named = Material.named(made[1], packaged.labels, len(own.classes))
         self._packaged = named.taught(self._old_word(made[1], old))
-        self._own_maps, self._packaged_maps = made[2:]
+        self._own_maps, *self._turned_maps = torch.split(made[2], len(own))
+        self._packaged_maps = made[3]
         self._own_features = _answered(parts.rest, self._own_maps)[1]
         self._packaged_features = _answered(parts.rest, self._packaged_maps)[1]
 
@@ -128,7 +135,8 @@ class Trainings:
     def answers(self, learned: Learned, index: NDArray[np.int64]) -> Answers:
         """What a trained network says of the laboratory's cells at `index`."""
         logits, features = _answered(learned.rest, self._own_maps[index])
-        return Answers(logits.numpy(), learned.outlier(features.numpy()))
+        turned = [_answered(learned.rest, maps[index])[0] for maps in self._turned_maps]
+        return Answers(torch.stack([logits, *turned]).numpy(), learned.outlier(features.numpy()))
 
     def _old_word(self, maps: Tensor, old: int) -> Tensor:
         """Probabilities (V, N, C) that the network gives before it learns, to the first `old` classes only."""

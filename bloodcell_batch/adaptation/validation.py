@@ -116,8 +116,9 @@ def _bound(function: Callable[[Fold, Callable[[], None]], Answers], fold: Fold) 
 
 
 def _joined(found: list[tuple[Fold, Answers]], cells: int) -> Answers:
-    logits = np.empty((cells, found[0][1].logits.shape[1]), dtype=np.float32)
+    turns, _, classes = found[0][1].logits.shape
+    logits = np.empty((turns, cells, classes), dtype=np.float32)
     scores = np.empty(cells, dtype=np.float32)
     for fold, answers in found:
-        logits[fold.tested], scores[fold.tested] = answers.logits, answers.scores
+        logits[:, fold.tested], scores[fold.tested] = answers.logits, answers.scores
     return Answers(logits, scores)

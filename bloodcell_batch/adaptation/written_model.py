@@ -117,6 +117,7 @@ def _header(
         preprocessing=before.preprocessing,
         temperature=decisions.temperature,
         review_threshold=decisions.rules.review_threshold,
+        second_look=decisions.second_look,
         outlier=OutlierRule(
             threshold=max(decisions.rules.outlier_threshold, 1e-6),
             description=f"Mahalanobis distance in {len(network.outlier.scale)} whitened directions of unit-length "

@@ -19,14 +19,15 @@ class BackendOptions:
 
     `named` is true if the user named the backend: it must then run or say why not. `batch` is the number of images
     that will be handed over at a time. `plan` is a TensorRT plan elsewhere than beside the model. `views` is how often
-    each cell is looked at, see `backends.views`. `threads` is how many processors to use; all that there are if None.
+    each cell is looked at, as the model wants it if None, see `backends.views`. `threads` is how many processors to
+    use; all that there are if None.
     """
 
     precision: Precision = "auto"
     batch: int = 256
     plan: Path | None = None
     named: bool = False
-    views: int = 1
+    views: int | None = None
     threads: int | None = None
 
 

@@ -7,7 +7,7 @@ from typing import cast
 from bloodcell_batch.backends import AUTO_LADDER, BACKEND_NAMES, BACKENDS, Rung
 from bloodcell_batch.backends.contract import Backend, BackendModule, BackendOptions
 from bloodcell_batch.backends.cuda_driver import has_driver
-from bloodcell_batch.backends.views import ViewsBackend
+from bloodcell_batch.backends.views import with_views
 from bloodcell_batch.errors import BackendError, UsageError, did_you_mean
 from bloodcell_batch.model.file import ModelFile
 
@@ -47,7 +47,7 @@ def open_backend(model: ModelFile, name: str = "auto", options: BackendOptions |
         if not reason:
             try:
                 opened = _open(rung, model, options)
-                backend = ViewsBackend(opened, options.views) if options.views > 1 else opened
+                backend = with_views(opened, options.views, model.header.second_look)
                 return Choice(backend, rung.backend, tuple(skipped), tuple(refused), rung.device)
             except BackendError as error:
                 reason, hint = error.message, error.hint or hint

@@ -1,5 +1,6 @@
 """The rows of two results side by side, as Arrow tables: a million of them are paired in seconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from bloodcell_batch.comparing.boxes import same_places
 from bloodcell_batch.errors import InputError
 from bloodcell_batch.records import Status
 from bloodcell_batch.results.finished import check_schema
@@ -16,7 +18,8 @@ from bloodcell_batch.results.run_record import RunRecord, read_record
 
 _TEXT, _INT = pa.string(), pa.int64()
 KEY = ("slide_id", "path", "cell", "x", "y")
-"""What names a cell: two results mean the same one by it. The last three are empty in images of single cells."""
+"""What names a cell: two results mean the same one by it. The last three are empty in images of single cells; in fields
+of view, cells without a partner by it are paired by place."""
 
 _COLUMNS = pa.schema(
     [
@@ -26,6 +29,7 @@ _COLUMNS = pa.schema(
     ]
 )
 _OF_BOTH = ["status", "label", "confidence"]
+_PLACE = ["slide_id", "path", "cell", "x", "y", "width", "height"]
 _OF_ONE = ["slide_id", "path", "cell", *_OF_BOTH]
 _VERIFIED = pa.field("verified_label", _TEXT)
 _CELLS = pa.array([Status.CLASSIFIED.value, Status.UNCLASSIFIED.value])
@@ -71,7 +75,7 @@ def read_side(path: Path) -> Side:
 
 
 def pair(one: Side, other: Side) -> Pairs:
-    """Find the partner of every row.
+    """Find the partner of every row; of cells in fields of view, whose boxes may differ a little, the one at its place.
 
     Raises:
         InputError: no cell is in both.
@@ -79,16 +83,15 @@ def pair(one: Side, other: Side) -> Pairs:
     left, right = one.rows, other.rows
     here = there = None  # which rows have partners, and where these are; None for all, in the same order
     if not _same_keys(left, right):
-        there = pc.index_in(_keys(left), value_set=_keys(right))
-        here, there = there.is_valid(), there.drop_null()
+        here, there = _partners(left, right)
     # A column at a time, and only those that are compared: whole tables would be there twice.
-    found_left = left.select(_OF_ONE) if here is None else left.select(_OF_ONE).filter(here)
+    found_left = left.select(_OF_ONE) if here is None else left.select(_OF_ONE).take(here)
     found_right = right.select(_OF_BOTH) if there is None else right.select(_OF_BOTH).take(there)
     if not len(found_left):
         hint = "Give two results of the same folder: cells are told by slide_id, path and, in fields, number and place."
         raise InputError(f"No cell of {one.path} is in {other.path}.", hint=hint)
     only_left, only_right = len(left) - len(found_left), len(right) - len(found_right)
-    digests = left["sha256"] if here is None else left["sha256"].filter(here)
+    digests = left["sha256"] if here is None else left["sha256"].take(here)
     partners = right["sha256"] if there is None else right["sha256"].take(there)
     same = pc.fill_null(pc.equal(digests, partners), True)
     if not pc.all(same).as_py():
@@ -99,12 +102,27 @@ def pair(one: Side, other: Side) -> Pairs:
     return Pairs(found_left, found_right, only_left, only_right, len(same) - len(found_left))
 
 
+def _partners(left: pa.Table, right: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows that have a partner, in their order, and where it is; int64 (pairs,) each."""
+    found = pc.index_in(_keys(left, KEY), value_set=_keys(right, KEY))
+    here, there = np.flatnonzero(found.is_valid()), np.asarray(found.drop_null()).astype(np.int64)
+    rest_left = np.setdiff1d(np.arange(len(left)), here, assume_unique=True)
+    rest_right = np.setdiff1d(np.arange(len(right)), there, assume_unique=True)
+    if len(rest_left) and len(rest_right):
+        rests = left.select(_PLACE).take(rest_left), right.select(_PLACE).take(rest_right)
+        more = same_places(*rests, *(_keys(rest, KEY[:2]) for rest in rests))
+        here, there = np.append(here, rest_left[more[0]]), np.append(there, rest_right[more[1]])
+        order = np.argsort(here, kind="stable")
+        here, there = here[order], there[order]
+    return here, there
+
+
 def _same_keys(one: pa.Table, other: pa.Table) -> bool:
     return len(one) == len(other) and all(one[name].equals(other[name]) for name in KEY)
 
 
-def _keys(rows: pa.Table) -> pa.Array:
-    columns = (rows[name] for name in KEY)
+def _keys(rows: pa.Table, names: Sequence[str]) -> pa.Array:
+    columns = (rows[name] for name in names)
     empty = pa.scalar("")
     texts = [empty if c.null_count == len(c) else pc.fill_null(c.cast(_TEXT), "") for c in columns]
     return pc.binary_join_element_wise(*texts, "\0").combine_chunks()

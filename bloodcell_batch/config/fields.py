@@ -116,12 +116,12 @@ class NetworkConfig(CommandConfig):
     ] = None
     batch_size: BatchSizeOption = 256
     views: Annotated[
-        Literal[1, 8],
+        Literal[1, 8] | None,
         Field(
-            description="Mirrored and turned views of each cell to average: surer with 8, but the network takes eight "
-            "times as long"
+            description="Looks at each cell, whose mean counts: one, or eight, mirrored and turned. If not given, as "
+            "the model says: the packaged one looks again at the cells that it is not sure of"
         ),
         Option(panel=Panel.SPEED),
         Effect.RESULT,
-    ] = 1
+    ] = None
     workers: WorkersOption = None

@@ -62,7 +62,8 @@ def model_card(model: ModelFile) -> str:
         ),
         "| class | role | images | precision | recall | F1 |\n|---|---|---|---|---|---|\n" + "\n".join(rows),
         "## Decisions",
-        (
+        _looks(header.second_look)
+        + (
             f"Temperature {header.temperature:.3f}. A cell is left unclassified when its top probability is below "
             f"{header.review_threshold:.3f} or its outlier score above {header.outlier.threshold:.2f} "
             f"({header.outlier.description})."
@@ -83,6 +84,15 @@ def _laboratories(images: dict[str, dict[str, int]]) -> str:
     listed = ", ".join(f"{name} {counts['images']:,}" for name, counts in images.items())
     tested = " and ".join(name for name, counts in images.items() if counts["test"])
     return f"Images of {len(images)} laboratories ({listed}); the figures above are of {tested or 'none'} alone."
+
+
+def _looks(second_look: float) -> str:
+    if not second_look:
+        return ""
+    return (
+        f"A cell whose top probability is below {second_look:g} is looked at three more times, turned by quarters; the "
+        "mean of the four counts. "
+    )
 
 
 def _share(figures: dict[str, float], key: str) -> str:

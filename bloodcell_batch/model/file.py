@@ -89,6 +89,9 @@ class ModelHeader(_Frozen):
     preprocessing: Preprocessing
     temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
     review_threshold: float = Field(ge=0, le=1, description="cells with a lower top probability are not classified")
+    second_look: float = Field(
+        0.0, ge=0, le=1, description="cells with a lower top probability are looked at again, turned; 0: none are"
+    )
     outlier: OutlierRule
     finder: FinderRule | None = Field(
         None, description="of the networks that find cells in fields; None for the others"

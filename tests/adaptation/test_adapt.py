@@ -174,7 +174,7 @@ def test_an_interrupted_adaptation_goes_on_and_ends_with_the_same_bytes(
 def test_answers_of_another_adaptation_are_not_used(base: ModelFile, five: Path, tmp_path: Path) -> None:
     kept = validation.KeptAnswers(tmp_path / "ours.adaptation", "another")
     kept.begin()
-    kept.write("stages-1", Answers(np.zeros((1, 8), np.float32), np.zeros(1, np.float32)))
+    kept.write("stages-1", Answers(np.zeros((1, 1, 8), np.float32), np.zeros(1, np.float32)))
     seen = Listener()
     adapting.adapt(config_of(base), five, tmp_path / "ours.safetensors", seen)
     assert not [note for note in seen.noted if note.startswith("going on")]

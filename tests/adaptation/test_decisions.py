@@ -59,8 +59,8 @@ def test_strangers_and_unsure_cells_are_left(repeats: int) -> None:
     scores = rng.uniform(0.8, 1.2, 100).astype(np.float32)
     scores[-1] = 50
     roll_up = rolled_up(DEFAULT_CLASSES)
-    decisions = fit_decisions([Answers(logits, scores)] * repeats, labels, roll_up)
-    judgement = decisions.judgement(Answers(logits, scores), labels)
+    decisions = fit_decisions([Answers(logits[None], scores)] * repeats, labels, roll_up, 0.0)
+    judgement = decisions.judgement(Answers(logits[None], scores), labels)
     assert not judgement.kept[unsure].any()
     assert not judgement.kept[-1]
     assert judgement.kept[8:90].mean() > 0.9

@@ -22,7 +22,7 @@ from bloodcell_batch.comparing.changes import Change
 from bloodcell_batch.comparing.difference import Difference, compare
 from bloodcell_batch.comparing.slides import differentials
 from bloodcell_batch.errors import InputError
-from bloodcell_batch.records import Outcome, Prediction, Reason, Status
+from bloodcell_batch.records import CellBox, Outcome, Prediction, Reason, Status
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.pseudonyms import load_pseudonyms
 
@@ -261,3 +261,62 @@ class TestPseudonyms:
         _, told = _call(run.table, other, *out, code=2)
         assert "lies in the folder of the output" in told
         assert not (tmp_path / "d.html").exists()
+
+
+class TestFieldsOfView:
+    """Another finder, or the same one in another arithmetic, sees the cells of a field a little elsewhere."""
+
+    @staticmethod
+    def run_with(run: Run, tmp_path: Path, name: str, cells: Sequence[tuple[int, int, int, str]]) -> Path:
+        """Cells of two fields: field, left and upper end, label; 40 pixels wide and high."""
+        numbers: dict[int, int] = {}
+        rows = []
+        for field, x, y, label in cells:
+            numbers[field] = numbers.get(field, 0) + 1
+            one = cell(run.images, f"007/cell 0{field}.jpg", label, 0.9)
+            rows.append(replace(one, cell=CellBox(numbers[field], x, y, 40, 40, 0.8)))
+        return write_run(run.images, tuple(rows), tmp_path / name)
+
+    def test_shifted_boxes_are_the_same_cells(self, run: Run, tmp_path: Path) -> None:
+        one = self.run_with(
+            run,
+            tmp_path,
+            "a.parquet",
+            [(0, 10, 10, "monocyte"), (0, 100, 10, "ig"), (1, 10, 10, "basophil"), (1, 200, 200, "ig")],
+        )
+        other = self.run_with(
+            run,
+            tmp_path,
+            "b.parquet",
+            # A new cell first, so that all numbers differ; then shifted ones, and one that is too far off.
+            [
+                (0, 300, 300, "ig"),
+                (0, 13, 8, "monocyte"),
+                (0, 97, 12, "neutrophil"),
+                (1, 10, 10, "basophil"),
+                (1, 230, 200, "ig"),
+            ],
+        )
+        found = compare(one, other, 0.1)
+        assert found.compared == 3
+        assert (found.pairs.only_one, found.pairs.only_other) == (1, 2)
+        assert [(row["path"], row["cell"]) for row in found.changes.table.to_pylist()] == [("007/cell 00.jpg", 2)]
+        assert found.pairs.one["label"].to_pylist() == ["monocyte", "ig", "basophil"]
+        assert found.pairs.other["label"].to_pylist() == ["monocyte", "neutrophil", "basophil"]
+
+    def test_of_two_that_share_enough_the_nearer_one_is_the_partner(self, run: Run, tmp_path: Path) -> None:
+        one = self.run_with(run, tmp_path, "a.parquet", [(0, 10, 10, "ig"), (0, 20, 10, "monocyte")])
+        other = self.run_with(run, tmp_path, "b.parquet", [(0, 21, 10, "monocyte"), (0, 11, 10, "ig")])
+        found = compare(one, other, 0.1)
+        assert found.compared == 2
+        assert not len(found.changes.table)
+
+    def test_an_empty_field_is_no_cell(self, run: Run, tmp_path: Path) -> None:
+        one = self.run_with(run, tmp_path, "a.parquet", [(0, 0, 0, "ig"), (1, 0, 0, "ig")])
+        empty = replace(
+            cell(run.images, "007/cell 00.jpg", "ig", 0.9, Reason.NO_CELL), cell=CellBox(0, 0, 0, 41, 41, 0.0)
+        )
+        still = replace(cell(run.images, "007/cell 01.jpg", "ig", 0.9), cell=CellBox(1, 0, 0, 40, 40, 0.8))
+        other = write_run(run.images, (empty, still), tmp_path / "b.parquet")
+        found = compare(one, other, 0.1)
+        assert (found.compared, found.pairs.only_one, found.pairs.only_other) == (1, 1, 1)

@@ -37,8 +37,10 @@ _LEAST_TESTED = 5
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one draw; shares in 0-1. `promised` is the accuracy that the cross-validation printed."""
+    """Figures of one draw; shares in 0-1. `layers` are those that learned, `promised` is the accuracy that the
+    cross-validation printed."""
 
+    layers: str
     given: int
     before: Metrics
     after: Metrics
@@ -76,6 +78,7 @@ def draw(folder: Path, cells: int, seed: int, pbc: Path | None) -> Row:
         seconds, busy = time.perf_counter() - start, time.process_time() - busy
         model, others = found.model or open_model(), Path(made, "others")
         return Row(
+            layers=found.layers,
             given=sum(found.counts.values()),
             before=measured(open_model(), others),
             after=measured(model, others),
@@ -111,7 +114,8 @@ def line(name: str, rows: list[Row]) -> str:
     written = f"{sum(row.written for row in rows)}/{len(rows)}"
     seconds = np.mean([row.seconds for row in rows])
     busy = np.mean([row.processor_seconds for row in rows])
-    return f"{name:<16}{rows[0].given:>6}{''.join(shares)}{written:>9}{seconds:>7.0f}{busy:>7.0f}"
+    layers = ", ".join(sorted({row.layers for row in rows}))
+    return f"{name:<16}{rows[0].given:>6}{''.join(shares)}{written:>9}{seconds:>7.0f}{busy:>7.0f}  {layers}"
 
 
 def main() -> int:
@@ -142,7 +146,7 @@ def measure_all(options: argparse.Namespace, pbc: Path | None) -> int:
     """Print the table; 1 if a model was written that is worse than before."""
     heads = ("before", "after", "plain", "told", "left", "left", "rest", "PBC")
     sys.stdout.write(
-        f"{'':<16}{'cells':>6}{''.join(f'{head:>8}' for head in heads)}{'written':>9}{'s':>7}{'cpu s':>7}\n"
+        f"{'':<16}{'cells':>6}{''.join(f'{head:>8}' for head in heads)}{'written':>9}{'s':>7}{'cpu s':>7}  layers\n"
     )
     worse = 0
     for laboratory in options.laboratories:

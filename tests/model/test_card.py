@@ -25,3 +25,13 @@ def test_the_card_says_how_many_laboratories_the_images_are_of(
     card = model_card(replace(model, header=model.header.model_copy(update={"training": training})))
     assert words in card
     assert "Expect lower accuracy on other laboratories' images" in card
+
+
+def test_the_card_says_which_cells_are_looked_at_again() -> None:
+    model = open_model()
+    once, twice = (
+        model_card(replace(model, header=model.header.model_copy(update={"second_look": limit}))) for limit in (0, 0.95)
+    )
+    told = "A cell whose top probability is below 0.95 is looked at three more times"
+    assert told in twice
+    assert told not in once

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.differential.not_excluded import BLASTS_NOT_EXCLUDED
+from bloodcell_batch.progress import file_size
 from bloodcell_batch.records import ImageFile, Prediction, Reason, Rejection, Status
 from bloodcell_batch.reports.thumbnails import NoThumbnail, Thumbnail, make_thumbnails
 from bloodcell_batch.results.finished import load_results
@@ -39,7 +40,7 @@ class TestPage:
     def test_everything_is_inside_and_nothing_of_the_machine(self, run: Run, tmp_path: Path) -> None:
         said = write(run, tmp_path / "r.html")
         text = (tmp_path / "r.html").read_text(encoding="utf-8")
-        assert f"{(tmp_path / 'r.html').stat().st_size / 1e6:.1f} MB" in said
+        assert file_size((tmp_path / "r.html").stat().st_size) in said
         assert text.count(RESEARCH_USE_ONLY) == 2
         assert text.count('<section class="slide" id="s') == 4
         assert text.count('<rect class="bar"') == 4 * 6

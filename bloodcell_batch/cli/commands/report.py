@@ -8,6 +8,7 @@ import typer
 from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import ReportConfig
+from bloodcell_batch.progress import file_size
 
 
 @configured(ReportConfig)
@@ -27,4 +28,4 @@ def report(
 
     observer = call.observer()
     size = write_html_report(results, out, settings, observer)
-    observer.note(f"{out}: {size / 1e6:.1f} MB", out=str(out), bytes=size)
+    observer.note(f"{out}: {file_size(size)}", out=str(out), bytes=size)

@@ -10,7 +10,7 @@ from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.help_pages import Group
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import ReviewAgreeConfig, ReviewExportConfig, ReviewImportConfig
-from bloodcell_batch.progress import counted
+from bloodcell_batch.progress import counted, file_size
 
 review = typer.Typer(
     cls=Group, no_args_is_help=True, help="Let a person verify cells, and count again with their labels."
@@ -37,7 +37,7 @@ def review_export(
     observer = call.observer()
     count = export_review(results, out, settings, observer)
     observer.note(
-        f"{out}: {counted(count, 'cell')} for review, {out.stat().st_size / 1e6:.1f} MB", out=str(out), cells=count
+        f"{out}: {counted(count, 'cell')} for review, {file_size(out.stat().st_size)}", out=str(out), cells=count
     )
 
 

@@ -144,7 +144,7 @@ def _features(
     images: list[DecodedImage], model: ModelFile, observer: Observer
 ) -> tuple[list[str], NDArray[np.float32]]:
     """Paths as in the table, and features (N, D) in the same order."""
-    options = BackendOptions()
+    options = BackendOptions(views=1)  # only its features count
     backend = open_backend(model, "auto", options).backend
     parts: list[NDArray[np.float32]] = []
     observer.started("looking at cells", len(images))

@@ -14,6 +14,7 @@ from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import OutlierRule
 from bloodcell_batch.model.network import InferenceModule, logits_and_features
 from bloodcell_batch.model.outlier_score import OutlierScore, fit_outlier_score
+from bloodcell_batch.model.second_look import SURE, looked_again
 from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.augmentation.augment import plain
 from bloodcell_batch.training.data.labelled import LabelledImages
@@ -27,9 +28,10 @@ _MIN_THRESHOLD, _MAX_THRESHOLD = 0.4, 0.999
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What calibration adds to the weights, and the module that uses it all. Decisions are about the classes of
-    `roll_up`."""
+    `roll_up`; `second_look` is what `ModelHeader` says of it."""
 
     temperature: float
+    second_look: float
     outlier: OutlierScore
     rule: OutlierRule
     rules: Rules
@@ -39,7 +41,7 @@ class Calibration:
     def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probabilities (N, C) of the reported classes and outlier scores (N,) of model inputs, uint8 (N, S, S, 3), in
         float32."""
-        probabilities, features = predict(self.module, pixels)
+        probabilities, features = predict_with(self.module, self.second_look, pixels)
         return reported(probabilities, self.roll_up), self.outlier(features)
 
 
@@ -69,7 +71,10 @@ def calibrate(
     logits = torch.from_numpy(predict(module, validation.pixels)[0]).clamp_min(1e-12).log()
     temperature = fit_temperature(logits, labels)
     module.temperature = temperature
-    probabilities, known = predict(module, validation.pixels)
+    first, known = predict(module, validation.pixels)
+    again, _ = predict_with(module, SURE, validation.pixels)
+    second_look = second_look_limit(first, again, validation.labels)
+    probabilities = again if second_look else first
     threshold = float(np.quantile(outlier(known), config.outlier_quantile))
     description = (
         f"Mahalanobis distance in {len(outlier.scale)} whitened directions of unit-length "
@@ -79,7 +84,7 @@ def calibrate(
     roll_up = rolled_up(chosen.classes)
     truth = np.array(roll_up.target)[validation.labels]
     review = review_threshold(reported(probabilities, roll_up), truth, config.review_error, config.review_share)
-    return Calibration(temperature, outlier, rule, Rules(review, threshold), module, roll_up)
+    return Calibration(temperature, second_look, outlier, rule, Rules(review, threshold), module, roll_up)
 
 
 def multiply_odds(network: nn.Module, factors: NDArray[np.float64]) -> None:
@@ -97,6 +102,14 @@ def predict(module: InferenceModule, pixels: NDArray[np.uint8]) -> tuple[NDArray
             module(torch.from_numpy(pixels[start : start + _BATCH])) for start in range(0, len(pixels), _BATCH)
         )
     return torch.cat([p for p, _ in outputs]).numpy(), torch.cat([features for _, features in outputs]).numpy()
+
+
+def predict_with(
+    module: InferenceModule, second_look: float, pixels: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """As `predict`, with a second look at the cells whose top probability is below `second_look`."""
+    probabilities, features = predict(module, pixels)
+    return looked_again(probabilities, pixels, second_look, lambda again: predict(module, again)[0]), features
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -117,6 +130,14 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
     return float(log_temperature.detach().exp().clamp(0.2, 10))
+
+
+def second_look_limit(first: NDArray[np.float32], again: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """`SURE` if the truth is likelier with a second look (`again`) than without (`first`), both (N, C); else 0. A
+    network that never saw a turned cell may lose by it."""
+    cells = np.arange(len(labels))
+    gained = np.log(np.maximum(again[cells, labels], 1e-12)) - np.log(np.maximum(first[cells, labels], 1e-12))
+    return SURE if gained.sum() > 0 else 0.0
 
 
 def review_threshold(

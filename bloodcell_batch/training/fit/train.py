@@ -28,7 +28,6 @@ from bloodcell_batch.model.file import (
 )
 from bloodcell_batch.model.network import load_inference_module
 from bloodcell_batch.progress import NullObserver, Observer, counted
-from bloodcell_batch.stages.infer import reported
 from bloodcell_batch.training.data.labelled import LabelledImages
 from bloodcell_batch.training.data.training_set import TrainingSet, read_training_set
 from bloodcell_batch.training.evaluation.metrics import Metrics, measure
@@ -164,8 +163,8 @@ def _check_saved(model: ModelFile, fitted: Fitted) -> None:
         TrainingError: it does not; the file is removed.
     """
     some = fitted.test.pixels[:_CHECKED]
-    written = reported(predict(load_inference_module(model), some)[0], fitted.calibration.roll_up)
-    if not np.allclose(written, fitted.calibration.predict(some)[0], atol=1e-4):
+    written = predict(load_inference_module(model), some)[0]
+    if not np.allclose(written, predict(fitted.calibration.module, some)[0], atol=1e-4):
         model.path.unlink()
         hint = "This is a bug; please report it with the recipe."
         raise TrainingError("The written model predicts something else than the trained one.", hint=hint)
@@ -211,6 +210,7 @@ def _header(config: TrainConfig, fitted: Fitted, training_set: TrainingSet) -> M
         preprocessing=Preprocessing(input_size=config.input_size),
         temperature=calibration.temperature,
         review_threshold=calibration.rules.review_threshold,
+        second_look=calibration.second_look,
         outlier=calibration.rule,
         training=training,
         metrics=fitted.metrics.as_dict(),

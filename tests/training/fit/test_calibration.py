@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from bloodcell_batch.model.network import create_network
-from bloodcell_batch.training.fit.calibration import fit_temperature, multiply_odds, review_threshold
+from bloodcell_batch.model.second_look import SURE
+from bloodcell_batch.training.fit.calibration import (
+    fit_temperature,
+    multiply_odds,
+    review_threshold,
+    second_look_limit,
+)
 
 
 def test_temperature_is_recovered() -> None:
@@ -52,3 +58,11 @@ def test_odds_are_multiplied() -> None:
         after = network(images).softmax(dim=1)
     changed = before * torch.tensor([1.0, 0.25, 1.0])
     assert torch.allclose(after, changed / changed.sum(dim=1, keepdim=True), atol=1e-6)
+
+
+def test_a_second_look_is_taken_where_it_makes_the_truth_likelier() -> None:
+    labels = np.zeros(4, dtype=np.int64)
+    first, better, worse = (distribution([0.99, 0.99, 0.7, top]) for top in (0.5, 0.7, 0.3))
+    assert second_look_limit(first, better, labels) == SURE
+    assert second_look_limit(first, worse, labels) == 0
+    assert second_look_limit(first, first, labels) == 0
