@@ -15,8 +15,8 @@ from bloodcell_batch.training.evaluation.metrics import Rules
 from bloodcell_batch.training.fit.calibration import fit_temperature
 
 _ERROR = 0.025  # among the cells that the review threshold lets pass
-_MOST_LEFT = 0.25  # of the cells, that it holds back for that: what is wrong above is mostly a label, or a twin
-_LEFT_PER_WRONG = 1.5  # cells that it holds back at least, for each that is wrong: the unsure ones aren't wrong alone
+_MOST_LEFT = 0.17  # of the cells, that it holds back for that: what is wrong above is mostly a label, or a twin
+_LEFT_PER_WRONG = 2  # cells that it holds back at least, for each that is wrong: the unsure ones aren't wrong alone
 _PRIOR_WRONG, _PRIOR_CELLS = 2, 4  # beside those that are seen: no error in a few cells doesn't promise none
 _LOWEST, _HIGHEST = 0.4, 0.999  # below, two classes could tie
 _LEAST_CHANCE = 1e-3  # what a wrong label costs must have an end
@@ -73,10 +73,10 @@ def safe_threshold(confidence: NDArray[np.float32], right: NDArray[np.bool_]) ->
     """The lowest confidence above which few enough cells are wrong, for the cells of other slides too.
 
     Of a hundred cells, two or three wrong ones decide, and the best of a hundred places to cut is a lucky one. So the
-    share of wrong cells above a place is the mean of two estimates: those that are wrong, and those that the calibrated
-    confidences expect to be. And whatever they say, the place holds back more than half as many cells again as are
-    wrong (by Agresti and Coull's estimate), and no more than a quarter: of the networks of a cross-validation, which
-    learned fewer cells than the one that is written and are less sure.
+    share of wrong cells above a place is the mean of two estimates: those that are wrong, and those that the
+    calibrated confidences expect to be. And whatever they say, the place holds back twice as many cells as are wrong
+    (by Agresti and Coull's estimate), and no more than a sixth: of the networks of a cross-validation, which learned
+    fewer cells than the one that is written and are less sure, so that it holds back about four fifths of that.
 
     Args:
         confidence: float32 (N,), calibrated, of cells that the network did not learn.

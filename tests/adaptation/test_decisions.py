@@ -30,15 +30,15 @@ def test_the_rest_of_other_cells_is_right_after_a_hundred_labelled_ones() -> Non
 
 
 @pytest.mark.parametrize("wrong", [1, 4, 20])
-def test_wrong_cells_among_the_surest_hold_back_a_quarter_at_most(wrong: int) -> None:
+def test_wrong_cells_among_the_surest_hold_back_a_sixth_at_most(wrong: int) -> None:
     confidence = np.linspace(0.5, 0.99, 40, dtype=np.float32)
     right = np.ones(40, dtype=bool)
     right[-wrong:] = False
-    assert safe_threshold(confidence, right) <= np.quantile(confidence, 0.25)
+    assert safe_threshold(confidence, right) <= np.quantile(confidence, 0.17)
 
 
-@pytest.mark.parametrize(("wrong", "left"), [(0, 0.028), (3, 0.072), (7, 0.129), (20, 0.25)])
-def test_more_cells_are_held_back_than_are_wrong_however_sure_they_are(wrong: int, left: float) -> None:
+@pytest.mark.parametrize(("wrong", "left"), [(0, 0.038), (3, 0.095), (7, 0.17), (20, 0.17)])
+def test_twice_as_many_cells_are_held_back_as_are_wrong_however_sure_they_are(wrong: int, left: float) -> None:
     confidence = np.linspace(0.994, 0.998, 101, dtype=np.float32)
     right = np.ones(101, dtype=bool)
     right[:wrong] = False

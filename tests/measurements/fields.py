@@ -38,6 +38,11 @@ def centre_in(row: dict[str, str], box: Box) -> bool:
     return box[0] <= x <= box[2] and box[1] <= y <= box[3]
 
 
+def at_border(row: dict[str, str], box: Box) -> bool:
+    """Whether a box, whose pixels count from 1, reaches the border of its field."""
+    return min(box[0] - 1, box[1] - 1, float(row["field_width"]) - box[2], float(row["field_height"]) - box[3]) <= 1
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("results", "boxes", "cells"):
@@ -54,6 +59,9 @@ def main() -> None:
         seen["boxes"] += len(boxes)
         seen["found"] += sum(bool(some) for some in matched)
         seen["rows of no box"] += sum(not any(centre_in(row, box) for box in boxes) for row in cells)
+        for row, box in ((some[0], box) for some, box in zip(matched, boxes, strict=True) if some):
+            place = "at the border" if at_border(row, box) else "elsewhere"
+            seen[f"{place}, {'' if row['reason'] == 'cut_off' else 'not '}called cut off"] += 1
         label = labels.get(Path(path).stem, set())
         if len(boxes) != 1 or len(label) != 1 or not matched[0]:
             continue

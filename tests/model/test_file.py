@@ -311,7 +311,9 @@ class TestRefusals:
         path = _write(tmp_path / "m.safetensors", json.dumps(_document(**change)))
         assert f"is wrong at {where}" in _refusal(path).message
 
-    @pytest.mark.parametrize("key", [key for key in _document() if key not in {"format_version", "finder", "second_look"}])
+    @pytest.mark.parametrize(
+        "key", [key for key in _document() if key not in {"format_version", "finder", "second_look"}]
+    )
     def test_missing_keys_are_named(self, tmp_path: Path, key: str) -> None:
         document = _document()
         del document[key]
