@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from bloodcell_batch.adaptation.adaptation import Adaptation, Control
-from bloodcell_batch.adaptation.decisions import Decisions, fit_decisions
+from bloodcell_batch.adaptation.decisions import Decisions, fit_decisions, is_clearly_likelier
 from bloodcell_batch.adaptation.figures import Change, Judgement, change_of, judged
 from bloodcell_batch.adaptation.laboratory import LaboratoryCells, read_laboratory
 from bloodcell_batch.adaptation.learning import with_classes
@@ -108,17 +108,19 @@ def _adapted(
     )
     folds = folds_of(own.labels, own.groups, config.seed)
     found: dict[Depth, tuple[Decisions, Change]] = {}
-    likelihood: dict[Depth, float] = {}
+    likelihood: dict[Depth, NDArray[np.float64]] = {}
     for depth in Depth:
         answers = cross_validate(trainings, folds, depth, kept, observer)
         decisions = fit_decisions(answers, own.labels, roll_up, second_look)
         judgements = [decisions.judgement(part, truth) for part in answers]
         change = change_of(before, judgements, truth, roll_up.reported)
         likelihood[depth] = decisions.likelihood(answers, truth)
-        told = f"learning the {depth}: {change.after.accuracy:.1%} right, log-likelihood {likelihood[depth]:.3f}"
-        observer.note(told)
+        mean = likelihood[depth].mean()
+        observer.note(f"learning the {depth}: {change.after.accuracy:.1%} right, log-likelihood {mean:.3f}")
         found[depth] = decisions, change
-    depth = max(found, key=likelihood.__getitem__)
+    # Networks of a cross-validation learn fewer cells than the last one, which the stages need more than a classifier.
+    simple = is_clearly_likelier(likelihood[Depth.CLASSIFIER], likelihood[Depth.STAGES])
+    depth = Depth.CLASSIFIER if simple else Depth.STAGES
     decisions, change = found[depth]
     learned = _learned_from_all(trainings, depth, len(own), len(folds), observer)
     network = AdaptedNetwork(

@@ -19,6 +19,7 @@ _MOST_LEFT = 0.17  # of the cells, that it holds back for that: what is wrong ab
 _LEFT_PER_WRONG = 2  # cells that it holds back at least, for each that is wrong: the unsure ones aren't wrong alone
 _PRIOR_WRONG, _PRIOR_CELLS = 2, 4  # beside those that are seen: no error in a few cells doesn't promise none
 _LOWEST, _HIGHEST = 0.4, 0.999  # below, two classes could tie
+_CLEARLY = 2.0  # standard errors
 _LEAST_CHANCE = 1e-3  # what a wrong label costs must have an end
 _PASSING = 0.98  # of the cells, that the outlier threshold lets pass
 
@@ -36,11 +37,12 @@ class Decisions:
         """Decisions about cells of the reported classes `truth`."""
         return judged(self._probabilities(answers), answers.scores, truth, self.rules)
 
-    def likelihood(self, answers: list[Answers], truth: NDArray[np.int64]) -> float:
-        """Mean logarithm of the probability of the truth: of a hundred cells it tells two networks apart that have as
-        many right, by how sure each is of them."""
+    def likelihood(self, answers: list[Answers], truth: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Logarithm of the probability of each cell's truth (N,), the mean over the repeats: it tells two networks
+        apart that have as many of a hundred cells right."""
         chances = [self._probabilities(part)[np.arange(len(truth)), truth] for part in answers]
-        return float(np.log(np.maximum(np.concatenate(chances), _LEAST_CHANCE)).mean())
+        likelihood: NDArray[np.float64] = np.log(np.maximum(chances, _LEAST_CHANCE)).mean(axis=0, dtype=np.float64)
+        return likelihood
 
     def _probabilities(self, answers: Answers) -> NDArray[np.float32]:
         return _reported(answers, self.temperature, self.second_look, self.roll_up)
@@ -67,6 +69,12 @@ def fit_decisions(answers: list[Answers], labels: NDArray[np.int64], roll_up: Ro
     right = probabilities.argmax(axis=1) == truth
     review = safe_threshold(probabilities.max(axis=1), right)
     return Decisions(temperature, second_look, Rules(review, outlier), roll_up)
+
+
+def is_clearly_likelier(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Whether the truth is likelier to one network than to another, on the same cells (N,), by two standard errors."""
+    more = one - other
+    return bool(more.mean() > _CLEARLY * more.std(ddof=1) / np.sqrt(len(more)))
 
 
 def safe_threshold(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> float:

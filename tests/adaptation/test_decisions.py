@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bloodcell_batch.adaptation.decisions import fit_decisions, safe_threshold
+from bloodcell_batch.adaptation.decisions import Decisions, fit_decisions, is_clearly_likelier, safe_threshold
 from bloodcell_batch.adaptation.trainings import Answers
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, rolled_up
+from bloodcell_batch.training.evaluation.metrics import Rules
 
 
 def calibrated(cells: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -64,3 +65,28 @@ def test_strangers_and_unsure_cells_are_left(repeats: int) -> None:
     assert not judgement.kept[unsure].any()
     assert not judgement.kept[-1]
     assert judgement.kept[8:90].mean() > 0.9
+
+
+def test_likelier_by_chance_is_not_clearly_likelier() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for gain in (0.0, 0.1, 1.0):
+        pairs = [(rng.normal(gain, 1, 70), rng.normal(0, 1, 70)) for _ in range(200)]
+        found.append(np.mean([is_clearly_likelier(*pair) for pair in pairs]))
+    assert found[0] < 0.06
+    assert found[1] < 0.25
+    assert found[2] > 0.99
+    assert not is_clearly_likelier(np.zeros(5), np.zeros(5))
+
+
+def test_the_likelihood_is_of_each_cell() -> None:
+    roll_up = rolled_up(DEFAULT_CLASSES)
+    labels = np.arange(8)
+    sure, unsure = np.eye(8, dtype=np.float32) * 8, np.zeros((8, 8), dtype=np.float32)
+    answers = [Answers(logits[None], np.ones(8, dtype=np.float32)) for logits in (sure, unsure)]
+    truth = np.array(roll_up.target)[labels]
+    decisions = Decisions(1.0, 0.0, Rules(0.5, 1.0), roll_up)
+    chance = np.exp(8) / (np.exp(8) + 7)
+    assert decisions.likelihood(answers, truth) == pytest.approx(
+        np.full(8, (np.log(chance) + np.log(1 / 8)) / 2), abs=1e-6
+    )
