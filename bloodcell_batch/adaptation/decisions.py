@@ -15,8 +15,9 @@ from bloodcell_batch.training.evaluation.metrics import Rules
 from bloodcell_batch.training.fit.calibration import fit_temperature
 
 _ERROR = 0.025  # among the cells that the review threshold lets pass
-_MOST_LEFT = 0.17  # of the cells, that it holds back for that: what is wrong above is mostly a label, or a twin
-_LEFT_PER_WRONG = 2  # cells that it holds back at least, for each that is wrong: the unsure ones aren't wrong alone
+_SURE = 0.8  # confidence from which on no cell is held back for that: what is wrong above is mostly a label, or a twin
+_MOST_LEFT = 0.25  # of the cells, that are held back for that
+_LEFT_PER_WRONG, _MOST_FOR_WRONG = 2, 0.17  # cells held back at least, for each that is wrong, and of all, at most
 _PRIOR_WRONG, _PRIOR_CELLS = 2, 4  # beside those that are seen: no error in a few cells doesn't promise none
 _LOWEST, _HIGHEST = 0.4, 0.999  # below, two classes could tie
 _CLEARLY = 2.0  # standard errors
@@ -82,9 +83,11 @@ def safe_threshold(confidence: NDArray[np.float32], right: NDArray[np.bool_]) ->
 
     Of a hundred cells, two or three wrong ones decide, and the best of a hundred places to cut is a lucky one. So the
     share of wrong cells above a place is the mean of two estimates: those that are wrong, and those that the
-    calibrated confidences expect to be. And whatever they say, the place holds back twice as many cells as are wrong
-    (by Agresti and Coull's estimate), and no more than a sixth: of the networks of a cross-validation, which learned
-    fewer cells than the one that is written and are less sure, so that it holds back about four fifths of that.
+    calibrated confidences expect to be. No cell is held back for that share that is right four times in five, and no
+    more than a quarter of all. But twice as many are held back as are wrong (by Agresti and Coull's estimate; a sixth
+    of all at most), however sure the network is: the unsure ones aren't wrong alone. The networks of the
+    cross-validation learned fewer cells than the one that is written and are less sure: it holds back some four fifths
+    of that after seventy cells, less after fewer.
 
     Args:
         confidence: float32 (N,), calibrated, of cells that the network did not learn.
@@ -99,8 +102,9 @@ def safe_threshold(confidence: NDArray[np.float32], right: NDArray[np.bool_]) ->
     passing = np.flatnonzero(wrong <= _ERROR * np.arange(1, len(order) + 1))
     lowest = float(falling[passing[-1]]) if passing.size else _HIGHEST
     expected = (float((~right).sum()) + _PRIOR_WRONG) / (len(right) + _PRIOR_CELLS)
-    fewest, most = np.quantile(confidence, [min(_LEFT_PER_WRONG * expected, _MOST_LEFT), _MOST_LEFT]).tolist()
-    return float(np.clip(np.clip(lowest, fewest, most), _LOWEST, _HIGHEST))
+    shares = [min(_LEFT_PER_WRONG * expected, _MOST_FOR_WRONG), _MOST_LEFT]
+    fewest, most = np.quantile(confidence, shares).tolist()
+    return float(np.clip(max(min(lowest, most, _SURE), fewest), _LOWEST, _HIGHEST))
 
 
 def _reported(answers: Answers, temperature: float, second_look: float, roll_up: RollUp) -> NDArray[np.float32]:

@@ -31,11 +31,11 @@ def test_the_rest_of_other_cells_is_right_after_a_hundred_labelled_ones() -> Non
 
 
 @pytest.mark.parametrize("wrong", [1, 4, 20])
-def test_wrong_cells_among_the_surest_hold_back_a_sixth_at_most(wrong: int) -> None:
+def test_wrong_cells_among_the_surest_hold_back_a_quarter_at_most(wrong: int) -> None:
     confidence = np.linspace(0.5, 0.99, 40, dtype=np.float32)
     right = np.ones(40, dtype=bool)
     right[-wrong:] = False
-    assert safe_threshold(confidence, right) <= np.quantile(confidence, 0.17)
+    assert safe_threshold(confidence, right) <= np.quantile(confidence, 0.25)
 
 
 @pytest.mark.parametrize(("wrong", "left"), [(0, 0.038), (3, 0.095), (7, 0.17), (20, 0.17)])
