@@ -211,3 +211,16 @@ def test_pictures_of_no_single_cell_are_drawn_and_refused(tmp_path: Path) -> Non
     assert ": 3 pictures, " in first
     assert len(drawn) == 5
     assert "empty ground: 1 pictures, 1 to the finder (100.0%), 1 refused" in drawn[-1]
+
+
+def test_pictures_without_a_cell_are_in_no_count(tmp_path: Path) -> None:
+    cells, fields = tmp_path / "cells", tmp_path / "fields"
+    cells.mkdir()
+    fields.mkdir()
+    for path in sorted((PROJECT / "examples" / "slides" / "drawn-normal").glob("drawn_*.jpg"))[:4]:
+        shutil.copy(path, cells)
+    ground = np.random.default_rng(0).normal(225, 4, (240, 320, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(ground).save(fields / "field.png")
+    lines = _lines("not_cells.py", str(cells), str(fields), "--each", "2")
+    assert len(lines) == 6
+    assert all(": 2 pictures, 0 counted (none); " in line for line in lines)
