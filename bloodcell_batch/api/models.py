@@ -36,7 +36,8 @@ def open_backend(
     """Load a model on the named runtime, or on the best that this machine has; closed when the context ends.
 
     `backend.infer(images)` takes uint8 RGB of shape (N, S, S, 3), S being `model.header.preprocessing.input_size`, as
-    `resize_to_input` makes it, and returns probabilities (N, C) and features (N, D), both float32.
+    `resize_to_input` makes it, and returns probabilities (N, C) and features (N, D), both float32. As in `classify`,
+    unsure images are looked at again where the model wants it; `BackendOptions(views=1)` does without.
 
     Args:
         model: as `open_model` returns it; the model that ships with the package if not given.
