@@ -48,7 +48,7 @@ def terminal(table: Path) -> None:
         for text in notes.said:
             observer.note(text)
         with suppress(typer.Exit):
-            conclude(result, "results.parquet", observer, 0, as_json=False)
+            conclude(result, ["results.parquet"], observer, 0, as_json=False)
         svg = console.export_svg(title="bloodcell-batch")
     # No font from the internet: the reader's own monospaced one will do.
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono")
