@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from bloodcell_batch.adaptation.laboratory import LaboratoryCells, read_laborato
 from bloodcell_batch.adaptation.learning import with_classes
 from bloodcell_batch.adaptation.network_parts import divided
 from bloodcell_batch.adaptation.rehearsal import PackagedCells, Rehearsal, load_rehearsal
-from bloodcell_batch.adaptation.side_by_side import one_thread_each, side_by_side
+from bloodcell_batch.adaptation.side_by_side import in_one_step, one_thread_each, side_by_side
 from bloodcell_batch.adaptation.trainings import Depth, Learned, Trainings
 from bloodcell_batch.adaptation.validation import KeptAnswers, cross_validate, folds_of
 from bloodcell_batch.adaptation.written_model import AdaptedNetwork, write_model
@@ -35,7 +36,7 @@ from bloodcell_batch.training.data.seen import Seen
 from bloodcell_batch.training.evaluation.metrics import Rules
 from bloodcell_batch.training.fit.calibration import predict_with
 
-_VERSION = 4  # of what answers that were kept by an earlier release depend on
+_VERSION = 5  # of what answers that were kept by an earlier release depend on
 _NOTABLE_LOSS = 0.01
 _AVERAGED = 2  # trainings on all cells, as many as two processors do at once
 
@@ -128,7 +129,7 @@ def _adapted(
         learned.outlier,
         decisions,
     )
-    control = _control(model, (module, network.module), rehearsal.control, own.classes)
+    control = _control(model, (module, network.module), rehearsal.control, own.classes, observer)
     return _Adapted(network, change, control, depth)
 
 
@@ -178,7 +179,11 @@ def _in_classes(probabilities: NDArray[np.float32], roll_up: RollUp, classes: Cl
 
 
 def _control(
-    model: ModelFile, modules: tuple[InferenceModule, InferenceModule], cells: PackagedCells, classes: ClassList
+    model: ModelFile,
+    modules: tuple[InferenceModule, InferenceModule],
+    cells: PackagedCells,
+    classes: ClassList,
+    observer: Observer,
 ) -> Control:
     known = Seen.by(model).recognise(cells.digests, cells.hashes)
     cells = cells.take(np.flatnonzero(known.parts == FREE))
@@ -186,12 +191,14 @@ def _control(
         return Control(0, None, None)
     after = rolled_up(classes)
     truth = np.array(after.target)[cells.labels]
-    shares = []
-    for module, roll_up in zip(modules, (rolled_up(model.header.class_list), after), strict=True):
+
+    def right(module: InferenceModule, roll_up: RollUp) -> float:
         found, _ = predict_with(module, model.header.second_look, cells.inputs)
-        numbers = _in_classes(found, roll_up, after.reported)
-        shares.append(float((numbers.argmax(axis=1) == truth).mean()))
-    return Control(len(cells), *shares)
+        return float((_in_classes(found, roll_up, after.reported).argmax(axis=1) == truth).mean())
+
+    of_each = zip(modules, (rolled_up(model.header.class_list), after), strict=True)
+    jobs = [in_one_step(partial(right, *one)) for one in of_each]
+    return Control(len(cells), *side_by_side(jobs, [1] * len(jobs), "looking at the control cells", observer))
 
 
 def _published(

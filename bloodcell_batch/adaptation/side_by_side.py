@@ -17,6 +17,16 @@ Job = Callable[[Callable[[], None]], Result]
 """Calls what it is given before each of its steps."""
 
 
+def in_one_step(work: Callable[[], Result]) -> Job[Result]:
+    """A job that can't be stopped on the way."""
+
+    def job(stepped: Callable[[], None]) -> Result:
+        stepped()
+        return work()
+
+    return job
+
+
 class StoppedError(Exception):
     """Another training failed, or the user stopped all."""
 

@@ -1,9 +1,11 @@
 """Trainings on parts of a laboratory's cells, each with its answers about the cells that it did not see."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from bloodcell_batch.adaptation.laboratory import LaboratoryCells
 from bloodcell_batch.adaptation.learning import Material, fit_classifier, fit_stages, replace_classifier
 from bloodcell_batch.adaptation.network_parts import NetworkParts, batches
 from bloodcell_batch.adaptation.rehearsal import PackagedCells
-from bloodcell_batch.adaptation.side_by_side import side_by_side
+from bloodcell_batch.adaptation.side_by_side import in_one_step, side_by_side
 from bloodcell_batch.model.network import logits_and_features
 from bloodcell_batch.model.outlier_score import OutlierScore, fit_outlier_score
 from bloodcell_batch.model.second_look import all_turns
@@ -23,7 +25,8 @@ from bloodcell_batch.training.fit.initial_weights import mean_weights
 
 _MOST_VIEWS, _FEWEST_VIEWS, _ALL_VIEWS = 10, 2, 1000
 _PACKAGED_VIEWS = 3
-_STEPS_PER_CELL, _FEWEST_STEPS, _MOST_STEPS = 1.6, 96, 1280
+_FEWEST_STEPS, _MOST_STEPS = 96, 1280
+_STEPS_PER_ROOT = 13.5  # of the number of cells: three minutes for a hundred, and more cells need fewer looks each
 _MEASURED = 50  # packaged cells of each class that the outlier score is fitted on
 _BATCH = 64
 
@@ -72,7 +75,7 @@ class Trainings:
         *,
         second_look: bool,
     ) -> None:
-        self.steps = int(np.clip(round(_STEPS_PER_CELL * len(own)), _FEWEST_STEPS, _MOST_STEPS))
+        self.steps = int(np.clip(round(_STEPS_PER_ROOT * math.sqrt(len(own))), _FEWEST_STEPS, _MOST_STEPS))
         self._parts, self._seed = parts, seed
         self._own_labels, self._packaged_labels = own.labels, packaged.labels
         self._measured = _first_of_each(packaged.labels, _MEASURED)
@@ -96,11 +99,16 @@ class Trainings:
         )
         self._own = Material.named(made[0], own.labels, len(own.classes))
         named = Material.named(made[1], packaged.labels, len(own.classes))
-        self._packaged = named.taught(self._old_word(made[1], old))
         self._own_maps, *self._turned_maps = torch.split(made[2], len(own))
         self._packaged_maps = made[3]
-        self._own_features = _answered(parts.rest, self._own_maps)[1]
-        self._packaged_features = _answered(parts.rest, self._packaged_maps)[1]
+        jobs: list[Callable[[], Tensor]] = [
+            *(partial(self._old_word, maps, old) for maps in made[1]),
+            lambda: _answered(parts.rest, self._packaged_maps)[1],
+            lambda: _answered(parts.rest, self._own_maps)[1],
+        ]
+        answers = side_by_side([in_one_step(job) for job in jobs], [1] * len(jobs), "asking the network", observer)
+        *words, self._packaged_features, self._own_features = answers
+        self._packaged = named.taught(torch.stack(words))
 
     def steps_of(self, depth: Depth) -> int:
         """The length of a training."""
@@ -139,10 +147,10 @@ class Trainings:
         return Answers(torch.stack([logits, *turned]).numpy(), learned.outlier(features.numpy()))
 
     def _old_word(self, maps: Tensor, old: int) -> Tensor:
-        """Probabilities (V, N, C) that the network gives before it learns, to the first `old` classes only."""
-        logits = _answered(self._parts.rest, maps.flatten(0, 1).float())[0] / self._parts.module.temperature
+        """Probabilities (N, C) that the network gives before it learns, to the first `old` classes only."""
+        logits = _answered(self._parts.rest, maps.float())[0] / self._parts.module.temperature
         logits[:, old:] = -torch.inf
-        return torch.softmax(logits, dim=1).reshape(*maps.shape[:2], -1)
+        return torch.softmax(logits, dim=1)
 
     def _outlier(self, rest: nn.Module, index: NDArray[np.int64]) -> OutlierScore:
         maps = torch.cat([self._own_maps[index], self._packaged_maps[self._measured]])

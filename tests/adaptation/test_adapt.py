@@ -68,7 +68,7 @@ def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "FOLDS", 2)
     monkeypatch.setattr("bloodcell_batch.adaptation.trainings._MOST_VIEWS", 3)
     monkeypatch.setattr("bloodcell_batch.adaptation.trainings._FEWEST_STEPS", 6)
-    monkeypatch.setattr("bloodcell_batch.adaptation.trainings._STEPS_PER_CELL", 0.1)
+    monkeypatch.setattr("bloodcell_batch.adaptation.trainings._STEPS_PER_ROOT", 0.5)
 
 
 @functools.cache

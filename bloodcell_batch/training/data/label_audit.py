@@ -62,7 +62,7 @@ def audit(
         copies=len(images) - len(np.unique(images.groups)),
         moved=moved,
     )
-    text = ", ".join(f"{name} {found.classes[name]:,}" for name in images.classes.reading_order)
+    text = ", ".join(f"{name} {found.classes[name]:,}" for name in images.classes.reading_order if found.classes[name])
     observer.note(f"images: {text}; copies among them: {found.copies}", **found.classes)
     return images, found
 
