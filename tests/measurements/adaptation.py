@@ -5,7 +5,8 @@
 Draws so many cells of each class of a folder of class folders, at most half of a class, adapts the packaged model to
 them as `adapt` does, and tests it on the others, with the thresholds in the model file. Prints a line per draw and the
 means. Accuracies of a laboratory are balanced: the mean over its classes with at least five cells in the test. `--pbc`
-is the folder of the data that the packaged model was trained on; its test cells are measured, too. `cpu s` are seconds
+is the folder of the data that the packaged model was trained on; its test cells are measured, too. `--model` takes
+another model, for laboratories that the packaged one knows. `cpu s` are seconds
 of all processors together: half of them is what two processors that do nothing else need at least.
 Ends with 1 if a model that was written is worse than before on the cells that were not given.
 """
@@ -66,7 +67,7 @@ def measured(model: ModelFile, data: Path) -> Metrics:
     return evaluate(model, data, config, NullObserver()).metrics
 
 
-def draw(folder: Path, cells: int, seed: int, pbc: Path | None) -> Row:
+def draw(model: ModelFile, folder: Path, cells: int, seed: int, pbc: Path | None) -> Row:
     """Adapt once and measure."""
     with tempfile.TemporaryDirectory() as made:
         for file, given in drawn(folder, cells, seed):
@@ -74,16 +75,16 @@ def draw(folder: Path, cells: int, seed: int, pbc: Path | None) -> Row:
             place.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, place)
         start, busy = time.perf_counter(), time.process_time()
-        found = adapt(AdaptConfig(seed=seed), Path(made, "given"), Path(made, "ours.safetensors"))
+        found = adapt(AdaptConfig(seed=seed, model=model.path), Path(made, "given"), Path(made, "ours.safetensors"))
         seconds, busy = time.perf_counter() - start, time.process_time() - busy
-        model, others = found.model or open_model(), Path(made, "others")
+        adapted, others = found.model or model, Path(made, "others")
         return Row(
             layers=found.layers,
             given=sum(found.counts.values()),
-            before=measured(open_model(), others),
-            after=measured(model, others),
+            before=measured(model, others),
+            after=measured(adapted, others),
             promised=found.change.after.accuracy,
-            pbc=measured(model, pbc).accuracy if pbc else float("nan"),
+            pbc=measured(adapted, pbc).accuracy if pbc else float("nan"),
             written=found.model is not None,
             seconds=seconds,
             processor_seconds=busy,
@@ -122,18 +123,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("laboratories", nargs="+", metavar="NAME=FOLDER")
     parser.add_argument("--pbc", type=Path)
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--cells", type=int, default=20)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
-        tested = options.pbc and unseen(options.pbc, Path(made))
-        return measure_all(options, tested)
+        model = open_model(options.model)
+        tested = options.pbc and unseen(model, options.pbc, Path(made))
+        return measure_all(options, model, tested)
 
 
-def unseen(folder: Path, made: Path) -> Path:
-    """The images that the packaged model has not seen, in another folder."""
-    seen = Seen.by(open_model())
+def unseen(model: ModelFile, folder: Path, made: Path) -> Path:
+    """The images that a model has not seen, in another folder."""
+    seen = Seen.by(model)
     known = {*seen.train.digests.tolist(), *seen.validation.digests.tolist()}
     for file in sorted(folder.glob("*/*")):
         if short_digest(hashlib.sha256(file.read_bytes()).hexdigest()) not in known:
@@ -142,7 +145,7 @@ def unseen(folder: Path, made: Path) -> Path:
     return made
 
 
-def measure_all(options: argparse.Namespace, pbc: Path | None) -> int:
+def measure_all(options: argparse.Namespace, model: ModelFile, pbc: Path | None) -> int:
     """Print the table; 1 if a model was written that is worse than before."""
     heads = ("before", "after", "plain", "told", "left", "left", "rest", "PBC")
     sys.stdout.write(
@@ -153,7 +156,7 @@ def measure_all(options: argparse.Namespace, pbc: Path | None) -> int:
         name, _, folder = laboratory.partition("=")
         rows = []
         for seed in range(options.first, options.first + options.draws):
-            rows.append(draw(Path(folder), options.cells, seed, pbc))
+            rows.append(draw(model, Path(folder), options.cells, seed, pbc))
             sys.stdout.write(line(f"{name} {seed}", rows[-1:]) + "\n")
             sys.stdout.flush()
             worse += rows[-1].written and rows[-1].after.accuracy < rows[-1].before.accuracy
