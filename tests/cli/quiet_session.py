@@ -52,6 +52,6 @@ def few_rehearsed(classes: ClassList, preprocessing: Preprocessing) -> Rehearsal
 
 if __name__ == "__main__":
     # What `adapt` says is looked at, not its figures.
-    trainings._FEWEST_STEPS, trainings._STEPS_PER_CELL, trainings._MOST_VIEWS, validation.FOLDS = 6, 0.1, 3, 2
+    trainings._FEWEST_STEPS, trainings._STEPS_PER_ROOT, trainings._MOST_VIEWS, validation.FOLDS = 6, 0.5, 3, 2
     adapt.load_rehearsal = few_rehearsed  # type: ignore[attr-defined]
     session(Path(sys.argv[1]), Path(sys.argv[2]))
