@@ -91,7 +91,7 @@ def _looks(second_look: float) -> str:
         return ""
     return (
         f"A cell whose top probability is below {second_look:g} is looked at three more times, turned by quarters; the "
-        "mean of the four counts. "
+        "mean of the four counts, a little below that limit in part. "
     )
 
 

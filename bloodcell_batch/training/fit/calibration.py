@@ -72,7 +72,7 @@ def calibrate(
     temperature = fit_temperature(logits, labels)
     module.temperature = temperature
     first, known = predict(module, validation.pixels)
-    again, _ = predict_with(module, SURE, validation.pixels)
+    again = looked_again(first, validation.pixels, SURE, lambda turns: predict(module, turns)[0])
     second_look = second_look_limit(first, again, validation.labels)
     probabilities = again if second_look else first
     threshold = float(np.quantile(outlier(known), config.outlier_quantile))
