@@ -7,11 +7,13 @@ read from an old cache.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
@@ -57,27 +59,60 @@ def cached_images(
     """
     key = _key(files, preprocessing)
     pixels, facts = folder / f"{key}.npy", folder / f"{key}.json"
-    if facts.exists():
-        observer.note(f"{counted(len(files), 'decoded image')} found in {folder}")
-        return _read(pixels, facts, {file.path: file for file in files})
-    partial = folder / f".{key}.partial.npy"
     shape = (len(files), preprocessing.input_size, preprocessing.input_size, 3)
-    hint = "Free some space, choose another folder for the cache, or leave it out."
-    with writing(f"the image cache in {folder}", hint):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Written as zeros first: a mapped file on a full disk would end the program by a signal, not by an error.
-            with partial.open("wb") as stream:
-                np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-                row = bytes(int(np.prod(shape[1:])))
-                for _ in range(shape[0]):
-                    stream.write(row)
-            decoded = decode(open_memmap(partial, mode="r+"))
-            partial.replace(pixels)
-            _write(facts, decoded)
-        finally:
-            partial.unlink(missing_ok=True)
+    if facts.exists() or not _filled(pixels, facts, shape, decode, observer):
+        observer.note(f"{counted(len(files), 'decoded image')} found in {folder}")
     return _read(pixels, facts, {file.path: file for file in files})
+
+
+def _filled(
+    pixels: Path,
+    facts: Path,
+    shape: tuple[int, ...],
+    decode: Callable[[NDArray[np.uint8]], Decoded],
+    observer: Observer,
+) -> bool:
+    """Fill this part of the cache, unless a training beside this one was doing so: False, once that has ended."""
+    hint = "Free some space, choose another folder for the cache, or leave it out."
+    with writing(f"the image cache in {pixels.parent}", hint):
+        pixels.parent.mkdir(parents=True, exist_ok=True)
+        # Two that write the same file cut off what the other has mapped, which ends a program by a signal.
+        with _alone(pixels.with_suffix(".lock"), observer):
+            if facts.exists():
+                return False
+            _fill(pixels, facts, shape, decode)
+            return True
+
+
+@contextmanager
+def _alone(file: Path, observer: Observer) -> Iterator[None]:
+    """Wait until no other process fills the same part of the cache."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        observer.note("another training is decoding the same images: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fill(pixels: Path, facts: Path, shape: tuple[int, ...], decode: Callable[[NDArray[np.uint8]], Decoded]) -> None:
+    partial = pixels.with_name(f".{pixels.stem}.partial.npy")
+    try:
+        # Written as zeros first: a mapped file on a full disk would end the program by a signal, not by an error.
+        with partial.open("wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            row = bytes(int(np.prod(shape[1:])))
+            for _ in range(shape[0]):
+                stream.write(row)
+        decoded = decode(open_memmap(partial, mode="r+"))
+        partial.replace(pixels)
+        _write(facts, decoded)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _key(files: Sequence[ImageFile], preprocessing: Preprocessing) -> str:

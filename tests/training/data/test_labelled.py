@@ -1,13 +1,18 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 from conftest import draw_picture, encode
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.training.data import image_cache
 from bloodcell_batch.training.data.labelled import LabelledImages, load_labelled, short_digest
 
 SMALL = Preprocessing(input_size=16)
@@ -98,6 +103,37 @@ def test_a_changed_file_or_size_is_not_read_from_the_cache(folder: Path, tmp_pat
     larger, _ = load_labelled(folder, Preprocessing(input_size=20), 1, Listener(), cache=cache)
     assert larger.pixels.shape == (24, 20, 20, 3)
     assert not [path for path in cache.iterdir() if path.name.startswith(".")]
+
+
+def test_of_two_trainings_that_share_a_cache_one_decodes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both at once: the later one cut off the file that the earlier one had mapped, and a signal ended both.
+    cache, decoding, waiting = tmp_path / "cache", Event(), Event()
+    opened: list[Path] = []
+
+    def slow(path: Path, mode: str) -> NDArray[np.uint8]:
+        opened.append(path)
+        decoding.set()
+        assert waiting.wait(60)
+        return np.asarray(open_memmap(path, mode=mode))
+
+    class Second(Listener):
+        def note(self, text: str, **_fields: object) -> None:
+            self.warnings.append(text)
+            waiting.set()
+
+    monkeypatch.setattr(image_cache, "open_memmap", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(load_labelled, folder, SMALL, 1, Listener(), cache=cache)
+        assert decoding.wait(60)
+        observer = Second()
+        second = pool.submit(load_labelled, folder, SMALL, 1, observer, cache=cache)
+        (images, _), (again, _) = first.result(60), second.result(60)
+    assert len(opened) == 1
+    np.testing.assert_array_equal(images.pixels, again.pixels)
+    assert observer.warnings[0] == "another training is decoding the same images: waiting for it"
+    assert not list(cache.glob(".*"))
 
 
 def test_a_full_disk_leaves_no_half_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
