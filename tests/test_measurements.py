@@ -81,6 +81,13 @@ def test_more_files_are_measured() -> None:
     assert "exit code" not in line
 
 
+def test_the_choice_of_arithmetic_is_measured() -> None:
+    *lines, last = _lines("fastest_setting.py", "--choices", "1", "--seconds", "0.05")
+    assert [line.split(", ")[0].split()[-1] for line in lines].count("f32") >= 1
+    assert lines[-1].startswith("chosen: ")
+    assert last.startswith("smallest share of 1 choices: ")
+
+
 def test_decoding_and_network_run_side_by_side(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_bytes(encode(draw_picture(1)))
     alone, both = _lines("side_by_side.py", str(tmp_path), "--seconds", "0.5")
