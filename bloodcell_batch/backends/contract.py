@@ -45,7 +45,7 @@ class Backend(Protocol):
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """Probabilities (N, C) and features (N, D), float32, of uint8 RGB images (N, S, S, 3), N >= 1.
 
-        The arrays belong to the caller; no later call changes them.
+        The arrays belong to the caller; no later call changes them. It may be called from several threads at once.
         """
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ Pixels and results travel through shared memory; the pipes carry only counts and
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class ProcessesBackend:
     """
 
     def __init__(self, model: ModelFile, backend: str, devices: Sequence[str], options: BackendOptions) -> None:
+        self._lock = threading.Lock()  # one message at a time in each pipe
         self._side = model.header.preprocessing.input_size
         self._capacity = options.batch
         self._workers: list[_Worker] = []
@@ -73,7 +75,8 @@ class ProcessesBackend:
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """See `Backend.infer`."""
         step = self._capacity * len(self._workers)
-        parts = [self._infer_step(images[start : start + step]) for start in range(0, len(images), step)]
+        with self._lock:
+            parts = [self._infer_step(images[start : start + step]) for start in range(0, len(images), step)]
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def close(self) -> None:

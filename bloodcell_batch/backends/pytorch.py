@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ class PyTorchBackend:
     """Channels-last, in batches of one fixed size that shrinks when memory runs out."""
 
     def __init__(self, model: ModelFile, device: str, options: BackendOptions) -> None:
+        self._lock = threading.Lock()  # batches share their buffers on the device
         self._device = torch.device(device)
         self._model = model
         self._side = model.header.preprocessing.input_size
@@ -66,6 +68,10 @@ class PyTorchBackend:
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """See `Backend.infer`."""
+        with self._lock:
+            return self._infer(images)
+
+    def _infer(self, images: NDArray[np.uint8]) -> Outputs:
         while True:
             try:
                 return self._batches(images)

@@ -2,18 +2,15 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell_batch.backends.contract import BackendOptions, Outputs
+from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.fields.cells import FieldCells
 from bloodcell_batch.fields.finder import Finder, find_cells
-from bloodcell_batch.fields.maps import Infer
 from bloodcell_batch.fields.scale import CropScale
 from bloodcell_batch.fields.singles import NotOneCell, not_one_cell
 from bloodcell_batch.fields.vote import Sampled, SlideView
@@ -94,18 +91,12 @@ class RunFinder:
         name = "auto" if self._config.backend == "tensorrt" else self._config.backend
         precision = "auto" if self._config.precision == "int8" else self._config.precision
         choice = open_backend(model, name, BackendOptions(precision, threads=self._threads))
-        finder = ready_finder(model, choice.backend)
-        return choice, replace(finder, infer=partial(self._infer, finder.infer))
+        return choice, ready_finder(model, choice.backend)
 
     def _opened(self) -> tuple[Choice, Finder]:
         if self._choice is None or self._finder is None:
             raise RuntimeError("the finder was not opened")
         return self._choice, self._finder
-
-    def _infer(self, infer: Infer, tiles: NDArray[np.uint8]) -> Outputs:
-        """One image at a time: backends serve one caller, and use every processor for it."""
-        with self._lock:
-            return infer(tiles)
 
 
 def look_at_slides(

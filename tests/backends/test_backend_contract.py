@@ -1,5 +1,6 @@
 """One golden batch through every backend that this machine has."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,16 @@ def test_the_result_belongs_to_the_caller(backend: Backend, golden: NDArray[np.u
     backend.infer(golden[::-1].copy())
     assert np.array_equal(first, kept)
     assert np.array_equal(features, kept_features)
+
+
+def test_several_threads_may_call_at_once(backend: Backend, golden: NDArray[np.uint8]) -> None:
+    parts = [golden[start : start + 1 + start % 20] for start in range(GOLDEN)] * 2
+    alone = [backend.infer(part) for part in parts]
+    with ThreadPoolExecutor(6) as threads:
+        together = list(threads.map(backend.infer, parts))
+    for rows, others in zip(alone, together, strict=True):
+        assert np.array_equal(rows[0], others[0])
+        assert np.array_equal(rows[1], others[1])
 
 
 def test_closing_twice_is_allowed(model: ModelFile) -> None:

@@ -16,7 +16,7 @@ from small_model import SIDE, make_small_model, small_pictures
 from bloodcell_batch.backends import selection as ladder
 from bloodcell_batch.backends.canary import canary_images
 from bloodcell_batch.backends.contract import BackendOptions, Outputs
-from bloodcell_batch.backends.openvino.backend import infer_with
+from bloodcell_batch.backends.openvino.backend import infer_with, open_on_cpu
 from bloodcell_batch.backends.openvino.cache import cache_folder, recall, store
 from bloodcell_batch.backends.openvino.int8 import has_int8, int8_place, record_path
 from bloodcell_batch.backends.openvino.networks import convert
@@ -39,6 +39,17 @@ def model(file: ModelFile, tmp_path: Path) -> ModelFile:
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return cache_folder()
+
+
+def test_an_error_of_openvino_leaves_nobody_waiting(file: ModelFile) -> None:
+    backend = open_on_cpu(file, BackendOptions())
+    pictures = small_pictures(60)
+    plain = backend.infer(pictures)
+    wrong = np.zeros((60, SIDE + 1, SIDE, 3), dtype=np.uint8)
+    for _ in range(12):  # more than there are requests
+        with pytest.raises(RuntimeError):
+            backend.infer(wrong)
+    assert np.array_equal(backend.infer(pictures)[0], plain[0])
 
 
 @pytest.fixture

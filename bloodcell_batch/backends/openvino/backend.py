@@ -1,8 +1,10 @@
-"""The backend: a queue of asynchronous requests, one per stream, over batches of a fixed size."""
+"""The backend: asynchronous requests over batches of a fixed size, shared by all that call it."""
 
 import importlib.metadata
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 import numpy as np
 import openvino
@@ -19,6 +21,7 @@ from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus
 
+_REQUESTS_PER_STREAM = 2  # while one is computed, the next one waits, and no stream waits for the interpreter
 _BATCH = 16  # fixed at compilation; measured fastest on two cores, and small batches keep every core busy
 _FINDER_SIDE = 256  # of the tiles that finders are measured with
 _FINDER_BATCH = 1  # a field is a few large tiles; padding them to more would cost several times the work
@@ -49,7 +52,9 @@ class OpenVinoBackend:
         self._threads = threads or available_cpus()
         shape = (batch, side, side, 3)
         self._compiled, self._keep = compiled(network, shape, setting.for_openvino(self._threads))
-        self._queue = openvino.AsyncInferQueue(self._compiled)
+        self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(_REQUESTS_PER_STREAM * self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
+            self._free.put(self._compiled.create_infer_request())
 
     @property
     def description(self) -> str:
@@ -63,18 +68,40 @@ class OpenVinoBackend:
         classes = self._compiled.output(0).partial_shape[1].get_length()
         probabilities = np.empty((len(images), classes), dtype=np.float32)
         features = np.empty((len(images), width), dtype=np.float32)
+        running: deque[tuple[int, openvino.InferRequest]] = deque()
 
-        def store(request: openvino.InferRequest, start: int) -> None:
-            stop = min(start + self._batch, len(images))
-            # Copied out: the request's own buffers are reused by its next batch.
-            probabilities[start:stop] = request.get_output_tensor(0).data[: stop - start]
-            features[start:stop] = request.get_output_tensor(1).data[: stop - start]
+        def finish() -> None:
+            start, request = running.popleft()
+            try:
+                request.wait()
+                stop = min(start + self._batch, len(images))
+                # Copied out: the request's own buffers are reused by its next batch.
+                probabilities[start:stop] = request.get_output_tensor(0).data[: stop - start]
+                features[start:stop] = request.get_output_tensor(1).data[: stop - start]
+            finally:
+                self._free.put(request)
 
-        self._queue.set_callback(store)
-        for start in range(0, len(images), self._batch):
-            self._queue.start_async({0: padded(images[start : start + self._batch], self._batch)}, start)
-        self._queue.wait_all()
+        try:
+            for start in range(0, len(images), self._batch):
+                running.append((start, self._next_request(finish, running)))
+                running[-1][1].start_async({0: padded(images[start : start + self._batch], self._batch)})
+            while running:
+                finish()
+        finally:
+            for _, request in running:  # after an error; others may be waiting for one
+                self._free.put(request)
         return probabilities, features
+
+    def _next_request(
+        self, finish: Callable[[], None], running: deque[tuple[int, openvino.InferRequest]]
+    ) -> openvino.InferRequest:
+        """A free one. A caller waits for others only if it holds none, or callers could wait for each other."""
+        while running:
+            try:
+                return self._free.get_nowait()
+            except Empty:
+                finish()
+        return self._free.get()
 
     def kept(self) -> "OpenVinoBackend":
         """The same, with the compiled network in the cache for the next start."""
@@ -83,7 +110,6 @@ class OpenVinoBackend:
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._queue.wait_all()
 
 
 def open_on_cpu(model: ModelFile, options: BackendOptions) -> OpenVinoBackend:

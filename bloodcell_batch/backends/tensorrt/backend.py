@@ -1,5 +1,6 @@
 """The backend: sidecar, probe, engine, canaries, and only then slides."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ class TensorRtBackend:
     """A plan that passed every check."""
 
     def __init__(self, model: ModelFile, path: Path, device: str, options: BackendOptions) -> None:
+        self._lock = threading.Lock()  # batches share their buffers on the device
         try:
             self._sidecar, self._batches = _open(model, path, device, options)
         except BackendError as error:
@@ -39,7 +41,8 @@ class TensorRtBackend:
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """See `Backend.infer`."""
-        return self._batches(images)
+        with self._lock:
+            return self._batches(images)
 
     def close(self) -> None:
         """See `Backend.close`; PyTorch and TensorRT free their memory with the objects."""
