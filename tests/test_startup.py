@@ -12,7 +12,7 @@ from bloodcell_batch.runs.pipeline import classify_slides
 TRAINING_ONLY = {"torch", "torchvision", "timm", "lightning", "torchmetrics", "matplotlib", "jinja2", "tensorboard"}
 PULLED_IN = {"pandas"}  # by pyarrow, where it is installed
 OTHER_OUTPUTS = {"openpyxl", "xlsxwriter"}
-SLOW_PARTS = {"scipy.spatial", "scipy.stats"}
+SLOW_PARTS = {"scipy.ndimage", "scipy.spatial", "scipy.stats"}
 CLASSIFY = """
 import sys
 from bloodcell_batch.cli.app import app

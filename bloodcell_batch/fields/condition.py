@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bloodcell_batch.fields.cells import Cell, FieldCells
 from bloodcell_batch.fields.peaks import near_others
@@ -68,6 +67,8 @@ def edge_width(rgb: NDArray[np.uint8], red_cells: Sequence[Cell], red_cell_pixel
     It is the height of the edge over its steepest slope, along rays from the cells' centres. Neither the contrast of
     the stain nor the magnification changes it, as long as a red cell has 30 pixels or more.
     """
+    from scipy import ndimage  # noqa: PLC0415 - a tenth of a second; single cells do without
+
     factor = min(1.0, _SIDE / red_cell_pixels)
     green = shrunk(rgb, factor)[:, :, _GREEN].astype(np.float32)
     boxes = np.array(

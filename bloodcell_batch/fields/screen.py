@@ -6,7 +6,6 @@ from math import hypot, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 _SIDE = 32  # pixels that are looked at, along each side
 _BLUE = 0.75  # share of the blue that is taken from the red: red cells have less blue than red, stained cells more
@@ -104,6 +103,8 @@ _SUMS = _sums()
 
 def _groups(stained: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], float]:
     """The largest connected group, and the area of the second, as a share of its own."""
+    from scipy import ndimage  # noqa: PLC0415 - a tenth of a second; most pictures do without
+
     labels, _ = ndimage.label(stained, _NEIGHBOURS)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
