@@ -93,7 +93,9 @@ def _at_own_scale(rgb: NDArray[np.uint8], finder: Finder, guess: float) -> _Foun
 
 def _look(rgb: NDArray[np.uint8], finder: Finder, red_cell_pixels: float) -> _Found:
     """The cells seen when red cells are taken to be so large."""
-    tiles = cut_up(rgb, finder.red_cell_side / red_cell_pixels, finder.tile)
+    factor = finder.red_cell_side / red_cell_pixels
+    finder = finder.fitting(max(rgb.shape[:2]) * factor)
+    tiles = cut_up(rgb, factor, finder.tile)
     found: list[list[Floats]] = [[] for _ in FIELD_CLASSES]
     for index, seen in enumerate(boxes_in(tiles.pixels, finder)):
         for kind, boxes in enumerate(seen):

@@ -24,6 +24,7 @@ class Finder:
         stride: S / H.
         red_cell_side: pixels of a red cell in the tiles.
         thresholds: lowest score of a leukocyte, a red cell and a platelet.
+        smaller: gives the same for tiles of half the side, which hold a picture of one cell; None if there is none.
     """
 
     infer: Infer
@@ -31,6 +32,11 @@ class Finder:
     stride: int
     red_cell_side: float
     thresholds: tuple[float, float, float]
+    smaller: "Callable[[], Finder] | None" = None
+
+    def fitting(self, length: float) -> "Finder":
+        """The smaller one, where `length` pixels fit into its tiles."""
+        return self.smaller() if self.smaller and length <= self.tile // 2 else self
 
 
 def boxes_in(tiles: NDArray[np.uint8], finder: Finder) -> list[list[Floats]]:

@@ -34,7 +34,7 @@ def not_one_cell(rgb: NDArray[np.uint8], finder: Finder, scale: CropScale) -> No
 
     Args:
         rgb: uint8 (height, width, 3), upright.
-        finder: one for small tiles (`stages.find.for_crops`) needs a quarter of the time.
+        finder: with a `smaller` one, this takes a quarter of the time.
         scale: of the picture's folder.
     """
     height, width = rgb.shape[:2]

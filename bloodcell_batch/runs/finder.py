@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,8 @@ class RunFinder:
         Raises:
             BackendError: nothing here runs it.
         """
-        self._choice, self._finder = self._open(self.model)
+        self._choice, finder = self._open(self.model)
+        self._finder = replace(finder, smaller=self._smaller)
 
     @property
     def backend(self) -> BackendEntry:
@@ -70,15 +72,8 @@ class RunFinder:
         return found if given is None or found.red_cell_pixels is not None else find_cells(rgb, finder, given)
 
     def check(self, rgb: NDArray[np.uint8], scale: CropScale) -> NotOneCell | None:
-        """What is wrong with a picture of one cell, uint8 (height, width, 3), in a slide of `scale`.
-
-        Raises:
-            BackendError: the small network can't be opened, which the first picture needs.
-        """
-        with self._lock:
-            if self._small is None:
-                self._small = self._open(for_crops(self.model))
-        return not_one_cell(rgb, self._small[1], scale)
+        """What is wrong with a picture of one cell, uint8 (height, width, 3), in a slide of `scale`."""
+        return not_one_cell(rgb, self._opened()[1], scale)
 
     def close(self) -> None:
         """Release the networks; closing twice is allowed."""
@@ -92,6 +87,17 @@ class RunFinder:
         precision = "auto" if self._config.precision == "int8" else self._config.precision
         choice = open_backend(model, name, BackendOptions(precision, threads=self._threads))
         return choice, ready_finder(model, choice.backend)
+
+    def _smaller(self) -> Finder:
+        """Opened by the first picture that fits into its tiles: fields do without.
+
+        Raises:
+            BackendError: it can't be opened.
+        """
+        with self._lock:
+            if self._small is None:
+                self._small = self._open(for_crops(self.model))
+        return self._small[1]
 
     def _opened(self) -> tuple[Choice, Finder]:
         if self._choice is None or self._finder is None:

@@ -118,8 +118,8 @@ def _empty(field: DecodedImage) -> Rejection:
 def for_crops(model: ModelFile) -> ModelFile:
     """The same finder for tiles of half the side, which hold a cut-out cell; a quarter of the work.
 
-    Open it as the finder itself: `ready_finder(for_crops(model), open_backend(for_crops(model)).backend)`. A TensorRT
-    plan has one size of tiles and refuses it; another backend then runs it.
+    Open it as the finder itself, for its `smaller`: `ready_finder(for_crops(model), open_backend(for_crops(model))
+    .backend)`. A TensorRT plan has one size of tiles and refuses it; another backend then runs it.
     """
     preprocessing = model.header.preprocessing
     half = preprocessing.model_copy(update={"input_size": preprocessing.input_size // 2})
