@@ -6,8 +6,13 @@ import logging
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +55,44 @@ def test_an_error_of_openvino_leaves_nobody_waiting(file: ModelFile) -> None:
         with pytest.raises(RuntimeError):
             backend.infer(wrong)
     assert np.array_equal(backend.infer(pictures)[0], plain[0])
+
+
+class Counted:
+    """Stands in for a request and tells how many threads were in the binding at once: two at its first use can wait for
+    each other for ever."""
+
+    inside = most = 0
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        self.widths = widths
+
+    def _enter(self) -> None:
+        Counted.inside += 1
+        Counted.most = max(Counted.most, Counted.inside)
+        time.sleep(0.002)
+        Counted.inside -= 1
+
+    def start_async(self, _inputs: object) -> None:
+        self._enter()
+
+    def wait(self) -> None:
+        time.sleep(0.002)
+
+    def get_output_tensor(self, number: int) -> SimpleNamespace:
+        self._enter()
+        return SimpleNamespace(data=np.zeros((16, self.widths[number])))
+
+
+def test_one_thread_at_a_time_is_in_the_binding(file: ModelFile) -> None:
+    backend = open_on_cpu(file, BackendOptions())
+    widths = [found.shape[1] for found in backend.infer(small_pictures(1))]
+    requests: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(4):
+        requests.put(Counted(widths))
+    backend._free = requests
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(backend.infer, [small_pictures(40)] * 8))
+    assert Counted.most == 1
 
 
 @pytest.fixture

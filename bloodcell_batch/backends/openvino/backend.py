@@ -1,6 +1,7 @@
 """The backend: asynchronous requests over batches of a fixed size, shared by all that call it."""
 
 import importlib.metadata
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from bloodcell_batch.config.fields import Precision
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import ModelFile
 from bloodcell_batch.parallel.cpus import available_cpus
+
+_BINDING = threading.Lock()
+"""Held where arrays go into OpenVINO or come out: at its first use, its Python binding looks NumPy up behind a lock of
+C++'s, and a second thread that comes to it with the interpreter's lock makes both wait for ever."""
 
 _REQUESTS_PER_STREAM = 2  # while one is computed, the next one waits, and no stream waits for the interpreter
 _BATCH = 16  # fixed at compilation; measured fastest on two cores, and small batches keep every core busy
@@ -75,16 +80,18 @@ class OpenVinoBackend:
             try:
                 request.wait()
                 stop = min(start + self._batch, len(images))
-                # Copied out: the request's own buffers are reused by its next batch.
-                probabilities[start:stop] = request.get_output_tensor(0).data[: stop - start]
-                features[start:stop] = request.get_output_tensor(1).data[: stop - start]
+                with _BINDING:  # copied out: the request's own buffers are reused by its next batch
+                    probabilities[start:stop] = request.get_output_tensor(0).data[: stop - start]
+                    features[start:stop] = request.get_output_tensor(1).data[: stop - start]
             finally:
                 self._free.put(request)
 
         try:
             for start in range(0, len(images), self._batch):
                 running.append((start, self._next_request(finish, running)))
-                running[-1][1].start_async({0: padded(images[start : start + self._batch], self._batch)})
+                batch = padded(images[start : start + self._batch], self._batch)
+                with _BINDING:
+                    running[-1][1].start_async({0: batch})
             while running:
                 finish()
         finally:
