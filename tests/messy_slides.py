@@ -16,7 +16,7 @@ from bloodcell_batch.backends.contract import Backend, Outputs
 from bloodcell_batch.backends.selection import Choice, open_backend
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.config.classify import ClassifyConfig
-from bloodcell_batch.model.file import ModelFile, open_finder, open_model
+from bloodcell_batch.model.file import ModelFile, open_model
 from bloodcell_batch.model.outlier_score import load_outlier_score
 from bloodcell_batch.runs import finder, local
 
@@ -86,15 +86,16 @@ class StandIn:
 
 
 class _OpenedWhenAsked:
-    """The real finder's backend, which most tests with small pictures never ask."""
+    """A real finder's backend, which most tests with small pictures never ask."""
 
     description = "a stand-in for tests"
 
-    def __init__(self) -> None:
+    def __init__(self, model: ModelFile) -> None:
+        self._model = model
         self._backend: Backend | None = None
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
-        self._backend = self._backend or open_backend(open_finder(None)).backend
+        self._backend = self._backend or open_backend(self._model).backend
         return self._backend.infer(images)
 
     def close(self) -> None:
@@ -105,10 +106,15 @@ class _OpenedWhenAsked:
 def quick_backend() -> Iterator[None]:
     """All runs of the body use the stand-in."""
     choice = Choice(StandIn(open_model()), "pytorch", ())
-    finder_choice = Choice(_OpenedWhenAsked(), "pytorch", ())
+    opened: dict[int, Choice] = {}
+
+    def open_finder_backend(model: ModelFile, *_: object) -> Choice:
+        side = model.header.preprocessing.input_size
+        return opened.setdefault(side, Choice(_OpenedWhenAsked(model), "pytorch", ()))
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "open_backend", lambda *_: choice)
-        patch.setattr(finder, "open_backend", lambda *_: finder_choice)
+        patch.setattr(finder, "open_backend", open_finder_backend)
         yield
 
 

@@ -84,9 +84,9 @@ class SlideShowsEntry(Entry):
     )
 
     @property
-    def mark(self) -> str:
-        """What rows depend on: with equal marks, an image has the same rows."""
-        return SlideView(**self.model_dump(include=set(SlideShowsEntry.model_fields))).mark
+    def view(self) -> SlideView:
+        """The entry as a run knows it."""
+        return SlideView(**self.model_dump(include=set(SlideShowsEntry.model_fields)))
 
 
 class BackendEntry(Entry):

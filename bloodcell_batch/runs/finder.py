@@ -1,7 +1,7 @@
 """The finder of a run of `classify`, and what it says of the slides before the run."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,14 +15,16 @@ from bloodcell_batch.fields.finder import Finder, find_cells
 from bloodcell_batch.fields.scale import CropScale
 from bloodcell_batch.fields.singles import NotOneCell, not_one_cell
 from bloodcell_batch.fields.vote import Sampled, SlideView
+from bloodcell_batch.files.storage import open_fetch
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.model.file import ModelFile, open_finder
 from bloodcell_batch.parallel.cpus import available_cpus
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import ImageFile, Rejection
 from bloodcell_batch.results.record_entries import BackendEntry
-from bloodcell_batch.stages.decode import decode_ahead, make_reader
+from bloodcell_batch.stages.decode import decode_ahead, make_reader, read_file
 from bloodcell_batch.stages.find import for_crops, ready_finder
+from bloodcell_batch.stages.recall import EarlierRows
 from bloodcell_batch.stages.sample import slide_views, tell, tell_other_scales
 
 
@@ -106,15 +108,27 @@ class RunFinder:
 
 
 def look_at_slides(
-    root: str, files: Iterable[ImageFile], finder: RunFinder, config: ClassifyConfig, observer: Observer
+    root: str,
+    files: Iterable[ImageFile],
+    finder: RunFinder,
+    config: ClassifyConfig,
+    observer: Observer,
+    earlier: EarlierRows | None = None,
 ) -> dict[str, SlideView]:
-    """What the images of each slide under `root` are taken for, by the votes of some of them; the observer is told.
+    """What the images of each slide under `root` are taken for, by votes of some of them, or by what an `earlier` run
+    found where nothing has changed; the observer is told.
 
     Raises:
         UsageError: the images of a slide decide nothing.
     """
     workers = available_cpus() if config.workers is None else config.workers
-    reader = make_reader(root, DecodeLimits(max_pixels=round(config.max_megapixels * 1e6)))
+    limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
+    reader, fetch = make_reader(root, limits), open_fetch(root)
+
+    def known(slide: str, some: Sequence[ImageFile], looked_at: Sequence[ImageFile]) -> SlideView | None:
+        if earlier is None:
+            return None
+        return earlier.view_of(slide, some, looked_at, lambda file: read_file(fetch, file, limits))
 
     def ahead(
         chosen: Iterable[ImageFile], sample: Callable[[ImageFile], Sampled | None]
@@ -122,7 +136,7 @@ def look_at_slides(
         return decode_ahead(chosen, sample, workers, 2 * workers + 1, config.file_timeout)
 
     asked = None if config.images == "auto" else config.images
-    views = slide_views(files, asked, reader, finder.look_for_vote, ahead)
+    views = slide_views(files, asked, reader, finder.look_for_vote, ahead, known)
     tell(views, asked, observer)
     if config.red_cell_pixels is not None:
         tell_other_scales(views, config.red_cell_pixels, observer)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -118,7 +118,12 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
             thresholds = thresholds_of(config, model).by_name()
             key = run_key(model, finder.model, classifier, thresholds, config)
             check_record_is_free(paths, key, input_sha256)
-            views = look_at_slides(found.root, found.files, finder, config, observer)
+            # What a run has begun to replace may be of two runs; that one's journal has every row.
+            updated = config.update and not half_published
+            earlier = load_earlier(paths.images, key, observer) if updated else None
+            views = look_at_slides(found.root, found.files, finder, config, observer, earlier)
+            if earlier is not None:
+                earlier.forget_others(views)
             stopwatch.lap("look")
             settled = Plan(
                 config=config,
@@ -132,15 +137,10 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
                 key=key,
                 paths=paths,
                 journal=journal,
-                earlier=None,
+                earlier=earlier,
                 stopwatch=stopwatch,
             )
             _resume(settled, observer)
-            # What a run has begun to replace may be of two runs; that one's journal has every row.
-            if config.update and not half_published:
-                settled = replace(
-                    settled, earlier=load_earlier(paths.images, settled.key, observer, marks_of(settled.views))
-                )
             yield settled
         finally:
             classifier.close()

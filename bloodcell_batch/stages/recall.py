@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from bloodcell_batch.cell_classes import ClassList
 from bloodcell_batch.errors import InputError, UsageError
+from bloodcell_batch.fields.vote import SlideView
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.progress import Observer
@@ -35,10 +36,12 @@ Loader = Callable[[ImageFile], LoadedImage | Rejection]
 
 class EarlierRows:
     """The image table of an earlier result, a slide at a time, asked while the files pass by; that run reported
-    `classes`."""
+    `classes` and took the slides for `views`."""
 
-    def __init__(self, images: pa.Table, classes: ClassList) -> None:
-        self._classes = classes
+    def __init__(
+        self, images: pa.Table, classes: ClassList, views: Mapping[str, SlideView] = MappingProxyType({})
+    ) -> None:
+        self._classes, self._views = classes, views
         self._images = images.select(image_schema(classes).names)
         self._ranges: dict[str, list[int]] = {}
         for position, slide in enumerate(images.column("slide_id").to_pylist()):
@@ -65,10 +68,34 @@ class EarlierRows:
         """The earlier outcomes of a file that has passed, once; from any thread."""
         return self._waiting.pop(file, ())
 
-    def forget(self, slides: Iterable[str]) -> None:
-        """Hold no rows of these slides."""
-        for slide in slides:
-            self._ranges.pop(printable(slide), None)
+    def view_of(
+        self,
+        slide: str,
+        files: Sequence[ImageFile],
+        looked_at: Sequence[ImageFile],
+        read: Callable[[ImageFile], bytes],
+    ) -> SlideView | None:
+        """What that run took a slide for, if another look at it could find nothing else: it has the same files, of the
+        same sizes, and those of them that are looked at have the same content."""
+        start, stop = self._ranges.get(printable(slide), (0, 0))
+        rows = self._images.select(["path", "size_bytes", "sha256"]).slice(start, stop - start).to_pylist()
+        before = {row["path"]: row for row in rows}
+        if {printable(file.path): file.size_bytes for file in files} != {
+            path: row["size_bytes"] for path, row in before.items()
+        }:
+            return None
+        try:
+            same = all(before[printable(file.path)]["sha256"] == _digest(read(file)) for file in looked_at)
+        except UndecodableImageError:
+            return None
+        return self._views.get(printable(slide)) if same else None
+
+    def forget_others(self, views: Mapping[str, SlideView]) -> None:
+        """Hold no rows of slides that are taken for something else now: their rows depend on it."""
+        for slide, now in views.items():
+            before = self._views.get(printable(slide))
+            if before is not None and before.mark != now.mark:
+                self._ranges.pop(printable(slide), None)
 
     def count(self) -> None:
         """One more row is kept; from any thread."""
@@ -82,11 +109,12 @@ class EarlierRows:
         return {path: tuple(rows) for path, rows in groupby(outcomes, key=lambda outcome: outcome.file.path)}
 
 
-def load_earlier(
-    images: Path | None, key: Mapping[str, str], observer: Observer, marks: Mapping[str, str] = MappingProxyType({})
-) -> EarlierRows | None:
-    """The earlier result at `images` if its rows hold for a run of this `key`, without the slides that have other
-    `marks` now: what their rows depend on besides.
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer) -> EarlierRows | None:
+    """The earlier result at `images` if its rows hold for a run of this `key`.
 
     Raises:
         UsageError: the results go to stdout.
@@ -112,10 +140,8 @@ def load_earlier(
         observer.warn(f"everything is classified again: {changed[0]} was {was} and now is {now}")
         return None
     classes = record.model.class_list
-    earlier = EarlierRows(read_table(images, image_schema(classes)), classes)
-    before = record.slides_show
-    earlier.forget(slide for slide, now in marks.items() if (view := before.get(printable(slide))) and view.mark != now)
-    return earlier
+    views = {slide: shown.view for slide, shown in record.slides_show.items()}
+    return EarlierRows(read_table(images, image_schema(classes)), classes, views)
 
 
 def unless_unchanged(
@@ -132,7 +158,7 @@ def unless_unchanged(
         if facts is None or earlier[0].file.size_bytes != file.size_bytes or _hangs_on_others(earlier):
             return load(file)
         try:
-            same = hashlib.sha256(read(file)).hexdigest() == facts.sha256
+            same = _digest(read(file)) == facts.sha256
         except UndecodableImageError:
             same = False  # decoding it finds the same reason, and makes it a row
         if not same:

@@ -26,12 +26,19 @@ _HINT = (
 )
 
 Sample = Callable[[ImageFile], Sampled | None]
+Known = Callable[[str, Sequence[ImageFile], Sequence[ImageFile]], SlideView | None]
+"""What a slide is known to be, by its name, its files, and those that it may be judged by; None if it is not known."""
 Ahead = Callable[[Iterable[ImageFile], Sample], Iterable[Sampled | Rejection | None]]
 """Runs a function on files, ahead of the consumer and in their order, and makes a `Rejection` of one that hangs."""
 
 
 def slide_views(
-    files: Iterable[ImageFile], asked: SampledImages | None, reader: Reader, look: Look, ahead: Ahead
+    files: Iterable[ImageFile],
+    asked: SampledImages | None,
+    reader: Reader,
+    look: Look,
+    ahead: Ahead,
+    known: Known = lambda *_: None,
 ) -> dict[str, SlideView]:
     """What the images of each slide are taken for.
 
@@ -44,6 +51,7 @@ def slide_views(
         reader: reads and decodes a file.
         look: the finder.
         ahead: on which threads.
+        known: what slides are known to be without a look.
 
     Raises:
         UsageError: the images of a slide look like neither, or too many of them like the other.
@@ -59,14 +67,18 @@ def slide_views(
             looked_at = [next(found) for _ in some]
             yield slide, [one for one in looked_at if isinstance(one, Sampled)]
 
-    first = {slide: _spread(some, _FIRST) for slide, some in slides.items()}
+    first, more = {}, {}
+    views: dict[str, SlideView | None] = dict.fromkeys(slides)
+    for slide, some in slides.items():
+        chosen = _spread(some, _FIRST)
+        others = _spread([file for file in some if file not in chosen], _MORE)
+        views[slide] = known(slide, some, [*chosen, *others])
+        if views[slide] is None:
+            first[slide], more[slide] = chosen, others
     seen = dict(sampled(first))
-    views = {slide: view_of(some, asked) for slide, some in seen.items()}
-    unsure = {slide: slides[slide] for slide, view in views.items() if not _of_one_mind(view, seen[slide])}
-    more = {
-        slide: _spread([file for file in some if file not in first[slide]], _MORE) for slide, some in unsure.items()
-    }
-    for slide, further in sampled(more):
+    views |= {slide: view_of(some, asked) for slide, some in seen.items()}
+    unsure = {slide: more[slide] for slide in seen if not _of_one_mind(views[slide], seen[slide])}
+    for slide, further in sampled(unsure):
         seen[slide] += further
         views[slide] = view_of(seen[slide], asked)
     undecided = [slide for slide, view in views.items() if view is None]

@@ -2,16 +2,19 @@
 
 import csv
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture
 from drawn_fields import Disc, grid_of_red_cells, smear
 from messy_slides import QUICK, StandIn, quick_finder
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from stopping import Killed, Stopping
 from typer.testing import CliRunner
@@ -21,10 +24,12 @@ from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.merge import MergeConfig
 from bloodcell_batch.config.results import ReportConfig, VerifyConfig
 from bloodcell_batch.errors import ExitCode, UsageError
+from bloodcell_batch.fields.cells import FieldCells
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.progress import NullObserver
 from bloodcell_batch.reports.report import write_html_report
 from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.results.run_record import read_record
 from bloodcell_batch.runs import finder as module
 from bloodcell_batch.runs.merge import merge_shards
 from bloodcell_batch.runs.pipeline import classify_slides
@@ -209,6 +214,36 @@ class TestTheSame:
         record = json.loads((tmp_path / "r.run.json").read_text(encoding="utf-8"))
         assert record["kept_from_earlier_result"] == 14  # all but the two that failed
         assert tables(tmp_path / "r.csv") == tables(table)
+
+    def test_an_update_looks_only_at_slides_that_have_changed(
+        self, slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root, out, update = tmp_path / "in", tmp_path / "r.csv", QUICK.model_copy(update={"update": True})
+        shutil.copytree(slides, root, ignore=shutil.ignore_patterns("bad.png"))  # nobody knows whether it has changed
+        classify_slides(root, str(out), QUICK)
+        shown = read_record(out).slides_show
+        looked: list[int] = []
+        look = module.RunFinder.look_for_vote
+
+        def counted(self: module.RunFinder, rgb: NDArray[np.uint8], known: float | None) -> FieldCells:
+            looked.append(rgb.size)
+            return look(self, rgb, known)
+
+        monkeypatch.setattr(module.RunFinder, "look_for_vote", counted)
+        classify_slides(root, str(out), update)
+        assert not looked
+        assert read_record(out).slides_show == shown
+        changed = root / "f2" / "0.png"
+        data, times = bytearray(changed.read_bytes()), changed.stat()
+        data[-1] ^= 1  # of the same size, and no younger
+        changed.write_bytes(data)
+        os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+        classify_slides(root, str(out), update)
+        of_slide = len(looked)
+        assert 0 < of_slide <= len(list((root / "f2").iterdir()))
+        shutil.copy(root / "f1" / "0.png", root / "f2" / "more.png")
+        classify_slides(root, str(out), update)
+        assert len(looked) > of_slide
 
     def test_nothing_is_kept_from_a_finder_that_ran_otherwise(
         self, slides: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
