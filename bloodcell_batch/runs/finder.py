@@ -1,5 +1,6 @@
 """The finder of a run of `classify`, and what it says of the slides before the run."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from bloodcell_batch.fields.scale import CropScale
 from bloodcell_batch.fields.singles import NotOneCell, not_one_cell
 from bloodcell_batch.fields.vote import Sampled, SlideView
 from bloodcell_batch.files.storage import open_fetch
+from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.model.file import ModelFile, open_finder
 from bloodcell_batch.parallel.cpus import available_cpus
@@ -125,10 +127,17 @@ def look_at_slides(
     limits = DecodeLimits(max_pixels=round(config.max_megapixels * 1e6))
     reader, fetch = make_reader(root, limits), open_fetch(root)
 
-    def known(slide: str, some: Sequence[ImageFile], looked_at: Sequence[ImageFile]) -> SlideView | None:
-        if earlier is None:
+    def digest(file: ImageFile) -> str | None:
+        try:
+            return hashlib.sha256(read_file(fetch, file, limits)).hexdigest()
+        except UndecodableImageError:
             return None
-        return earlier.view_of(slide, some, looked_at, lambda file: read_file(fetch, file, limits))
+
+    def digests(some: Sequence[ImageFile]) -> list[str | Rejection | None]:
+        return list(decode_ahead(some, digest, workers, 2 * workers + 1, config.file_timeout))
+
+    def known(slide: str, some: Sequence[ImageFile], looked_at: Sequence[ImageFile]) -> SlideView | None:
+        return None if earlier is None else earlier.view_of(slide, some, looked_at, digests)
 
     def ahead(
         chosen: Iterable[ImageFile], sample: Callable[[ImageFile], Sampled | None]

@@ -73,22 +73,22 @@ class EarlierRows:
         slide: str,
         files: Sequence[ImageFile],
         looked_at: Sequence[ImageFile],
-        read: Callable[[ImageFile], bytes],
+        digests: Callable[[Sequence[ImageFile]], Sequence[object]],
     ) -> SlideView | None:
         """What that run took a slide for, if another look at it could find nothing else: it has the same files, of the
-        same sizes, and those of them that are looked at have the same content."""
+        same sizes, and those of them that are looked at have the same `digests`: SHA-256 in hex, or whatever else
+        where a file can't be read."""
+        view = self._views.get(printable(slide))
         start, stop = self._ranges.get(printable(slide), (0, 0))
         rows = self._images.select(["path", "size_bytes", "sha256"]).slice(start, stop - start).to_pylist()
         before = {row["path"]: row for row in rows}
-        if {printable(file.path): file.size_bytes for file in files} != {
-            path: row["size_bytes"] for path, row in before.items()
-        }:
+        sizes = {path: row["size_bytes"] for path, row in before.items()}
+        if view is None or {printable(file.path): file.size_bytes for file in files} != sizes:
             return None
-        try:
-            same = all(before[printable(file.path)]["sha256"] == _digest(read(file)) for file in looked_at)
-        except UndecodableImageError:
+        expected = [before[printable(file.path)]["sha256"] for file in looked_at]
+        if None in expected:  # of files that could not be read then
             return None
-        return self._views.get(printable(slide)) if same else None
+        return view if list(digests(looked_at)) == expected else None
 
     def forget_others(self, views: Mapping[str, SlideView]) -> None:
         """Hold no rows of slides that are taken for something else now: their rows depend on it."""
@@ -107,10 +107,6 @@ class EarlierRows:
         batches = self._images.slice(start, stop - start).to_batches()
         outcomes = (outcome for batch in batches for outcome in outcomes_of(batch, self._classes))
         return {path: tuple(rows) for path, rows in groupby(outcomes, key=lambda outcome: outcome.file.path)}
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def load_earlier(images: Path | None, key: Mapping[str, str], observer: Observer) -> EarlierRows | None:
@@ -158,7 +154,7 @@ def unless_unchanged(
         if facts is None or earlier[0].file.size_bytes != file.size_bytes or _hangs_on_others(earlier):
             return load(file)
         try:
-            same = _digest(read(file)) == facts.sha256
+            same = hashlib.sha256(read(file)).hexdigest() == facts.sha256
         except UndecodableImageError:
             same = False  # decoding it finds the same reason, and makes it a row
         if not same:

@@ -71,7 +71,8 @@ def slide_views(
     views: dict[str, SlideView | None] = dict.fromkeys(slides)
     for slide, some in slides.items():
         chosen = _spread(some, _FIRST)
-        others = _spread([file for file in some if file not in chosen], _MORE)
+        taken = {file.path for file in chosen}
+        others = _spread([file for file in some if file.path not in taken], _MORE)
         views[slide] = known(slide, some, [*chosen, *others])
         if views[slide] is None:
             first[slide], more[slide] = chosen, others

@@ -25,8 +25,12 @@ from bloodcell_batch.config.merge import MergeConfig
 from bloodcell_batch.config.results import ReportConfig, VerifyConfig
 from bloodcell_batch.errors import ExitCode, UsageError
 from bloodcell_batch.fields.cells import FieldCells
+from bloodcell_batch.files.storage import Fetch
+from bloodcell_batch.images.damage import UndecodableImageError
+from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.records import ImageFile, Reason
 from bloodcell_batch.reports.report import write_html_report
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.run_record import read_record
@@ -34,6 +38,7 @@ from bloodcell_batch.runs import finder as module
 from bloodcell_batch.runs.merge import merge_shards
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.stages import overlap
+from bloodcell_batch.stages.decode import read_file
 from bloodcell_batch.verification.verify import verify
 
 RED = 30.0
@@ -244,6 +249,30 @@ class TestTheSame:
         shutil.copy(root / "f1" / "0.png", root / "f2" / "more.png")
         classify_slides(root, str(out), update)
         assert len(looked) > of_slide
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_an_update_looks_again_where_a_file_can_no_longer_be_read(
+        self, slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    ) -> None:
+        root, out = tmp_path / "in", tmp_path / "r.csv"
+        shutil.copytree(slides / "f2", root / "f2", ignore=shutil.ignore_patterns("bad.png"))
+        options = QUICK.model_copy(update={"workers": workers})
+        classify_slides(root, str(out), options)
+        look, votes = module.RunFinder.look_for_vote, list[int]()
+
+        def unreadable(fetch: Fetch, file: ImageFile, limits: DecodeLimits) -> bytes:
+            if file.path.endswith("1.png"):
+                raise UndecodableImageError(Reason.UNREADABLE, "an I/O error")
+            return read_file(fetch, file, limits)
+
+        def counted(self: module.RunFinder, rgb: NDArray[np.uint8], known: float | None) -> FieldCells:
+            votes.append(rgb.size)
+            return look(self, rgb, known)
+
+        monkeypatch.setattr(module, "read_file", unreadable)
+        monkeypatch.setattr(module.RunFinder, "look_for_vote", counted)
+        classify_slides(root, str(out), options.model_copy(update={"update": True}))
+        assert votes
 
     def test_nothing_is_kept_from_a_finder_that_ran_otherwise(
         self, slides: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
