@@ -14,7 +14,7 @@ from bloodcell_batch.fields.maps import RED_CELL, Finder, boxes_in, clipped
 from bloodcell_batch.fields.peaks import Floats, near_others, without_doubles
 from bloodcell_batch.fields.scale import red_cell_diameter
 from bloodcell_batch.fields.search import coarse_scale
-from bloodcell_batch.fields.tiles import cut_up
+from bloodcell_batch.fields.tiles import SPARED, cut_up
 
 __all__ = ["Finder", "find_cells"]
 
@@ -94,7 +94,7 @@ def _at_own_scale(rgb: NDArray[np.uint8], finder: Finder, guess: float) -> _Foun
 def _look(rgb: NDArray[np.uint8], finder: Finder, red_cell_pixels: float) -> _Found:
     """The cells seen when red cells are taken to be so large."""
     factor = finder.red_cell_side / red_cell_pixels
-    finder = finder.fitting(max(rgb.shape[:2]) * factor)
+    finder = finder.fitting(SPARED * factor * max(rgb.shape[:2]))
     tiles = cut_up(rgb, factor, finder.tile)
     found: list[list[Floats]] = [[] for _ in FIELD_CLASSES]
     for index, seen in enumerate(boxes_in(tiles.pixels, finder)):

@@ -12,7 +12,7 @@ OVERLAP = 4  # neighbouring tiles share a quarter of their side: a cell in its m
 _TOLERANCE = 8.0  # pixels
 _BRIGHT = 0.6  # quantile of brightness above which the empty smear is looked for
 _LOOKED_AT = 2_500  # pixels
-_SPARED = 0.82  # how much smaller than asked for a field may be made, where that saves tiles
+SPARED = 0.82  # how much smaller than asked for a field may be made, where that saves tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def _sparing(shape: Sequence[int], factor: float, side: int) -> float:
     for length in shape:
         # The longest that so many tiles cover along this side; half a pixel more is rounded off.
         fitting = ((side + number * step + 0.49) / length for number in range(_along(round(length * factor), side) - 1))
-        tried += [each for each in fitting if _SPARED * factor <= each < factor]
+        tried += [each for each in fitting if SPARED * factor <= each < factor]
     return min(tried, key=lambda each: (math.prod(_along(round(length * each), side) for length in shape), -each))
 
 
