@@ -17,7 +17,6 @@ from bloodcell_batch.images.guards import TIFF_MAGIC, DecodeLimits, check_exif, 
 from bloodcell_batch.images.jpeg import decode_jpeg
 from bloodcell_batch.images.png import PNG_MAGIC, check_png, decode_wide, is_wide, png_size
 from bloodcell_batch.images.rgb import eight_bits, oriented, over_white, profiled, three_channels
-from bloodcell_batch.images.tiff import decode_tiff
 from bloodcell_batch.records import Reason
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
@@ -71,6 +70,8 @@ def _decode(data: bytes, limits: DecodeLimits, suffix: str) -> NDArray[np.uint8]
         return decode_jpeg(data, limits)
     check_suffix(suffix)
     if data.startswith(TIFF_MAGIC):
+        from bloodcell_batch.images.tiff import decode_tiff  # noqa: PLC0415 - tifffile, which few folders need
+
         return decode_tiff(data, limits)
     if data[128:132] == _DICOM_MAGIC and IMAGE_SUFFIXES[".dcm"] is IMAGE_SUFFIXES.get(suffix):
         from bloodcell_batch.images.dicom import decode_dicom  # noqa: PLC0415 - pydicom is an extra

@@ -13,6 +13,7 @@ from pathlib import Path
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import ConservationError, UsageError
 from bloodcell_batch.files.storage import is_url
+from bloodcell_batch.parallel.importing import importing
 from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential, counted
 from bloodcell_batch.records import Outcome, Rejection, Status
 from bloodcell_batch.results.file_names import as_outputs, output_paths, shard_file_of
@@ -26,6 +27,8 @@ from bloodcell_batch.slides.matches import CrossSlideMatch
 from bloodcell_batch.stages.dedup import CrossSlideSearch
 from bloodcell_batch.stages.tally import SlideTally
 from bloodcell_batch.stages.write import publish_run
+
+_FOR_LIMITS = "scipy.special"  # a tenth of a second, while OpenVINO opens networks without Python
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def classify_slides(
     output_paths(outs, config.csv_dialect, config.embeddings)  # may say that they can't be written there
     with (
         local_output(outs, overwrite=config.overwrite, embeddings=config.embeddings) as local,
+        importing(_FOR_LIMITS),
         plan(root, local, config, observer) as settled,
     ):
         return carry_out(settled, observer, command)

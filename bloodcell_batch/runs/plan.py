@@ -103,7 +103,6 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
     half_published = begun_publishing(paths.journal)
     check_outputs(*paths.all(), overwrite=_replaces(config) or half_published)
     model = open_model(config.model, config.require_model_sha256)
-    require_evidence(model, observer, force=config.force)
     with (
         _open_journal(paths, as_outputs(out)[0], config, model) as journal,
         closing(RunFinder(config)) as finder,
@@ -114,6 +113,7 @@ def plan(root: Path | str, out: str | Sequence[str], config: ClassifyConfig, obs
         classifier = _open_classifier(found, model, finder, config, observer)
         stopwatch.lap("load")
         try:
+            require_evidence(model, observer, force=config.force)
             _tell(model, classifier, input_sha256, observer)
             thresholds = thresholds_of(config, model).by_name()
             key = run_key(model, finder.model, classifier, thresholds, config)
