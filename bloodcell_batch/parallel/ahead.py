@@ -3,13 +3,15 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _GRACE_S = 2.0
+_SEVERAL = 16
+_NAP_S = 0.05
 
 
 def ahead(
@@ -39,11 +41,20 @@ def ahead(
         for item in items:
             pending.append(threads.start(item))
             if len(pending) >= window:
+                _nap(pending)
                 yield threads.result(pending.popleft(), hung)
         while pending:
+            _nap(pending)
             yield threads.result(pending.popleft(), hung)
     finally:
         threads.close()
+
+
+def _nap(pending: Sequence["_Task[Item, Result]"]) -> None:
+    """Sleep until several results are there, or for a moment: to be woken for each costs the workers time, who have to
+    hand over the interpreter."""
+    if not pending[0].done.is_set():
+        pending[min(_SEVERAL, len(pending)) - 1].done.wait(_NAP_S)
 
 
 class _Task(Generic[Item, Result]):

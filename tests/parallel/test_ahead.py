@@ -41,6 +41,41 @@ def test_an_item_is_not_blamed_for_the_time_it_waits_behind_others() -> None:
     assert list(ahead(range(6), work, 1, 6, 1.4, _no_hang)) == list("012345")
 
 
+def test_what_is_done_does_not_wait_for_what_takes_long() -> None:
+    slow = threading.Event()
+
+    def work(item: int) -> int:
+        if item:
+            assert slow.wait(30)
+        return item
+
+    results = ahead(range(20), work, 2, 20, 60.0, _no_hang)
+    assert next(results) == 0
+    slow.set()
+    assert list(results) == list(range(1, 20))
+
+
+def test_the_consumer_is_not_woken_for_each_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken = 0
+    wait = threading.Event.wait
+
+    def counted(self: threading.Event, timeout: float | None = None) -> bool:
+        nonlocal woken
+        woken += not self.is_set()
+        return wait(self, timeout)
+
+    def work(item: int) -> int:
+        time.sleep(0.002)
+        return item
+
+    monkeypatch.setattr("bloodcell_batch.parallel.ahead._NAP_S", 10.0)  # whatever else the machine does
+    results = ahead(range(160), work, 1, 32, 60.0, _no_hang)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Event, "wait", counted)
+        assert list(results) == list(range(160))
+    assert woken <= 30
+
+
 def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
     def work(item: int) -> str:
         if item == 2:
