@@ -23,7 +23,7 @@ from bloodcell_batch.backends.openvino.cache import cache_folder, recall, store
 from bloodcell_batch.backends.openvino.compiled import compilation_key
 from bloodcell_batch.backends.openvino.networks import Network
 
-_SECONDS = 0.15  # that each setting runs for that may be the fastest
+_SECONDS = 0.1  # that each setting runs for that may be the fastest
 _ROUNDS = 3  # that it runs at least
 _BEATEN = 1.3  # a setting that took so much longer than the best in its first round is not run again
 _WORTH = 1.04  # how much faster another setting must be than the one before it in the list: measuring is not exact
