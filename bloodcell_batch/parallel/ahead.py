@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _GRACE_S = 2.0
-_SEVERAL = 16
-_NAP_S = 0.05
+_SEVERAL = 16  # results that the consumer is woken for
+_NAP_S = 0.05  # that it sleeps at most
+_STOCK = 2  # items for each worker that are there meanwhile
 
 
 def ahead(
@@ -41,20 +42,21 @@ def ahead(
         for item in items:
             pending.append(threads.start(item))
             if len(pending) >= window:
-                _nap(pending)
+                _nap(pending, workers)
                 yield threads.result(pending.popleft(), hung)
         while pending:
-            _nap(pending)
+            _nap(pending, workers)
             yield threads.result(pending.popleft(), hung)
     finally:
         threads.close()
 
 
-def _nap(pending: Sequence["_Task[Item, Result]"]) -> None:
+def _nap(pending: Sequence["_Task[Item, Result]"], workers: int) -> None:
     """Sleep until several results are there, or for a moment: to be woken for each costs the workers time, who have to
-    hand over the interpreter."""
-    if not pending[0].done.is_set():
-        pending[min(_SEVERAL, len(pending)) - 1].done.wait(_NAP_S)
+    hand over the interpreter. While the consumer sleeps nobody brings items, so it leaves the workers some."""
+    several = min(_SEVERAL, len(pending) - _STOCK * workers)
+    if several > 1 and not pending[0].done.is_set():
+        pending[several - 1].done.wait(_NAP_S)
 
 
 class _Task(Generic[Item, Result]):

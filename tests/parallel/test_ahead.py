@@ -76,6 +76,18 @@ def test_the_consumer_is_not_woken_for_each_result(monkeypatch: pytest.MonkeyPat
     assert woken <= 30
 
 
+def test_the_consumer_does_not_sleep_while_the_workers_run_out_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bloodcell_batch.parallel.ahead._NAP_S", 30.0)
+    sixth = threading.Event()
+
+    def work(item: int) -> bool:
+        if item == 5:
+            sixth.set()
+        return item != 4 or sixth.wait(10)  # the window has room for the sixth only when the first was taken
+
+    assert all(ahead(range(9), work, 2, 5, 60.0, _no_hang))
+
+
 def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
     def work(item: int) -> str:
         if item == 2:
