@@ -211,6 +211,19 @@ def test_auto_does_not_run_int8_where_the_numbers_are_others(
         open_on_cpu(open_model(), BackendOptions("int8"))
 
 
+@pytest.mark.parametrize(("bits", "moved", "accepted"), [(7, 0.015, True), (7, 0.03, False), (8, 0.015, False)])
+def test_a_network_that_can_overflow_must_come_out_closer(
+    int8: Int8Network,
+    bits: int,
+    moved: float,
+    accepted: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    network = replace(int8, record=int8.record.model_copy(update={"weight_bits": bits}))
+    probabilities = np.array(int8.record.canary, dtype=np.float32)
+    probabilities[0, 0] += moved if probabilities[0, 0] < 0.5 else -moved
+    assert (network.other_numbers(probabilities) == "") is accepted
+
+
 def test_only_a_sound_int8_network_of_the_model_is_used(int8: Int8Network, monkeypatch: pytest.MonkeyPatch) -> None:
     assert has_int8(open_model())
     place = packaged_place(DEFAULT_MODEL, "int8")

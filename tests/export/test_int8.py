@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 from conftest import draw_picture, encode
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 from bloodcell_batch.backends import selection as ladder
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.openvino.backend import OpenVinoBackend, open_int8
-from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, record_path
+from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, packaged_int8, record_path
+from bloodcell_batch.backends.openvino.networks import Network
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.export import ExportOpenVinoConfig
@@ -22,7 +24,7 @@ from bloodcell_batch.errors import BackendError, InputError, UsageError
 from bloodcell_batch.export import calibration_images as choosing
 from bloodcell_batch.export import int8 as exporting
 from bloodcell_batch.export.calibration_images import Cells, load_cells
-from bloodcell_batch.export.int8 import compare, quantised, require_accuracy
+from bloodcell_batch.export.int8 import WEIGHT_BITS, compare, quantised, require_accuracy
 from bloodcell_batch.export.parity import reference_outputs
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import ModelFile, open_model, save_model
@@ -164,6 +166,27 @@ def test_the_network_is_in_int8_and_nearly_the_same(model: ModelFile, backend: O
     assert not np.array_equal(found, expected)
     assert np.abs(found - expected).max() < 0.05
     assert np.corrcoef(features.ravel(), expected_features.ravel())[0, 1] > 0.98
+
+
+def test_no_sum_of_two_products_overflows_16_bits(model: ModelFile) -> None:
+    """Processors without VNNI instructions add pairs of channels in 16 bits, and cut off what is larger."""
+    pytest.importorskip("nncf", reason="the extra [int8] is not installed")
+    quantised_network = quantised(model, small_pictures(40))
+    int8_record = packaged_int8(open_model())
+    assert int8_record is not None
+    assert int8_record.record.weight_bits == WEIGHT_BITS
+    for network in (quantised_network, int8_record.network):
+        # A depthwise convolution, with 5 dimensions, sums no channels: its products stand alone.
+        found = [weights for weights in _int8_weights(network) if weights.ndim < 5]
+        assert found
+        largest = max(int(np.abs(weights.astype(np.int32)).max()) for weights in found)
+        assert 2 * 255 * largest < 2**15
+
+
+def _int8_weights(network: Network) -> list[NDArray[np.int8]]:
+    read = network.read()
+    constants = (node for node in read.get_ordered_ops() if node.get_type_name() == "Constant")
+    return [node.get_data() for node in constants if node.get_element_type() == openvino.Type.i8]
 
 
 def test_a_row_does_not_depend_on_its_batch(backend: OpenVinoBackend) -> None:
