@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 CANARIES = 16
 MAX_DIFFERENCE = 0.02
-"""Largest difference of a probability between a half-precision runtime and float32."""
+"""Largest difference of a probability between a half-precision runtime and float32, and between two processors that run
+the same int8 network."""
 
 _BLOBS = 24
 _PALETTE = ((252, 244, 240), (222, 180, 190), (172, 112, 172), (110, 60, 140), (70, 30, 110), (230, 150, 120))

@@ -12,7 +12,14 @@ from bloodcell_batch.backends.canary import canary_images
 from bloodcell_batch.backends.contract import Outputs
 from bloodcell_batch.backends.openvino.backend import OpenVinoBackend, open_int8
 from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, int8_place
-from bloodcell_batch.backends.openvino.networks import Network, convert, convolutions, serialised, with_features_moved
+from bloodcell_batch.backends.openvino.networks import (
+    Network,
+    convert,
+    convolutions,
+    serialised,
+    summed_weights,
+    with_features_moved,
+)
 from bloodcell_batch.config.export import ExportOpenVinoConfig
 from bloodcell_batch.errors import BackendError, UsageError
 from bloodcell_batch.export.calibration_images import Cells, load_cells
@@ -27,7 +34,6 @@ from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import Prediction, RawPrediction
 from bloodcell_batch.stages.interpret import Thresholds, decide
 
-WEIGHT_BITS = 7  # what NNCF's overflow fix leaves of 8
 _KEPT_FLOAT = 3  # convolutions: the stem and the first two of a MobileNet
 INSTALL = "pip install 'bloodcell-batch[int8]'"
 
@@ -110,6 +116,12 @@ def with_true_means(model: ModelFile, network: Network, pixels: NDArray[np.uint8
     return with_features_moved(network, missing.astype(np.float32))
 
 
+def weight_bits(network: Network) -> int:
+    """7 if no sum of two of its products, of 8 bits and a weight, can overflow 16 bits; 8 otherwise."""
+    sizes = [int(np.abs(weights.astype(np.int32)).max()) for weights in summed_weights(network.read())]
+    return 7 if sizes and 2 * 255 * max(sizes) < 2**15 else 8
+
+
 def compare(
     model: ModelFile, backend: OpenVinoBackend, cells: Cells, calibration_images: int, source: str
 ) -> Int8Check:
@@ -179,7 +191,7 @@ def _record(model: ModelFile, network: Network, check: Int8Check, backend: OpenV
     parity = Parity(check.images, check.source, agreement, check.max_difference)
     more = {
         "weights_sha256": hashlib.sha256(network.weights).hexdigest(),
-        "weight_bits": WEIGHT_BITS,
+        "weight_bits": weight_bits(network),
         "made_with": {name: importlib.metadata.version(name) for name in ("openvino", "nncf")},
         "int8": check.model_dump(mode="json"),
         "canary": canary.tolist(),

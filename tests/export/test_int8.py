@@ -16,7 +16,7 @@ from bloodcell_batch.backends import selection as ladder
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.openvino.backend import OpenVinoBackend, open_int8
 from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, packaged_int8, record_path
-from bloodcell_batch.backends.openvino.networks import Network
+from bloodcell_batch.backends.openvino.networks import serialised, summed_weights
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.export import ExportOpenVinoConfig
@@ -24,7 +24,7 @@ from bloodcell_batch.errors import BackendError, InputError, UsageError
 from bloodcell_batch.export import calibration_images as choosing
 from bloodcell_batch.export import int8 as exporting
 from bloodcell_batch.export.calibration_images import Cells, load_cells
-from bloodcell_batch.export.int8 import WEIGHT_BITS, compare, quantised, require_accuracy
+from bloodcell_batch.export.int8 import compare, quantised, require_accuracy, weight_bits
 from bloodcell_batch.export.parity import reference_outputs
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import ModelFile, open_model, save_model
@@ -171,22 +171,28 @@ def test_the_network_is_in_int8_and_nearly_the_same(model: ModelFile, backend: O
 def test_no_sum_of_two_products_overflows_16_bits(model: ModelFile) -> None:
     """Processors without VNNI instructions add pairs of channels in 16 bits, and cut off what is larger."""
     pytest.importorskip("nncf", reason="the extra [int8] is not installed")
-    quantised_network = quantised(model, small_pictures(40))
-    int8_record = packaged_int8(open_model())
-    assert int8_record is not None
-    assert int8_record.record.weight_bits == WEIGHT_BITS
-    for network in (quantised_network, int8_record.network):
-        # A depthwise convolution, with 5 dimensions, sums no channels: its products stand alone.
-        found = [weights for weights in _int8_weights(network) if weights.ndim < 5]
-        assert found
-        largest = max(int(np.abs(weights.astype(np.int32)).max()) for weights in found)
-        assert 2 * 255 * largest < 2**15
+    packaged = packaged_int8(open_model())
+    assert packaged is not None
+    assert packaged.record.weight_bits == 7
+    for network in (quantised(model, small_pictures(40)), packaged.network):
+        assert summed_weights(network.read())
+        assert weight_bits(network) == 7
 
 
-def _int8_weights(network: Network) -> list[NDArray[np.int8]]:
-    read = network.read()
-    constants = (node for node in read.get_ordered_ops() if node.get_type_name() == "Constant")
-    return [node.get_data() for node in constants if node.get_element_type() == openvino.Type.i8]
+@pytest.mark.parametrize(
+    ("shape", "largest", "bits"),
+    [
+        ((4, 3, 1, 1), 64, 7),
+        ((4, 3, 1, 1), 65, 8),
+        ((2, 2, 3, 1, 1), 127, 8),  # groups of three channels
+    ],
+)
+def test_the_record_says_how_large_the_weights_are(shape: tuple[int, ...], largest: int, bits: int) -> None:
+    summed = openvino.opset13.constant(np.full(shape, -largest, np.int8))
+    depthwise = openvino.opset13.constant(np.full((6, 1, 1, 3, 3), 127, np.int8))
+    network = serialised(openvino.Model([summed, depthwise], [], "weights"))
+    assert [weights.shape for weights in summed_weights(network.read())] == [shape]
+    assert weight_bits(network) == bits
 
 
 def test_a_row_does_not_depend_on_its_batch(backend: OpenVinoBackend) -> None:

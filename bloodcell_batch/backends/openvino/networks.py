@@ -20,6 +20,7 @@ from bloodcell_batch.errors import BackendError
 from bloodcell_batch.model.file import ModelFile
 
 _EXAMPLES = 16
+_GROUPED = 5  # dimensions: groups, channels out, channels in, height, width
 _LENGTH = struct.Struct("<Q")
 
 
@@ -61,6 +62,14 @@ def convolutions(network: openvino.Model) -> list[str]:
     """The names of a network's convolutions, in the order in which they run."""
     kinds = {"Convolution", "GroupConvolution"}
     return [node.get_friendly_name() for node in network.get_ordered_ops() if node.get_type_name() in kinds]
+
+
+def summed_weights(network: openvino.Model) -> list[NDArray[np.int8]]:
+    """The int8 weights of a network that are summed over channels: all but those of depthwise convolutions, whose
+    groups, the first of five dimensions, have one input channel each."""
+    constants = [node for node in network.get_ordered_ops() if node.get_type_name() == "Constant"]
+    weights = [node.get_data() for node in constants if node.get_element_type() == openvino.Type.i8]
+    return [values for values in weights if values.ndim < _GROUPED or values.shape[2] > 1]
 
 
 def with_features_moved(network: Network, distance: NDArray[np.float32]) -> Network:
