@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 from typer.main import get_command
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.cli.app import app
+from bloodcell_batch.cli.app import program
 from bloodcell_batch.errors import ExitCode
 from bloodcell_batch.monitoring.table import QUALITY_COLUMNS
 from bloodcell_batch.results.run_record import RunRecord
@@ -55,7 +55,7 @@ def commands() -> str:
             lines.append(f"| <code>{shown}</code> | {_cell(parameter.help or '')} |")
         lines.append("")
 
-    add("bloodcell-batch", get_command(app))
+    add("bloodcell-batch", get_command(program()))
     return "\n".join(lines)
 
 

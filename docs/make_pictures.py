@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.text import Text
 
 from bloodcell_batch import NullObserver, classify
-from bloodcell_batch.cli.console import LiveObserver
 from bloodcell_batch.cli.exit_summary import conclude
+from bloodcell_batch.cli.live_display import LiveObserver
 
 PROJECT = Path(__file__).parent.parent
 PICTURES = PROJECT / "docs" / "pictures"

@@ -266,9 +266,8 @@ def audit_target(folder: Path) -> Target:
 def make_seeds(folder: Path) -> None:
     """Sound result files and reviews, written once and read by every child."""
     from finished_run import Run, make_run  # noqa: PLC0415 - needs seconds that a fuzzer's children don't have
+    from program_commands import app  # noqa: PLC0415
     from typer.testing import CliRunner  # noqa: PLC0415
-
-    from bloodcell_batch.cli.app import app  # noqa: PLC0415
 
     run = make_run(folder / "run")
     small = run.outcomes[:30]

@@ -3,7 +3,7 @@
 import typer.core
 from typer.main import get_command
 
-from bloodcell_batch.cli.app import app
+from bloodcell_batch.cli.app import program
 
 
 def commands(group: typer.core.TyperGroup, prefix: str = "") -> dict[str, typer.core.TyperCommand]:
@@ -17,6 +17,7 @@ def commands(group: typer.core.TyperGroup, prefix: str = "") -> dict[str, typer.
     return found
 
 
+app = program()
 PROGRAM = get_command(app)
 assert isinstance(PROGRAM, typer.core.TyperGroup)
 COMMANDS = commands(PROGRAM)

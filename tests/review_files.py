@@ -4,9 +4,8 @@ import csv
 from pathlib import Path
 
 from finished_run import Run
+from program_commands import app
 from typer.testing import CliRunner
-
-from bloodcell_batch.cli.app import app
 
 Record = dict[str, str]
 

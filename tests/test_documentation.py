@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 from default_tables import IMAGE_COLUMNS, SLIDE_COLUMNS
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import ExitCode

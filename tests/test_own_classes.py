@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import TOY_RECIPE, encode
+from program_commands import app
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import CellClass, ClassList, Role
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.model.file import open_model
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.training.fit.initial_weights import rows_by_name

@@ -20,7 +20,8 @@ PROGRAM = f"""
 import json, sys
 for name in {LEFT_OUT!r}:
     sys.modules[name] = None  # as if it were not installed
-from bloodcell_batch.cli.app import app
+from bloodcell_batch.cli.app import program
+app = program()
 for command in json.loads(sys.argv[1]):
     try:
         app(command)

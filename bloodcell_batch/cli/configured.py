@@ -45,7 +45,7 @@ class Call(Generic[Config]):
 
     def observer(self, progress: str = "auto") -> Observer:
         """Where the command reports to; see `make_observer`."""
-        from bloodcell_batch.cli.console import make_observer  # noqa: PLC0415 - keeps --help fast
+        from bloodcell_batch.cli.observers import make_observer  # noqa: PLC0415 - keeps --help fast
 
         return make_observer(quiet=self.quiet, log_format=self.log_format, progress=progress)
 

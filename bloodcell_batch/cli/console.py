@@ -1,4 +1,4 @@
-"""Everything that is shown to a person: live progress on a terminal, plain lines or JSON lines elsewhere.
+"""What a command tells: plain lines or JSON lines; `live_display` has what a terminal shows.
 
 Talk goes to stderr, data to stdout.
 """
@@ -6,62 +6,19 @@ Talk goes to stderr, data to stdout.
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
-from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.cli.share_text import share_text
-from bloodcell_batch.cli.slide_table import AbsoluteTable, SlideTable
 from bloodcell_batch.cli.streams import wrapped
-from bloodcell_batch.differential.absolute import AbsoluteCounts
 from bloodcell_batch.differential.not_excluded import blasts_note, not_excluded
 from bloodcell_batch.errors import BloodcellBatchError
 from bloodcell_batch.files.names import one_line, printable
-from bloodcell_batch.progress import NullObserver, Observer, RunCounts, SlideDifferential, counted
+from bloodcell_batch.progress import NullObserver, RunCounts, SlideDifferential, counted
 from bloodcell_batch.records import Status
 
-_CLOSING = f"Preclassification. {RESEARCH_USE_ONLY}"
 PLAIN_INTERVAL_S = 10.0
-_MAX_SLIDES_SHOWN = 40
-_WIDE = 110  # columns that the bar and all counts need
-_NARROW = 72  # columns that the two counts need which a person may have to act on
-
-
-def make_observer(*, quiet: bool, log_format: str, progress: str = "auto") -> Observer:
-    """The observer for this process: JSON lines, live progress on a terminal, plain lines otherwise.
-
-    `progress` "rich", "plain" or "none" takes the place of asking whether there is a terminal.
-    """
-    if log_format == "json":
-        return JsonObserver(quiet=quiet)
-    if quiet:
-        return QuietObserver()
-    if progress == "none":
-        return PlainObserver(lines=False)
-    if progress == "rich" or (progress == "auto" and sys.stderr.isatty()):
-        return LiveObserver(Console(stderr=True, force_terminal=True if progress == "rich" else None))
-    return PlainObserver()
-
-
-def print_slides(slides: Sequence[SlideDifferential], absolute: Mapping[str, AbsoluteCounts]) -> None:
-    """The differentials as a table on stdout, for a terminal, and absolute counts as another where there are any."""
-    console = Console()
-    console.print(SlideTable(slides))
-    if absolute:
-        console.print(AbsoluteTable(absolute))
-    console.print(_CLOSING, style="dim italic")
+MAX_SLIDES_SHOWN = 40
 
 
 def report_error(error: BloodcellBatchError, log_format: str) -> None:
@@ -72,10 +29,6 @@ def report_error(error: BloodcellBatchError, log_format: str) -> None:
     sys.stderr.write(wrapped(f"error: {one_line(error.message)}\n", sys.stderr))
     if error.hint:
         sys.stderr.write(wrapped(f"       {one_line(error.hint)}\n", sys.stderr))
-
-
-STATE_STYLES = {"rejected": "bold red", "not in control": "bold red", "not judged yet": "yellow", "in control": "green"}
-"""How a terminal shows what is told with a field `state`; everywhere else, the words alone say it."""
 
 
 class QuietObserver(NullObserver):
@@ -120,19 +73,19 @@ class PlainObserver(QuietObserver):
 
     def slides(self, slides: Sequence[SlideDifferential]) -> None:
         """See `Observer.slides`."""
-        for slide in slides[:_MAX_SLIDES_SHOWN]:
+        for slide in slides[:MAX_SLIDES_SHOWN]:
             shares = ", ".join(f"{name} {told}" for name, share in slide.shares.items() if (told := share_text(share)))
             text = f"slide {slide.slide_id}: {counted(slide.wbc_counted, 'leukocyte')} ({slide.adequacy})"
             self.note(f"{text}; {shares}" if shares else text)
-        if len(slides) > _MAX_SLIDES_SHOWN:
-            self.note(f"and {counted(len(slides) - _MAX_SLIDES_SHOWN, 'more slide')} in the slide table")
+        if len(slides) > MAX_SLIDES_SHOWN:
+            self.note(f"and {counted(len(slides) - MAX_SLIDES_SHOWN, 'more slide')} in the slide table")
         if slides and (blasts := blasts_note((*slides[0].shares, *slides[0].outside_counts))):
             self.note(blasts)
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._began
         left = seconds * (self._total - self._done) / self._done if self._done else 0
-        parts = [f"{self._done:,}/{self._total:,}", _rate(self._done, seconds), f"{left:.0f} s left" if left else ""]
+        parts = [f"{self._done:,}/{self._total:,}", rate_of(self._done, seconds), f"{left:.0f} s left" if left else ""]
         line = f"{self._task}: {', '.join(filter(None, parts))}"
         return f"{line}; {describe_counts(self._counts)}" if self._counts else line
 
@@ -186,80 +139,7 @@ class JsonObserver(NullObserver):
             self.note("slide", slide_id=slide.slide_id, **known, **percents)
 
 
-class LiveObserver(NullObserver):
-    """A live bar with rate, time left and outcomes so far, then a table of slides."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
-        self._last = self._began = 0.0
-        self._latest: tuple[int, RunCounts | None] = (0, None)
-
-    def note(self, text: str, **fields: object) -> None:
-        """See `Observer.note`."""
-        style = STATE_STYLES.get(str(fields.get("state")), "dim")
-        self._console.print(escape(one_line(text)), style=style, highlight=False)
-
-    def warn(self, text: str, **fields: object) -> None:
-        """See `Observer.warn`."""
-        style = STATE_STYLES.get(str(fields.get("state")), "yellow")
-        self._console.print(f"[{style}]warning:[/] {escape(one_line(text))}", highlight=False)
-
-    def started(self, task: str, total: int) -> None:
-        """See `Observer.started`."""
-        bar = [BarColumn()] if self._console.width >= _WIDE else []
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            *bar,
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[outcomes]}"),
-            console=self._console,
-            transient=False,
-        )
-        self._progress.start()
-        self._task = self._progress.add_task(task, total=total, rate="", outcomes="")
-        self._began, self._last = time.monotonic(), 0.0
-
-    def advanced(self, done: int, counts: RunCounts | None = None) -> None:
-        """See `Observer.advanced`."""
-        self._latest = (done, counts)
-        # Ten updates a second are all that a person sees; more would only cost time.
-        if time.monotonic() - self._last >= 0.1:
-            self._update(done, counts)
-
-    def finished(self) -> None:
-        """See `Observer.finished`."""
-        if self._progress is not None:
-            self._update(*self._latest)
-            self._progress.stop()
-        self._progress = None
-
-    def slides(self, slides: Sequence[SlideDifferential]) -> None:
-        """See `Observer.slides`."""
-        self._console.print(SlideTable(slides[:_MAX_SLIDES_SHOWN]))
-        if len(slides) > _MAX_SLIDES_SHOWN:
-            self.note(f"and {counted(len(slides) - _MAX_SLIDES_SHOWN, 'more slide')} in the slide table")
-        self._console.print(_CLOSING, style="dim italic")
-
-    def _update(self, done: int, counts: RunCounts | None) -> None:
-        if self._progress is None or self._task is None:
-            return
-        self._last = time.monotonic()
-        outcomes = ""
-        if counts and self._console.width >= _WIDE:
-            outcomes = describe_counts(counts)
-        elif counts and self._console.width >= _NARROW:
-            outcomes = (
-                f"{counts.by_status[Status.UNCLASSIFIED]:,} unclassified, {counts.by_status[Status.FAILED]:,} failed"
-            )
-        self._progress.update(self._task, completed=done, rate=_rate(done, self._last - self._began), outcomes=outcomes)
-
-
-def _rate(done: int, seconds: float) -> str:
+def rate_of(done: int, seconds: float) -> str:
     """Items a second, with two digits where they are few; empty where there is nothing to tell yet."""
     if not done:
         return ""

@@ -24,7 +24,7 @@ class TerminatedError(BaseException):
 @contextmanager
 def errors_as_text(log_format: str, when_interrupted: str = "Run it again.") -> Iterator[None]:
     """Turn every expected error into one message on stderr and the exit code that belongs to it."""
-    from bloodcell_batch.cli.console import report_error  # noqa: PLC0415 - rich is not needed for --help
+    from bloodcell_batch.cli.console import report_error  # noqa: PLC0415 - keeps --help fast
 
     # Pillow warns about odd metadata; what is wrong with the pixels it raises, and that becomes a row.
     warnings.filterwarnings("ignore", module=r"PIL\.")

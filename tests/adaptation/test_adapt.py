@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from program_commands import app
 from small_model import make_small_model
 from typer.testing import CliRunner, Result
 
@@ -18,7 +19,6 @@ from bloodcell_batch.adaptation.figures import Judgement
 from bloodcell_batch.adaptation.rehearsal import ASSET, Rehearsal, load_rehearsal
 from bloodcell_batch.adaptation.trainings import Answers
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList, Role
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.adapt import AdaptConfig
 from bloodcell_batch.errors import TrainingError
 from bloodcell_batch.images.preprocessing import Preprocessing

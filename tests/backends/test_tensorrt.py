@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from program_commands import app
 from small_model import make_small_model, small_pictures
 from typer.testing import CliRunner
 
 from bloodcell_batch.backends import Rung
 from bloodcell_batch.backends import selection as ladder
 from bloodcell_batch.backends.contract import BackendOptions
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.export import ExportTrtConfig
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.export.floating_point import Checked, checked_onnx

@@ -9,6 +9,7 @@ import imagehash
 import pytest
 from conftest import draw_picture, encode
 from PIL import Image
+from program_commands import app
 from typer.testing import CliRunner
 
 from bloodcell_batch.backends import BACKENDS
@@ -21,7 +22,6 @@ from bloodcell_batch.benchmark.growth import measure_growth
 from bloodcell_batch.benchmark.measure import Benchmark, PlainRun, WholeRun, measure, with_doubts
 from bloodcell_batch.benchmark.parts import BackendSpeed, Part, best_rate
 from bloodcell_batch.benchmark.report import as_dict, as_text, check_folder
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.benchmark import BenchmarkConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import BackendError, BloodcellBatchError, InputError, OutputError, UsageError

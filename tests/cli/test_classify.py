@@ -12,10 +12,10 @@ import pytest
 import torch
 from conftest import draw_picture, encode
 from processes import PATIENCE_S, started, wait_until
+from program_commands import app
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import ExitCode
 from bloodcell_batch.model.file import DEFAULT_MODEL

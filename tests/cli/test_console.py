@@ -13,13 +13,13 @@ from bloodcell_batch.cell_classes import DEFAULT_CLASSES
 from bloodcell_batch.cli import console
 from bloodcell_batch.cli.console import (
     JsonObserver,
-    LiveObserver,
     PlainObserver,
     QuietObserver,
     describe_counts,
-    make_observer,
     report_error,
 )
+from bloodcell_batch.cli.live_display import LiveObserver
+from bloodcell_batch.cli.observers import make_observer
 from bloodcell_batch.cli.slide_table import SlideTable
 from bloodcell_batch.cli.streams import write_text
 from bloodcell_batch.differential.arithmetic import leukocyte_shares

@@ -5,8 +5,9 @@ import pytest
 import typer
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.cli.console import JsonObserver, LiveObserver, PlainObserver, QuietObserver
+from bloodcell_batch.cli.console import JsonObserver, PlainObserver, QuietObserver
 from bloodcell_batch.cli.exit_summary import conclude
+from bloodcell_batch.cli.live_display import LiveObserver
 from bloodcell_batch.differential.slide import SlideCounts, slide_differential
 from bloodcell_batch.errors import ExitCode
 from bloodcell_batch.progress import Observer, RunCounts

@@ -9,12 +9,11 @@ from typing import Annotated, Literal
 import pytest
 import typer
 from conftest import PROJECT
-from program_commands import COMMANDS
+from program_commands import COMMANDS, app
 from pydantic import Field
 from pydantic_core import PydanticUndefined
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.cli.configured import Call, configured
 from bloodcell_batch.cli.options import field_parameters
 from bloodcell_batch.config.base import CommandConfig, Option, Panel

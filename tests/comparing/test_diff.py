@@ -12,12 +12,12 @@ import pytest
 from browser import Browser
 from finished_run import Run, cell, write_run
 from many_rows import counts_by_pandas, tables
+from program_commands import app
 from review_files import read, write
 from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.comparing.changes import Change
 from bloodcell_batch.comparing.difference import Difference, compare
 from bloodcell_batch.comparing.slides import differentials

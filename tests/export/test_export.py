@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import draw_picture, encode
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import BackendError
 from bloodcell_batch.export.parity import measure_parity, reference_outputs, require_parity
 from bloodcell_batch.export.parity_images import Sample, load_sample

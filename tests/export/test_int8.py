@@ -9,6 +9,7 @@ import openvino
 import pytest
 from conftest import draw_picture, encode
 from numpy.typing import NDArray
+from program_commands import app
 from small_model import SIDE, make_small_model, small_pictures
 from typer.testing import CliRunner
 
@@ -18,7 +19,6 @@ from bloodcell_batch.backends.openvino.backend import OpenVinoBackend, open_int8
 from bloodcell_batch.backends.openvino.int8 import AgainstLabels, Int8Check, packaged_int8, record_path
 from bloodcell_batch.backends.openvino.networks import serialised, summed_weights
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.export import ExportOpenVinoConfig
 from bloodcell_batch.errors import BackendError, InputError, UsageError
 from bloodcell_batch.export import calibration_images as choosing

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import pytest
 from messy_slides import QUICK, draw_messy_slides, quick_backend
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import InputError, LockedError, OutputError, UsageError
 from bloodcell_batch.files.remote import RemoteFolder
 from bloodcell_batch.results.remote_output import local_output

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from conftest import draw_picture, encode
 from processes import started
+from program_commands import app
 from typer.testing import CliRunner, Result
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import ExitCode, OutputError
 from bloodcell_batch.integrity import audit_log
 from bloodcell_batch.integrity.audit_log import FIRST, append, check_appendable, check_chain

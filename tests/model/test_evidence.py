@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from conftest import draw_picture, encode
+from program_commands import app
 from small_model import make_small_model
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import ExitCode
 from bloodcell_batch.model.evidence import doubt
 from bloodcell_batch.model.file import ModelFile, open_model, save_model

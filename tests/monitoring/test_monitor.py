@@ -14,9 +14,9 @@ from conftest import PROJECT
 from finished_run import Run
 from many_runs import Values, write_night
 from openpyxl import load_workbook
+from program_commands import app
 from typer.testing import CliRunner, Result
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.results.finished import load_results
 
 NIGHTS = 14

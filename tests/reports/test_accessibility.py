@@ -9,9 +9,9 @@ import pytest
 from browser import Browser
 from finished_run import Run, write_run
 from many_runs import write_night
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.comparison import CompareConfig
 from bloodcell_batch.records import Prediction
 from bloodcell_batch.results.finished import load_results

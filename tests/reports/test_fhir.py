@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from finished_run import Run, write_run
+from program_commands import app
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, RESEARCH_USE_ONLY
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.differential.not_excluded import BLASTS_NOT_EXCLUDED
 from bloodcell_batch.records import ImageFile, Outcome, Reason, Rejection, Status
 

@@ -10,10 +10,10 @@ from browser import Browser
 from conftest import draw_picture, encode
 from finished_run import Run, write_run
 from PIL import Image
+from program_commands import app
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.differential.not_excluded import BLASTS_NOT_EXCLUDED
 from bloodcell_batch.progress import file_size
 from bloodcell_batch.records import ImageFile, Prediction, Reason, Rejection, Status

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from finished_run import Run
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.results.finished import load_results
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from finished_run import MIX, Run, write_run
+from program_commands import app
 from review_files import call, read, write
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import NOT_A_CELL
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.results import SortConfig
 from bloodcell_batch.errors import OutputError
 from bloodcell_batch.progress import NullObserver

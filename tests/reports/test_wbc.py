@@ -8,9 +8,8 @@ from pathlib import Path
 import openpyxl
 import pytest
 from finished_run import Run
+from program_commands import app
 from typer.testing import CliRunner
-
-from bloodcell_batch.cli.app import app
 
 # Of the 44 classified cells of each slide 24 are neutrophils, none is a nucleated red cell, and 6 are unclassified.
 WBC = "slide_id,wbc,unit,nrbc_corrected\n007,11.0,10⁹/l,no\n1-2,8800,/µl,yes\nother,7,10⁹/l,no\n"

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from messy_slides import QUICK, draw_messy_slides, quick_backend
 from openpyxl.chart import BarChart
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import OutputError, UsageError
 from bloodcell_batch.files.spreadsheets import restored
 from bloodcell_batch.results.file_names import result_files, run_record_of

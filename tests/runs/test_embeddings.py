@@ -13,11 +13,11 @@ import pytest
 from conftest import PROJECT
 from messy_slides import QUICK, StandIn, draw_messy_slides, quick_backend
 from numpy.typing import NDArray
+from program_commands import app
 from pydantic import ValidationError
 from stopping import Killed, Stopping
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.results import PseudonymizeConfig
 from bloodcell_batch.errors import OutputError, UsageError

@@ -16,11 +16,11 @@ from drawn_fields import Disc, grid_of_red_cells, smear
 from messy_slides import QUICK, StandIn, quick_finder
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from program_commands import app
 from stopping import Killed, Stopping
 from typer.testing import CliRunner
 
 from bloodcell_batch.backends.selection import Choice
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.merge import MergeConfig
 from bloodcell_batch.config.results import ReportConfig, VerifyConfig
 from bloodcell_batch.errors import ExitCode, UsageError

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from drawn_fields import Disc, drawn_finder, grid_of_red_cells, smear
 from PIL import Image
+from program_commands import app
 from small_model import make_small_finder
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.finder import FindConfig
 from bloodcell_batch.errors import InputError, OutputError
 from bloodcell_batch.progress import NullObserver

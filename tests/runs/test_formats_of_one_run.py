@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from messy_slides import QUICK, draw_messy_slides, quick_backend
+from program_commands import app
 from typer.testing import CliRunner
 
 import bloodcell_batch as bb
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import UsageError
 from bloodcell_batch.results.finished import load_results
 from bloodcell_batch.results.run_record import read_record

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from messy_slides import QUICK, draw_messy_slides, quick_backend
+from program_commands import app
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.base import not_compared
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.merge import MergeConfig

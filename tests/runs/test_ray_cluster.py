@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from messy_slides import draw_messy_slides
 from processes import PATIENCE_S, wait_until
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.errors import BackendError, InputError
 from bloodcell_batch.progress import NullObserver

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 from conftest import draw_picture, encode
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.records import ImageFile
 from bloodcell_batch.slides.file_list import FileList
 from bloodcell_batch.slides.manifest import ManifestRule

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT, draw_picture, encode
 from default_tables import IMAGE_SCHEMA, SLIDE_SCHEMA
+from program_commands import app
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.results import PseudonymizeConfig, ReviewImportConfig, VerifyConfig
 from bloodcell_batch.errors import ExitCode

@@ -32,7 +32,7 @@ def compare(
     finished rows are kept. Classical models are compared only, never saved: theirs would be pickles.
     """
     settings = call.settings
-    from bloodcell_batch.cli.console import make_observer  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.observers import make_observer  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.training.comparison.compare import compare as run  # noqa: PLC0415
     from bloodcell_batch.training.comparison.report import as_text, write_comparison  # noqa: PLC0415
     from bloodcell_batch.training.comparison.system_row import FAILED  # noqa: PLC0415

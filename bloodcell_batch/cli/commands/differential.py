@@ -37,7 +37,7 @@ def differential(
         reads=[results, *filter(None, [settings.wbc])],
         writes=[] if out in {None, STDOUT} else [Path(str(out))],
     )
-    from bloodcell_batch.cli.console import print_slides  # noqa: PLC0415 - keeps --help fast
+    from bloodcell_batch.cli.live_display import print_slides  # noqa: PLC0415 - keeps --help fast
     from bloodcell_batch.reports.differential import write_differential  # noqa: PLC0415
 
     shown = out is None and settings.csv_dialect == "plain" and sys.stdout is not None and sys.stdout.isatty()

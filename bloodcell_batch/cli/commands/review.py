@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bloodcell_batch.cli.configured import Call, configured
-from bloodcell_batch.cli.help_pages import Group
+from bloodcell_batch.cli.help_pages import Command, Group
 from bloodcell_batch.cli.options import ResultsTable
 from bloodcell_batch.config.results import ReviewAgreeConfig, ReviewExportConfig, ReviewImportConfig
 from bloodcell_batch.progress import counted, file_size
@@ -17,7 +17,7 @@ review = typer.Typer(
 )
 
 
-@review.command("export")
+@review.command("export", cls=Command)
 @configured(ReviewExportConfig)
 def review_export(
     call: Call[ReviewExportConfig],
@@ -41,7 +41,7 @@ def review_export(
     )
 
 
-@review.command("import")
+@review.command("import", cls=Command)
 @configured(ReviewImportConfig)
 def review_import(
     call: Call[ReviewImportConfig],
@@ -67,7 +67,7 @@ def review_import(
     call.tell(summary(import_review(results, filled, target, settings), target))
 
 
-@review.command("agree")
+@review.command("agree", cls=Command)
 @configured(ReviewAgreeConfig)
 def review_agree(
     call: Call[ReviewAgreeConfig],

@@ -7,12 +7,12 @@ import openpyxl
 import pytest
 from browser import Browser
 from finished_run import Run
+from program_commands import app
 from review_files import call, filled, write
 from scipy.stats import pearsonr
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.differential.reference_ranges import Range, ReferenceRanges
 from bloodcell_batch.differential.slide import SlideCounts, slide_differential
 from bloodcell_batch.errors import InputError

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from finished_run import Run, cell, write_run
+from program_commands import app
 from review_files import call, read, refused, write
 from small_model import make_small_model
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.results import ReviewExportConfig
 from bloodcell_batch.errors import InputError

@@ -9,11 +9,11 @@ from pathlib import Path
 import openpyxl
 import pytest
 from finished_run import Run, write_run
+from program_commands import app
 from review_files import Record, call, filled, read, refused, write
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, OTHER_LABELS
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.progress import Withheld
 from bloodcell_batch.records import Prediction
 from bloodcell_batch.reports.review.columns import ANSWERS, PREDICTED

@@ -18,11 +18,11 @@ from conftest import PROJECT, encode
 from numpy.typing import NDArray
 from PIL import Image
 from processes import PATIENCE_S, started, wait_until
+from program_commands import app
 from small_model import make_small_model
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.comparison import ClassicalConfig, CompareConfig
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.errors import LockedError, TrainingError, UsageError

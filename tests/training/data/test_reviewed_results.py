@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from finished_run import Run, write_run
+from program_commands import app
 from review_files import call, filled, read, write
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES, CellClass, ClassList, Role
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.errors import InputError, UsageError
 from bloodcell_batch.images.preprocessing import Preprocessing
 from bloodcell_batch.model.file import DEFAULT_MODEL

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import draw_picture, encode
 from PIL import Image
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.model.file import DEFAULT_MODEL
 
 

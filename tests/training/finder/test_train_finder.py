@@ -7,10 +7,10 @@ import pytest
 from conftest import SHARED
 from drawn_fields import drawn_finder, grid_of_red_cells, smear
 from PIL import Image
+from program_commands import app
 from small_model import make_small_finder
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.finder import EvaluateFinderConfig, FieldSource, TrainFinderConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import InputError, OutputError, TrainingError, UsageError

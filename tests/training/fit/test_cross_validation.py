@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import ModelFileError, TrainingError

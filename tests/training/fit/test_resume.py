@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from processes import started, wait_until
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.recipe import TrainConfig
 from bloodcell_batch.config.resolve import resolve
 from bloodcell_batch.errors import OutputError, TrainingError

@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import encode
 from PIL import Image
+from program_commands import app
 from safetensors.torch import save_file
 from torchmetrics.functional.classification import multiclass_accuracy
 from typer.testing import CliRunner
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.classify import ClassifyConfig
 from bloodcell_batch.config.evaluate import EvaluateConfig
 from bloodcell_batch.config.recipe import TrainConfig

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from processes import started
+from program_commands import app
 from typer.testing import CliRunner
 
-from bloodcell_batch.cli.app import app
 from bloodcell_batch.config.comparison import TuneConfig
 from bloodcell_batch.config.recipe import AugmentationConfig, TrainConfig
 from bloodcell_batch.config.resolve import resolve
