@@ -17,7 +17,7 @@ import pytest
 from conftest import PROJECT, encode
 from numpy.typing import NDArray
 from PIL import Image
-from processes import PATIENCE_S, started, wait_until
+from processes import PATIENCE_S, crash, started, wait_until
 from program_commands import app
 from small_model import make_small_model
 from typer.testing import CliRunner
@@ -173,14 +173,10 @@ def test_a_killed_training_goes_on_from_its_last_epoch(
 def test_a_crashed_process_is_a_failed_row(
     recipes: list[Path], toy_cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "_child", _crash)
+    monkeypatch.setattr(comparison, "_child", crash)
     rows = compare(recipes[:1], toy_cells, tmp_path / "out", OPTIONS, NullObserver)
     assert rows[0].status == FAILED
     assert rows[0].reason == "its process ended with exit code 7"
-
-
-def _crash(*_arguments: object) -> None:
-    os._exit(7)
 
 
 def test_weights_that_know_the_test_part_are_refused(recipes: list[Path], toy_cells: Path, tmp_path: Path) -> None:
