@@ -31,11 +31,6 @@ STATE_STYLES = {"rejected": "bold red", "not in control": "bold red", "not judge
 """How a terminal shows what is told with a field `state`; everywhere else, the words alone say it."""
 
 
-def live_observer(*, even_without_terminal: bool) -> "LiveObserver":
-    """The observer of a terminal's stderr, or of a stderr that is to be taken for one."""
-    return LiveObserver(Console(stderr=True, force_terminal=True if even_without_terminal else None))
-
-
 def print_slides(slides: Sequence[SlideDifferential], absolute: Mapping[str, AbsoluteCounts]) -> None:
     """The differentials as a table on stdout, for a terminal, and absolute counts as another where there are any."""
     console = Console()
@@ -117,3 +112,8 @@ class LiveObserver(NullObserver):
             )
         rate = rate_of(done, self._last - self._began)
         self._progress.update(self._task, completed=done, rate=rate, outcomes=outcomes)
+
+
+def live_observer(*, even_without_terminal: bool) -> LiveObserver:
+    """The observer of a terminal's stderr, or of a stderr that is to be taken for one."""
+    return LiveObserver(Console(stderr=True, force_terminal=True if even_without_terminal else None))
