@@ -1,6 +1,7 @@
 """What happens at the end of steps and epochs: averages of weights, the log, the checkpoint."""
 
 import math
+import time
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -11,6 +12,9 @@ from bloodcell_batch.files.writing import writing
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.training.fit.lightning_module import CellClassifier
 from bloodcell_batch.training.fit.run_folder import RunFolder
+
+_REDRAW_S = 10.0
+"""Seconds between two pictures of the curves: one takes longer than an epoch of a small training."""
 
 
 def averages_and_stops(config: TrainConfig, epoch_steps: int) -> list[Callback]:
@@ -53,6 +57,7 @@ class Report(Callback):
 
     def __init__(self, observer: Observer, folder: RunFolder | None) -> None:
         self._observer, self._folder = observer, folder
+        self._drawn = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, *_unused: object, **_also_unused: object) -> None:
         """Tell how many steps are done."""
@@ -70,9 +75,22 @@ class Report(Callback):
         pl_module.history.append(row)
         if self._folder is not None and trainer.is_global_zero:
             self._folder.write_history(pl_module.history)
+            if time.monotonic() - self._drawn > _REDRAW_S:
+                self._draw(pl_module, self._folder)
         text = f"epoch {epoch}: training loss {row['train_loss']:.3f}, balanced validation accuracy "
         text += f"{row['balanced_accuracy']:.2%}, varied {row['balanced_accuracy_changed']:.2%}"
         self._observer.note(text, **row)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the epochs that the last picture lacks."""
+        if not isinstance(pl_module, CellClassifier) or self._folder is None or not trainer.is_global_zero:
+            return
+        if pl_module.history:
+            self._draw(pl_module, self._folder)
+
+    def _draw(self, classifier: CellClassifier, folder: RunFolder) -> None:
+        folder.draw_curves(classifier.history)
+        self._drawn = time.monotonic()
 
 
 class Checkpoint(Callback):

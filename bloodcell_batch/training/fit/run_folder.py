@@ -83,12 +83,15 @@ class RunFolder:
         self._write(name, (json.dumps(content, indent=2) + "\n").encode())
 
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Write `history.csv` and `curves.png` of the epochs so far; OutputError if that fails."""
+        """Write `history.csv` of the epochs so far; OutputError if that fails."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
         self._write("history.csv", text.getvalue().encode())
+
+    def draw_curves(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Draw `curves.png` of the epochs so far; OutputError if that fails."""
         self._write("curves.png", _draw_curves(history))
 
     def end(self) -> None:

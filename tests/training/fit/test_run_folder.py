@@ -62,6 +62,7 @@ def test_what_has_changed_is_named(folder: RunFolder) -> None:
 
 def test_the_log_is_a_table_and_a_picture(folder: RunFolder) -> None:
     folder.write_history(HISTORY)
+    folder.draw_curves(HISTORY)
     lines = (folder.path / "history.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "epoch,train_loss,validation_loss,balanced_accuracy,balanced_accuracy_changed"
     assert lines[2] == "2.0,1.0,0.5,0.75,0.65"
@@ -81,6 +82,7 @@ def test_a_new_training_forgets_the_old_one(folder: RunFolder) -> None:
 def test_the_end_keeps_the_log(folder: RunFolder) -> None:
     folder.checkpoint.write_bytes(b"state")
     folder.write_history(HISTORY)
+    folder.draw_curves(HISTORY)
     folder.end()
     assert sorted(path.name for path in folder.path.iterdir()) == ["curves.png", "history.csv", "recipe.json"]
 
