@@ -67,12 +67,10 @@ class Reason(StrEnum):
 NOT_COUNTED = frozenset({Reason.CUT_OFF, Reason.SEEN_BEFORE})
 """Cells of a field in no count of cells: what lies half outside of it, and what an earlier field shows, too."""
 
-_OF_THE_FINDER = NOT_COUNTED | {
-    Reason.NO_CELL,
-    Reason.SEVERAL_CELLS,
-    Reason.UNKNOWN_SCALE,
-    Reason.POSSIBLY_SEEN_BEFORE,
-}
+SEEN_BEFORE = frozenset({Reason.SEEN_BEFORE, Reason.POSSIBLY_SEEN_BEFORE})
+"""Cells of a field that an earlier one shows, too, surely or perhaps."""
+
+_OF_THE_FINDER = NOT_COUNTED | SEEN_BEFORE | {Reason.NO_CELL, Reason.SEVERAL_CELLS, Reason.UNKNOWN_SCALE}
 _OF_CELLS = _OF_THE_FINDER | {Reason.LOW_CONFIDENCE, Reason.OUTLIER, Reason.NO_CONTRAST}
 
 
@@ -268,7 +266,8 @@ class Prediction(_Row):
     """A classified or unclassified cell. `label` is empty when unclassified, so that nobody counts a guess; `group` and
     its calibrated probability are what such a cell surely is nonetheless, empty and None for nothing. `review_reasons`
     is why a person should look at it. `embedding` is the network's features (D,), float16, little-endian; None where
-    nobody asked for them, or where they were put away already."""
+    nobody asked for them, or where they were put away already. The last three name the cell of an earlier field that
+    this one is, or may be: the field's path, the cell's number, and the Hamming distance of the two cells' hashes."""
 
     file: ImageFile
     facts: ImageFacts
@@ -283,6 +282,9 @@ class Prediction(_Row):
     group_confidence: float | None = None
     cell: CellBox | None = None
     embedding: bytes | None = None
+    duplicate_of: str = ""
+    duplicate_of_cell: int | None = None
+    duplicate_distance: int | None = None
 
 
 Outcome = Prediction | Rejection

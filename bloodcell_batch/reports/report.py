@@ -122,7 +122,7 @@ def slide_page(
         cells = sorted((row for row in rows if row.final_label == name), key=_certainty)
         if cells:
             galleries.append(Gallery(name, tuple(cells[: config.gallery]), len(cells)))
-    duplicates = [row for row in rows if row.duplicate_of]
+    duplicates = [row for row in rows if row.duplicate_of and not row.is_cell]
     ranges = additions.ranges
     positions = {name: range_position(slide, name, ranges) for name in ranges.ranges} if ranges else {}
     return SlidePage(

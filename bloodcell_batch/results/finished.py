@@ -50,6 +50,7 @@ class ResultRow:
     probabilities: tuple[float, ...]
     top_class: str
     duplicate_of: str
+    duplicate_of_cell: int | None
     duplicate_distance: int | None
     sha256: str
     digest: str
@@ -84,9 +85,11 @@ class ResultRow:
 
     @property
     def why_review(self) -> str:
-        """The reasons for a review for people, with the group that is sure where no class is."""
+        """The reasons for a review for people, with the earlier cell that it may be, and the group that is sure where
+        no class is."""
+        same = f"as cell {self.duplicate_of_cell} of {self.duplicate_of}" if self.duplicate_of_cell is not None else ""
         sure = f"surely {self.group} ({self.group_confidence:.3f})" if self.group_confidence is not None else ""
-        return "; ".join(text for text in (self.review_reason, sure) if text)
+        return "; ".join(text for text in (self.review_reason, same, sure) if text)
 
     @property
     def final_label(self) -> str:
@@ -230,6 +233,7 @@ def _rows(images: pa.Table, classes: ClassList) -> Iterator[ResultRow]:
             review=bool(values["review"]),
             probabilities=() if None in shares else shares,
             top_class="" if None in shares else classes.names[shares.index(max(shares))],
+            duplicate_of_cell=values["duplicate_of_cell"],
             duplicate_distance=values["duplicate_distance"],
             beside=(values["red_cells"] or 0, values["platelets"] or 0),
             digest=text["sha256"],

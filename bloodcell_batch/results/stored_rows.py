@@ -87,6 +87,9 @@ def _outcome(row: dict[str, Any], shares: tuple[float | None, ...]) -> Outcome:
             group=row["group"] or "",
             group_confidence=row["group_confidence"],
             cell=cell,
+            duplicate_of=row["duplicate_of"] or "",
+            duplicate_of_cell=row["duplicate_of_cell"],
+            duplicate_distance=row["duplicate_distance"],
         )
     return Rejection(
         file=file,

@@ -13,7 +13,7 @@ from bloodcell_batch.cell_classes import NOT_A_CELL, OTHER, ClassList
 from bloodcell_batch.differential.not_excluded import not_excluded
 from bloodcell_batch.files.names import printable
 from bloodcell_batch.progress import SlideDifferential
-from bloodcell_batch.records import CellBox, ImageFacts, Outcome, Prediction, Rejection
+from bloodcell_batch.records import CellBox, ImageFacts, Outcome, Prediction
 
 SCHEMA_VERSION = "4"
 REVIEW_CROSS_SLIDE = "cross_slide_duplicate"
@@ -63,10 +63,6 @@ def _predicted(get: Callable[[Prediction], Value]) -> Callable[[Outcome], Value]
     return lambda outcome: get(outcome) if isinstance(outcome, Prediction) else None
 
 
-def _rejected(get: Callable[[Rejection], Value]) -> Callable[[Outcome], Value]:
-    return lambda outcome: get(outcome) if isinstance(outcome, Rejection) else None
-
-
 def _probability(index: int) -> Callable[[Outcome], Value]:
     return _predicted(lambda cell: round(cell.probabilities[index], _DIGITS))
 
@@ -92,8 +88,14 @@ _BEFORE_CLASSES: tuple[Column[Outcome], ...] = (
 )
 _AFTER_CLASSES: tuple[Column[Outcome], ...] = (
     Column("outlier_score", _FLOAT, _predicted(lambda c: round(c.outlier_score, 4)), "distance from training cells"),
-    Column("duplicate_of", _TEXT, _rejected(lambda r: printable(r.duplicate_of) or None), "path of the kept picture"),
-    Column("duplicate_distance", _INT, _rejected(lambda r: r.duplicate_distance), "Hamming distance, bits of 256"),
+    Column(
+        "duplicate_of",
+        _TEXT,
+        lambda o: printable(o.duplicate_of) or None,
+        "path of the kept picture, or of the earlier field that shows the cell",
+    ),
+    Column("duplicate_of_cell", _INT, _predicted(lambda c: c.duplicate_of_cell), "number of the cell in that field"),
+    Column("duplicate_distance", _INT, lambda o: o.duplicate_distance, "Hamming distance, bits of 256"),
     Column("sha256", _TEXT, _facts(lambda f: f.sha256), "of the file's bytes"),
     Column("phash", _TEXT, _facts(lambda f: f.phash.hex()), "256-bit perceptual hash"),
     Column("width", _INT, _cell(lambda c: c.width, lambda f: f.width), "pixels; of the cell in a field"),

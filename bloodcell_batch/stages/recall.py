@@ -16,13 +16,13 @@ from bloodcell_batch.files.names import printable
 from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.progress import Observer
 from bloodcell_batch.records import (
+    SEEN_BEFORE,
     DecodedImage,
     ImageFile,
     KnownImage,
     LoadedImage,
     Outcome,
     Prediction,
-    Reason,
     Rejection,
 )
 from bloodcell_batch.results.formats import read_table
@@ -167,7 +167,7 @@ def unless_unchanged(
 
 def _hangs_on_others(rows: Iterable[Outcome]) -> bool:
     """Whether a row says that another field shows its cell, which may be gone now."""
-    return any(row.reason in {Reason.SEEN_BEFORE, Reason.POSSIBLY_SEEN_BEFORE} for row in rows)
+    return any(row.reason in SEEN_BEFORE for row in rows)
 
 
 def recall(

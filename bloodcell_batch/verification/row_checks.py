@@ -12,6 +12,7 @@ from bloodcell_batch.differential.slide import faults_in
 from bloodcell_batch.images.guards import DecodeLimits
 from bloodcell_batch.records import (
     NOT_COUNTED,
+    SEEN_BEFORE,
     ImageFacts,
     ImageFile,
     Prediction,
@@ -32,6 +33,7 @@ _FACTS = ("sha256", "phash", "width", "height", "brightness", "contrast", "sharp
 _LEFT_OUT_OF_SHARED = {"phash", "pixel_hash"}
 _HEX_DIGITS = {"sha256": 64, "phash": 64, "pixel_hash": 32}
 _OF_DUPLICATES = ("duplicate_of", "duplicate_distance")
+_OF_CELLS_SEEN_BEFORE = ("duplicate_of_cell",)
 _VERIFIED = ("verified_label", "verified_by", "verified_at")
 _CELLS = frozenset({Status.CLASSIFIED, Status.UNCLASSIFIED})
 _DUPLICATES = frozenset({Status.EXACT_DUPLICATE, Status.NEAR_DUPLICATE})
@@ -83,8 +85,10 @@ def row_faults(row: Row, rules: Rules) -> Iterator[str]:
         yield from _filled(
             shown, (*_PREDICTED, *rules.probabilities, "review", *_VERIFIED), f"of a file that is {status}"
         )
-    if status not in _DUPLICATES:
-        yield from _filled(row, _OF_DUPLICATES, "of a file that is not a duplicate")
+    if not is_seen_before(row):
+        yield from _filled(row, _OF_CELLS_SEEN_BEFORE, "of a cell that was not seen before")
+        if status not in _DUPLICATES:
+            yield from _filled(row, _OF_DUPLICATES, "of a file that is not a duplicate")
     if status is Status.FAILED:
         yield from _filled(row, _FACTS, "of a file that failed")
         if row["reason"] not in _FAILURES:
@@ -103,6 +107,11 @@ def is_cell(row: Row) -> bool:
 def is_duplicate(row: Row) -> bool:
     """Whether the row is of a picture that was left out as a duplicate."""
     return row["status"] in _DUPLICATES
+
+
+def is_seen_before(row: Row) -> bool:
+    """Whether the row is of a cell that an earlier field shows, too, or perhaps."""
+    return row["status"] == Status.UNCLASSIFIED and row["reason"] in SEEN_BEFORE
 
 
 def _filled(row: Row, names: tuple[str, ...], why: str) -> Iterator[str]:

@@ -7,11 +7,20 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from bloodcell_batch.differential.slide import SlideCounts, faults_in
+from bloodcell_batch.fields.same_cell import POSSIBLY_SAME_CELL, SAME_CELL
 from bloodcell_batch.images.hamming import as_words, pairs_within
-from bloodcell_batch.records import BLANK_BRIGHTNESS, BLANK_CONTRAST, Status
+from bloodcell_batch.records import BLANK_BRIGHTNESS, BLANK_CONTRAST, Reason, Status
 from bloodcell_batch.results.run_record import FAILURES_LISTED, RunRecord
 from bloodcell_batch.verification.findings import Findings
-from bloodcell_batch.verification.row_checks import OF_FIELD, Row, Rules, is_cell, is_duplicate, row_faults
+from bloodcell_batch.verification.row_checks import (
+    OF_FIELD,
+    Row,
+    Rules,
+    is_cell,
+    is_duplicate,
+    is_seen_before,
+    row_faults,
+)
 
 _ROWS_AT_A_TIME = 8192
 _KEPT = ("slide_id", "sha256", "phash", "width", "height", "brightness", "contrast")
@@ -23,8 +32,8 @@ _SURELY_BLANK, _SURELY_NOT_BLANK = BLANK_CONTRAST - 0.005, BLANK_CONTRAST + 0.00
 class Seen:
     """What the rows say, for all further checks. `files` has size and SHA-256 by path, `failed` path and reason of the
     first, `by_status` the statuses as the run left them; `slides`, what their rows come to, follow a review. In fields,
-    `further_cells` are the rows beyond the first of each, and `kept` has the image once; `last_field` is what the last
-    row said of its field."""
+    `further_cells` are the rows beyond the first of each, `cells` has slide and hash of each by path and number, and
+    `kept` has the image once; `last_field` is what the last row said of its field."""
 
     rows: int = 0
     position: dict[str, int] = field(default_factory=dict)
@@ -33,6 +42,7 @@ class Seen:
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     slides: dict[str, SlideCounts] = field(default_factory=dict)
     by_status: Counter[Status] = field(default_factory=Counter)
+    cells: dict[tuple[str, int], tuple[str, str | None]] = field(default_factory=dict)
     further_cells: int = 0
     last_field: Row = field(default_factory=dict)
 
@@ -51,9 +61,13 @@ def check_table(images: pa.Table, rules: Rules, record: RunRecord, findings: Fin
     distance = record.config.get("dedup_distance")
     limit = distance if isinstance(distance, int) and 0 <= distance <= 256 else None
     for number, row in _numbered(images):
+        faults = []
         if is_duplicate(row):
-            for fault in _duplicate_faults(row, number, seen, limit, ordered=not rules.pseudonymised):
-                findings.add(f"row {number}, {row['path']}", fault)
+            faults += _duplicate_faults(row, number, seen, limit, ordered=not rules.pseudonymised)
+        elif is_seen_before(row):
+            faults += _seen_before_faults(row, number, seen, ordered=not rules.pseudonymised)
+        for fault in faults:
+            findings.add(f"row {number}, {row['path']}", fault)
     _check_matches(seen, record, findings)
     if not rules.pseudonymised:
         _check_equal_files(seen, dedup, findings)
@@ -100,6 +114,8 @@ def _remember(seen: Seen, number: int, row: Row) -> None:
     seen.by_status[status] += 1
     cell = row["cell"]
     seen.further_cells += cell is not None and cell > 1
+    if cell:
+        seen.cells[path, cell] = slide, row["cell_phash"]
     label = ""
     if is_cell(row):
         size = {name: row[name] if cell is None else row[f"field_{name}"] for name in ("width", "height")}
@@ -133,6 +149,24 @@ def _duplicate_faults(row: Row, number: int, seen: Seen, limit: int | None, *, o
         yield f"duplicate_distance is {distance}, the two hashes are {gap} bits apart"
     elif gap is not None and limit is not None and gap > limit:
         yield f"its hash is {gap} bits from that of duplicate_of, more than {limit}"
+
+
+def _seen_before_faults(row: Row, number: int, seen: Seen, *, ordered: bool) -> Iterator[str]:
+    """The cell that it is, or may be, is in an earlier field of its slide, and as near as the reason says."""
+    field, cell, distance = row["duplicate_of"], row["duplicate_of_cell"], row["duplicate_distance"]
+    original = seen.cells.get((field, cell))
+    if original is None:
+        yield f"duplicate_of is the cell {cell} of {field!r}, which is no cell of the table"
+        return
+    slide, phash = original
+    if slide != row["slide_id"] or field == row["path"] or (ordered and seen.position[field] > number):
+        yield f"duplicate_of is the cell {cell} of {field!r}, which is not in an earlier field of its slide"
+    low, high = (-1, SAME_CELL) if row["reason"] == Reason.SEEN_BEFORE else (SAME_CELL, POSSIBLY_SAME_CELL)
+    gap = _gap(row["cell_phash"], phash)
+    if distance is None or not low < distance <= high:
+        yield f"duplicate_distance is {distance}, of a cell that is {row['reason']} it should be {low + 1}-{high}"
+    elif gap is not None and distance != gap:
+        yield f"duplicate_distance is {distance}, the hashes of the two cells are {gap} bits apart"
 
 
 def _gap(one: str | None, other: str | None) -> int | None:

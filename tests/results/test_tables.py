@@ -56,7 +56,7 @@ class TestSchema:
             *["path", "slide_id", "status", "reason", "label", "confidence", "group", "group_confidence"],
             *["review", "review_reason"],
             *[f"p_{name}" for name in DEFAULT_CLASSES.names],
-            *["outlier_score", "duplicate_of", "duplicate_distance", "sha256", "phash"],
+            *["outlier_score", "duplicate_of", "duplicate_of_cell", "duplicate_distance", "sha256", "phash"],
             *["width", "height", "size_bytes", "brightness", "contrast", "sharpness", "pixel_hash"],
             *["cell", "x", "y", "cell_phash", "finder_score", "field_width", "field_height"],
             *["red_cell_pixels", "red_cells", "platelets"],

@@ -35,6 +35,7 @@ from bloodcell_batch.records import (
     Status,
 )
 from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.results.pseudonyms import Pseudonyms
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.stages import overlap
 from bloodcell_batch.stages.overlap import once_each
@@ -88,6 +89,14 @@ def test_a_cell_in_two_fields_counts_once(slides: Path, tmp_path: Path) -> None:
     assert [(row["path"], row["status"], row["label"], row["review"]) for row in again] == [
         (f"{slide}/b.png", "unclassified", "", "false") for slide in ("s", "s", "t", "t")
     ]
+    assert [row["duplicate_of"] for row in again] == ["s/a.png", "s/a.png", "t/a.png", "t/a.png"]
+    places = {(row["path"], row["cell"]): row for row in rows}
+    for row in again:
+        earlier = places[row["duplicate_of"], row["duplicate_of_cell"]]
+        assert int(row["x"]) + 180 == pytest.approx(int(earlier["x"]), abs=10)
+        gap = (int(row["cell_phash"], 16) ^ int(earlier["cell_phash"], 16)).bit_count()
+        assert int(row["duplicate_distance"]) == gap
+    assert not any(row["duplicate_of"] or row["duplicate_of_cell"] for row in rows if row not in again)
     # The drawn finder is right to within a step of its map.
     assert {int(row["x"]) + 180 + int(row["width"]) // 2 for row in again} == {252, 332}
     slide = slide_of(tmp_path / "r.csv")
@@ -244,6 +253,59 @@ def test_which_cells_were_seen_before(rows: list[Prediction], expected: list[Rea
             assert isinstance(after, Prediction)
             assert (after.status, after.label, after.probabilities) == (Status.UNCLASSIFIED, "", before.probabilities)
             assert bool(after.review_reasons) == (after.reason is Reason.POSSIBLY_SEEN_BEFORE)
+            assert (after.duplicate_of, after.duplicate_of_cell) == ("a", 1)
+        elif isinstance(after, Prediction):
+            assert (after.duplicate_of, after.duplicate_of_cell, after.duplicate_distance) == ("", None, None)
+
+
+@pytest.mark.parametrize(("bits", "same"), [(0, ("a", 1, 0)), (90, ("a", 2, 10)), (190, ("b", 1, 10))])
+def test_the_nearest_cell_is_named(bits: int, same: tuple[str, int, int]) -> None:
+    *_, last = once_each([cell("a", 1, 0), cell("a", 2, 100), cell("b", 1, 200), cell("c", 1, bits)])
+    assert isinstance(last, Prediction)
+    assert (last.duplicate_of, last.duplicate_of_cell, last.duplicate_distance) == same
+
+
+@pytest.mark.parametrize(
+    ("reason", "change", "said"),
+    [
+        ("seen_before", {"duplicate_of": "s/none.png"}, "is no cell of the table"),
+        ("seen_before", {"duplicate_of_cell": "9"}, "is no cell of the table"),
+        ("seen_before", {"duplicate_of": "s/b.png", "duplicate_of_cell": "1"}, "not in an earlier field of its slide"),
+        ("seen_before", {"duplicate_of": "t/a.png"}, "not in an earlier field of its slide"),
+        ("seen_before", {"duplicate_of": "s/c.png", "duplicate_of_cell": "1"}, "not in an earlier field of its slide"),
+        ("seen_before", {"duplicate_distance": "99"}, "of a cell that is seen_before it should be 0-56"),
+        ("seen_before", {"duplicate_distance": "55"}, "the hashes of the two cells are"),
+        ("seen_before", {"reason": "possibly_seen_before"}, "of a cell that is possibly_seen_before it should be 57-"),
+        ("", {"duplicate_of_cell": "1"}, "of a cell that was not seen before"),
+        ("", {"duplicate_of": "s/a.png"}, "of a file that is not a duplicate"),
+    ],
+)
+def test_verify_says_what_is_wrong_with_the_earlier_cell(
+    slides: Path, tmp_path: Path, reason: str, change: dict[str, str], said: str
+) -> None:
+    table = tmp_path / "r.csv"
+    classify_slides(slides, str(table), QUICK)
+    rows = read(table)
+    next(row for row in rows if row["slide_id"] == "s" and row["reason"] == reason).update(change)
+    with table.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    findings = verify(table, VerifyConfig(), NullObserver()).findings
+    assert any(said in f"{finding}" for finding in findings), list(findings)
+
+
+def test_a_reviewer_is_told_which_cell_it_may_be(slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap, "SAME_CELL", -1)
+    monkeypatch.setattr(overlap, "POSSIBLY_SAME_CELL", 40)
+    rows, _ = reviewed(slides, tmp_path, "flagged")
+    told = {row["path"]: row["review_reason"] for row in rows if row["slide_id"] == "s"}
+    assert told["s/b.png#1"] == "possibly_seen_before; as cell 2 of s/a.png"
+    assert told["s/b.png#2"] == "possibly_seen_before; as cell 3 of s/a.png"
+    hidden = load_results(tmp_path / "r.csv").pseudonymised(Pseudonyms(bytes(32)))
+    named = [row for row in hidden.rows if row.duplicate_of_cell is not None]
+    assert len(named) == 4
+    assert all("a.png" not in row.why_review and row.duplicate_of in row.why_review for row in named)
 
 
 def test_other_rows_pass() -> None:
