@@ -8,7 +8,7 @@ from bloodcell_batch import __version__
 from bloodcell_batch.cell_classes import RESEARCH_USE_ONLY
 from bloodcell_batch.differential.not_excluded import at_most, blasts_note, none_seen
 from bloodcell_batch.progress import counted
-from bloodcell_batch.results.finished import Results
+from bloodcell_batch.results.finished import Results, in_words
 
 
 def render(template: str, **values: object) -> str:
@@ -22,6 +22,7 @@ def render(template: str, **values: object) -> str:
     )
     environment.filters["number"] = lambda value, digits=1: "-" if value is None else f"{value:.{digits}f}"
     environment.filters["at_most"] = at_most
+    environment.filters["in_words"] = in_words
     environment.globals["none_seen"] = none_seen
     return environment.get_template(template).render(notice=RESEARCH_USE_ONLY, version=__version__, **values)
 

@@ -23,6 +23,7 @@ from bloodcell_batch.results.tables import SCHEMA_VERSION, VERIFIED_FIELDS, imag
 from bloodcell_batch.slides.matches import CrossSlideMatch
 
 _LEAST = pa.schema([(name, pa.string()) for name in ("path", "slide_id", "status")])
+_SAME = "as cell "  # before the number of an earlier cell and the path of its field
 _UNCHANGED = "The table was changed, or the two files are of different runs. Use them as they were written."
 
 
@@ -85,11 +86,11 @@ class ResultRow:
 
     @property
     def why_review(self) -> str:
-        """The reasons for a review for people, with the earlier cell that it may be, and the group that is sure where
-        no class is."""
-        same = f"as cell {self.duplicate_of_cell} of {self.duplicate_of}" if self.duplicate_of_cell is not None else ""
+        """The reasons for a review for people, with the group that is sure where no class is, and the earlier cell that
+        it may be."""
         sure = f"surely {self.group} ({self.group_confidence:.3f})" if self.group_confidence is not None else ""
-        return "; ".join(text for text in (self.review_reason, same, sure) if text)
+        same = f"{_SAME}{self.duplicate_of_cell} of {self.duplicate_of}" if self.duplicate_of_cell is not None else ""
+        return "; ".join(text for text in (self.review_reason, sure, same) if text)
 
     @property
     def final_label(self) -> str:
@@ -103,6 +104,12 @@ class ResultRow:
         if not self.is_cell:
             return self.status
         return Status.CLASSIFIED if self.verified_label or self.label else Status.UNCLASSIFIED
+
+
+def in_words(why_review: str) -> str:
+    """Reasons for a review without the underscores of their names; a path among them stays what it is."""
+    reasons, same, place = why_review.partition(_SAME)
+    return f"{reasons.replace('_', ' ')}{same}{place}"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from bloodcell_batch.records import (
     Rejection,
     Status,
 )
-from bloodcell_batch.results.finished import load_results
+from bloodcell_batch.results.finished import in_words, load_results
 from bloodcell_batch.results.pseudonyms import Pseudonyms
 from bloodcell_batch.runs.pipeline import classify_slides
 from bloodcell_batch.stages import overlap
@@ -302,6 +302,9 @@ def test_a_reviewer_is_told_which_cell_it_may_be(slides: Path, tmp_path: Path, m
     told = {row["path"]: row["review_reason"] for row in rows if row["slide_id"] == "s"}
     assert told["s/b.png#1"] == "possibly_seen_before; as cell 2 of s/a.png"
     assert told["s/b.png#2"] == "possibly_seen_before; as cell 3 of s/a.png"
+    call("export", tmp_path / "r.csv", "--out", tmp_path / "review.html", "--images", slides)
+    page = (tmp_path / "review.html").read_text(encoding="utf-8")
+    assert "possibly seen before; as cell 2 of s/a.png" in page
     hidden = load_results(tmp_path / "r.csv").pseudonymised(Pseudonyms(bytes(32)))
     named = [row for row in hidden.rows if row.duplicate_of_cell is not None]
     assert len(named) == 4
@@ -314,3 +317,10 @@ def test_other_rows_pass() -> None:
         Rejection(ImageFile("b", "s", 1, 1), Status.UNCLASSIFIED, Reason.NO_CELL, cell=CellBox(0, 0, 0, 9, 9, 0.0)),
     ]
     assert list(once_each(rows)) == rows
+
+
+def test_a_path_among_reasons_stays_what_it_is() -> None:
+    assert in_words("possibly_seen_before; out_of_focus; as cell 3 of s_1/b_2.png") == (
+        "possibly seen before; out of focus; as cell 3 of s_1/b_2.png"
+    )
+    assert in_words("low_confidence; surely granulocyte (0.987)") == "low confidence; surely granulocyte (0.987)"

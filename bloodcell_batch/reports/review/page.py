@@ -9,7 +9,7 @@ from bloodcell_batch.files.spreadsheets import EXCEL_MARK, neutralised
 from bloodcell_batch.reports.review.columns import ANSWERS, UNCLASSIFIED, Record, columns_of, has_readers, is_blind
 from bloodcell_batch.reports.review.labels import review_labels
 from bloodcell_batch.reports.templates import render
-from bloodcell_batch.results.finished import Results
+from bloodcell_batch.results.finished import Results, in_words
 
 _STORE_DIGITS = 16
 
@@ -69,7 +69,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("Slide", record["slide_id"]),
         ("Path", record["path"]),
         ("Preclassification", said),
-        ("Why it is here", record["review_reason"].replace("_", " ") or "chosen by the exporter"),
+        ("Why it is here", in_words(record["review_reason"]) or "chosen by the exporter"),
     ]
 
 
