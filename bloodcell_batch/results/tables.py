@@ -15,7 +15,7 @@ from bloodcell_batch.files.names import printable
 from bloodcell_batch.progress import SlideDifferential
 from bloodcell_batch.records import CellBox, ImageFacts, Outcome, Prediction
 
-SCHEMA_VERSION = "4"
+SCHEMA_VERSION = "5"
 REVIEW_CROSS_SLIDE = "cross_slide_duplicate"
 _DIGITS = 6  # beyond the sixth decimal, probabilities differ between processors
 

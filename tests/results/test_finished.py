@@ -50,7 +50,7 @@ class TestLoad:
         document = json.loads(record.read_text(encoding="utf-8")) | {"schema_version": "2", "bloodcell_batch": "0.9"}
         record.write_text(json.dumps(document), encoding="utf-8")
         with pytest.raises(
-            InputError, match=r"r\.csv has the columns of schema version 2, this program reads 4"
+            InputError, match=r"r\.csv has the columns of schema version 2, this program reads 5"
         ) as caught:
             load_results(path)
         assert "Use version 0.9" in caught.value.hint
