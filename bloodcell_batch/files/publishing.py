@@ -1,12 +1,16 @@
-"""Files appear whole or not at all: written beside their final names, then renamed."""
+"""Files and folders appear whole or not at all: written beside their final names, then renamed."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from bloodcell_batch.errors import OutputError
-from bloodcell_batch.files.writing import writing
+from bloodcell_batch.files.writing import locked, writing
+
+_TABLES = (".csv", ".parquet", ".xlsx")
+_LOCK = ".lock"
 
 
 def check_new(*paths: Path, overwrite: bool, suffix: str = "") -> None:
@@ -43,6 +47,53 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_new_folder(out: Path) -> None:
+    """Fail before the work begins.
+
+    Raises:
+        OutputError: `out` is a file, a folder with something in it, or named like a table; or its folder is missing.
+    """
+    with writing(f"to {out}"):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise OutputError(f"{out} is no empty folder.", hint="Give a new folder: nothing is replaced.")
+        if not out.exists() and out.suffix.lower() in _TABLES:
+            hint = f"Give the name of a new folder, such as {out.with_suffix('')}; tables are written into it."
+            raise OutputError(f"{out} is the name of a table, where a folder is written.", hint=hint)
+        if not out.absolute().parent.is_dir():
+            raise OutputError(f"There is no folder {out.parent}.", hint="Create it first.")
+
+
+@contextmanager
+def folder_whole(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out` for the body to fill; it takes the place of `out` when the body is done.
+
+    What a killed run left there is taken away first.
+
+    Raises:
+        LockedError: another run fills it.
+        OutputError: it can't be made or renamed; or the body raised an OSError.
+    """
+    fresh = out.absolute().with_name(f".{out.absolute().name}.partial")
+    with writing(f"to {out}"):
+        fresh.mkdir(exist_ok=True)
+        with locked(fresh / _LOCK, f"Another run is writing {out}"):
+            try:
+                _clear(fresh)
+                yield fresh
+                (fresh / _LOCK).unlink()
+                fresh.replace(out)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _clear(folder: Path) -> None:
+    for left in folder.iterdir():
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        elif left.name != _LOCK:
+            left.unlink()
 
 
 def publish_files(writers: Mapping[Path, Callable[[Path], object]]) -> None:

@@ -5,18 +5,15 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bloodcell_batch.cell_classes import OTHER_LABELS
 from bloodcell_batch.config.results import SortConfig
-from bloodcell_batch.errors import InputError, OutputError
+from bloodcell_batch.errors import InputError
 from bloodcell_batch.files.paths import leaves_folder
-from bloodcell_batch.files.writing import writing
+from bloodcell_batch.files.publishing import check_new_folder, folder_whole
 from bloodcell_batch.progress import Observer, counted
 from bloodcell_batch.results.finished import ResultRow, Results, load_results
 
@@ -53,11 +50,11 @@ def sort_cells(table: Path, out: Path, config: SortConfig, observer: Observer) -
     Raises:
         BloodcellBatchError: nothing was written; the text says what to do.
     """
-    _check_new(out)
+    check_new_folder(out)
     results = load_results(table)
     images = _images(results, config.images)
     done = Sorted()
-    with _new_folder(out) as fresh:
+    with folder_whole(out) as fresh:
         _sort(results, images, fresh, done, observer)
         if not done.folders:
             why = ", ".join(f"{number:,} {reason}" for reason, number in done.left_out.items()) or "it has no rows"
@@ -153,31 +150,3 @@ def _images(results: Results, images: Path | None) -> Path:
     if not folder.is_dir() or (images is None and not results.record.input):
         raise InputError(f"There is no folder {folder} of images.", hint="Name it with --images.")
     return folder
-
-
-def _check_new(out: Path) -> None:
-    with writing(f"to {out}"):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise OutputError(f"{out} is no empty folder.", hint="Give a new folder: nothing is replaced.")
-        if not out.absolute().parent.is_dir():
-            raise OutputError(f"There is no folder {out.parent}.", hint="Create it first.")
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`, which it becomes when the body is done."""
-    with writing(f"to {out}"):
-        fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.absolute().parent))
-        try:
-            yield fresh
-            fresh.chmod(0o777 & ~_umask())
-            fresh.replace(out)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _umask() -> int:
-    """What the system takes away from the permissions of new files; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -14,14 +14,14 @@ from PIL import Image
 from bloodcell_batch.backends.contract import BackendOptions
 from bloodcell_batch.backends.selection import open_backend
 from bloodcell_batch.config.finder import FindConfig
-from bloodcell_batch.errors import InputError, OutputError
+from bloodcell_batch.errors import InputError
 from bloodcell_batch.fields.cells import Cell, FieldCells, ImageKind
 from bloodcell_batch.fields.condition import condition_of
 from bloodcell_batch.fields.crops import crop
 from bloodcell_batch.fields.finder import Finder, find_cells
 from bloodcell_batch.fields.scale import pooled_red_cell_pixels
 from bloodcell_batch.files.names import printable
-from bloodcell_batch.files.publishing import written_whole
+from bloodcell_batch.files.publishing import check_new_folder, folder_whole, written_whole
 from bloodcell_batch.files.writing import writing
 from bloodcell_batch.images.damage import UndecodableImageError
 from bloodcell_batch.images.guards import DecodeLimits
@@ -95,17 +95,15 @@ class Totals:
 
 
 def find_in_folder(root: Path, out: Path, config: FindConfig, observer: Observer) -> Totals:
-    """Find, cut out, and write both tables.
+    """Find, cut out, and write both tables; `out` appears whole or not at all.
 
     Raises:
         InputError: `root` is missing, no folder, or has no images.
-        OutputError: `out` is no empty folder, or can't be written.
+        OutputError: `out` is no empty folder, is named like a table, or can't be written.
+        LockedError: another run writes to `out`.
         ModelFileError, BackendError: the finder can't be read, or no backend runs it.
     """
-    with writing(f"to {out}"):
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise OutputError(f"The folder {out} is not empty.", hint="Give a new folder, or empty this one first.")
+    check_new_folder(out)
     found = scan(root, PATH_RULES[config.slide_by], include_hidden=config.include_hidden)
     if not found.files:
         hint = "Give the folder that holds them, or folders with them."
@@ -114,16 +112,17 @@ def find_in_folder(root: Path, out: Path, config: FindConfig, observer: Observer
     choice = open_backend(model, config.backend, BackendOptions(config.precision, config.batch_size))
     observer.note(f"finder {model.header.name} ({model.sha256[:12]}) on {choice.backend.description}")
     reader = make_reader(found.root, DecodeLimits())
-    search = _Search(ready_finder(model, choice.backend), reader, out, config.red_cell_pixels, observer)
-    observer.started("looking for cells", len(found.files))
-    try:
-        for _, slide in groupby(found.files, key=lambda file: file.slide_id):
-            search.slide(list(slide))
-    finally:
-        choice.backend.close()
-        observer.finished()
-    _write_table(out / CELLS_TABLE, CellRow, search.cells)
-    _write_table(out / FIELDS_TABLE, FieldRow, search.fields)
+    with folder_whole(out) as fresh:
+        search = _Search(ready_finder(model, choice.backend), reader, fresh, config.red_cell_pixels, observer)
+        observer.started("looking for cells", len(found.files))
+        try:
+            for _, slide in groupby(found.files, key=lambda file: file.slide_id):
+                search.slide(list(slide))
+        finally:
+            choice.backend.close()
+            observer.finished()
+        _write_table(fresh / CELLS_TABLE, CellRow, search.cells)
+        _write_table(fresh / FIELDS_TABLE, FieldRow, search.fields)
     return search.totals
 
 

@@ -2,8 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from bloodcell_batch.errors import OutputError
-from bloodcell_batch.files.publishing import bytes_writer, check_new, publish_files, text_writer, written_whole
+from bloodcell_batch.errors import LockedError, OutputError
+from bloodcell_batch.files.publishing import (
+    bytes_writer,
+    check_new,
+    check_new_folder,
+    folder_whole,
+    publish_files,
+    text_writer,
+    written_whole,
+)
 
 
 def test_a_file_that_was_not_finished_leaves_the_old_one(tmp_path: Path) -> None:
@@ -56,3 +64,47 @@ def test_a_place_that_can_not_be_written_is_refused_at_once(name: str, text: str
     (tmp_path / "old.json").touch()
     with pytest.raises(OutputError, match=text):
         check_new(tmp_path / name, overwrite=False, suffix=".json")
+
+
+def test_a_folder_appears_whole_and_what_a_killed_run_left_is_gone(tmp_path: Path) -> None:
+    left = tmp_path / ".out.partial" / "s1"
+    left.mkdir(parents=True)
+    (left / "old.png").touch()
+    (tmp_path / ".out.partial" / "old.csv").touch()
+    with folder_whole(tmp_path / "out") as fresh:
+        (fresh / "new.csv").touch()
+        assert not (tmp_path / "out").exists()
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["out", "out/new.csv"]
+
+
+def test_two_runs_do_not_fill_one_folder(tmp_path: Path) -> None:
+    with folder_whole(tmp_path / "out") as fresh:
+        (fresh / "a.png").touch()
+        with pytest.raises(LockedError, match="Another run is writing"), folder_whole(tmp_path / "out"):
+            pass
+        assert (fresh / "a.png").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("file", "is no empty folder"),
+        ("full", "is no empty folder"),
+        ("cells.CSV", "is the name of a table"),
+        ("none/out", "There is no folder"),
+    ],
+)
+def test_a_folder_that_can_not_be_written(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    with pytest.raises(OutputError, match=text):
+        check_new_folder(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["new", "2026.11", "empty", "empty.csv"])
+def test_a_folder_that_can_be_written(tmp_path: Path, name: str) -> None:
+    for empty in ("empty", "empty.csv"):
+        (tmp_path / empty).mkdir()
+    check_new_folder(tmp_path / name)

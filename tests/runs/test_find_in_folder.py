@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bloodcell_batch.config.finder import FindConfig
 from bloodcell_batch.errors import InputError, OutputError
-from bloodcell_batch.progress import NullObserver
+from bloodcell_batch.progress import NullObserver, RunCounts
 from bloodcell_batch.runs import find as module
 from bloodcell_batch.runs.find import Totals, find_in_folder
 
@@ -79,8 +79,29 @@ def test_a_bad_image_has_a_row_with_the_reason(run: Path) -> None:
 def test_nothing_is_written_over(fields: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x", encoding="utf-8")
-    with pytest.raises(OutputError, match="not empty"):
+    with pytest.raises(OutputError, match="no empty folder"):
         find_in_folder(fields, tmp_path / "out", FindConfig(), NullObserver())
+
+
+def test_a_table_is_no_folder(fields: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cells\.csv is the name of a table") as caught:
+        find_in_folder(fields, tmp_path / "cells.csv", FindConfig(), NullObserver())
+    assert f"such as {tmp_path / 'cells'};" in str(caught.value.hint)
+    assert not list(tmp_path.glob("*cells*"))
+
+
+def test_an_interrupted_run_leaves_nothing(fields: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Impatient(NullObserver):
+        def advanced(self, done: int, counts: RunCounts | None = None) -> None:
+            if list(tmp_path.glob(".out.partial/s1/*.png")):
+                raise KeyboardInterrupt
+
+    model = make_small_finder(tmp_path)
+    monkeypatch.setattr(module, "ready_finder", lambda _model, _backend: drawn_finder())
+    config = FindConfig(finder=model.path, backend="pytorch")
+    with pytest.raises(KeyboardInterrupt):
+        find_in_folder(fields, tmp_path / "out", config, Impatient())
+    assert not list(tmp_path.glob("*out*"))
 
 
 def test_the_command_tells_of_failed_images(fields: Path, tmp_path: Path) -> None:

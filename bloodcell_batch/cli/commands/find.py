@@ -10,7 +10,7 @@ from bloodcell_batch.config.finder import FindConfig
 from bloodcell_batch.errors import ExitCode
 
 
-@configured(FindConfig, when_interrupted="Run it again with another --out, or take the half-filled folder away first.")
+@configured(FindConfig)
 def find(
     call: Call[FindConfig],
     folder: Annotated[Path, typer.Argument(help="Folder of fields, one folder per slide.", metavar="FOLDER")],
