@@ -36,7 +36,7 @@ def messy(pbc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not tool.exists():
         pytest.skip("the tool that builds messy slides is not on this machine")
     folder = tmp_path_factory.mktemp("messy") / "scratch"
-    subprocess.run([sys.executable, tool, pbc, folder, "--cells", "60"], check=True, capture_output=True)
+    subprocess.run([sys.executable, tool, pbc, folder, "--cells", "30"], check=True, capture_output=True)
     return folder
 
 

@@ -44,7 +44,7 @@ def test_a_run_with_an_audit_log_is_the_same_without_them(tmp_path: Path) -> Non
         picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_bytes(encode(draw_picture(number)))
     call = "from bloodcell_batch.cli.app import main; sys.argv[0] = 'bloodcell-batch'; main()"
-    options = ("--workers", "0", "--backend", "pytorch")
+    options = ("--workers", "0", "--backend", "openvino")
     without, log = tmp_path / "without.csv", tmp_path / "log"
     _run(call, "classify", tmp_path / "slides", "--out", without, "--audit-log", log, *options)
     command = [sys.executable, "-m", "bloodcell_batch", "classify", str(tmp_path / "slides")]

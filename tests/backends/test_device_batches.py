@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import draw_picture
 from numpy.typing import NDArray
+from small_model import make_small_model, small_pictures
 from torch import Tensor, nn
 
 from bloodcell_batch.backends import pytorch
@@ -128,9 +129,8 @@ def test_folding_batch_norms_changes_no_output(architecture: str, follows: bool)
     assert (left == 0) == follows
 
 
-def test_one_process_per_device_gives_the_same_rows(model: ModelFile) -> None:
-    side = model.header.preprocessing.input_size
-    images = pictures(21, side)
+def test_one_process_per_device_gives_the_same_rows(tmp_path: Path) -> None:
+    model, images = make_small_model(tmp_path), small_pictures(21)
     options = BackendOptions(batch=4)
     alone = pytorch.open_backend(model, "cpu", options)
     expected, expected_features = alone.infer(images)
@@ -149,7 +149,8 @@ def test_one_process_per_device_gives_the_same_rows(model: ModelFile) -> None:
         both.close()
 
 
-def test_a_device_that_refuses_is_named(model: ModelFile) -> None:
+def test_a_device_that_refuses_is_named(tmp_path: Path) -> None:
+    model = make_small_model(tmp_path)
     with pytest.raises(BackendError, match="meta"):
         ProcessesBackend(model, "pytorch", ["meta"], BackendOptions(batch=4))
 

@@ -253,7 +253,7 @@ def test_an_interrupted_run_publishes_nothing_and_keeps_what_is_done(
 ) -> None:
     for copy in range(3000):
         os.link(slides / "s0" / "0.jpg", slides / "s1" / f"copy{copy}.jpg")
-    arguments = ["classify", slides, "--out", tmp_path / "r.csv", "--dedup", "off", "--backend", "pytorch"]
+    arguments = ["classify", slides, "--out", tmp_path / "r.csv", "--dedup", "off", "--backend", "openvino"]
     with started(
         [sys.executable, "-m", "bloodcell_batch", *map(str, arguments), "--batch-size", "16"],
         stderr=subprocess.PIPE,

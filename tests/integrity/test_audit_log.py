@@ -22,7 +22,7 @@ from bloodcell_batch.integrity import audit_log
 from bloodcell_batch.integrity.audit_log import FIRST, append, check_appendable, check_chain
 from bloodcell_batch.integrity.digests import file_sha256, listing_digest
 
-FAST = ("--workers", "0", "--backend", "pytorch", "--precision", "fp32")
+FAST = ("--workers", "0", "--backend", "openvino", "--precision", "fp32")
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ class TestLine:
         assert line["input_sha256"] == listing_digest(sizes)
         paths = [tmp_path / name for name in ("r.csv", "r.slides.csv", "r.run.json")]
         assert line["outputs"] == {str(path): file_sha256(path) for path in paths}
-        assert line["backend"] == "pytorch"
+        assert line["backend"] == "openvino"
         assert line["started"] < line["finished"]
         assert {"user", "host", "command", "config_sha256", "program"} <= line.keys()
 

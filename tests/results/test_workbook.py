@@ -55,8 +55,8 @@ def odd_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.write_bytes(encode(draw_picture(10 * seed + copy)))
     (folder / "slides" / "007" / "1-2.jpg").write_bytes(b"")
     out = folder / "results.xlsx"
-    classify_slides(folder / "slides", str(out), ClassifyConfig(backend="pytorch"))
-    classify_slides(folder / "slides", str(folder / "plain.csv"), ClassifyConfig(backend="pytorch"))
+    classify_slides(folder / "slides", str(out), ClassifyConfig(backend="openvino"))
+    classify_slides(folder / "slides", str(folder / "plain.csv"), ClassifyConfig(backend="openvino"))
     return out
 
 

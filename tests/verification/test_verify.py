@@ -43,7 +43,7 @@ ONLY_DIGESTED = {
     "phash",
     "pixel_hash",
 }
-OPTIONS = {"outlier_threshold": 1e6, "min_confidence": 0.5, "workers": 0, "backend": "pytorch", "precision": "fp32"}
+OPTIONS = {"outlier_threshold": 1e6, "min_confidence": 0.5, "workers": 0, "backend": "openvino", "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")

@@ -101,22 +101,28 @@ def test_a_killed_training_is_continued_exactly(
     assert [line.split(",")[0] for line in lines] == ["epoch", "1.0", "2.0", "3.0", "4.0"]
 
 
-@pytest.mark.parametrize(
-    "extra",
-    [
-        {},
-        {"ema": 0.0, "swa": 0.5},
-        {"ema": 0.0, "contrastive_epochs": 2},
-        {"optimiser": "sgd", "patience": 3, "fine_labels": 0.5},
-    ],
-    ids=["ema", "swa", "contrastive", "sgd-patience-fine"],
-)
+KINDS: dict[str, dict[str, object]] = {
+    "ema": {},
+    "swa": {"ema": 0.0, "swa": 0.5},
+    "contrastive": {"ema": 0.0, "contrastive_epochs": 2},
+    "sgd-patience-fine": {"optimiser": "sgd", "patience": 3, "fine_labels": 0.5},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+def kind(
+    request: pytest.FixtureRequest, config: TrainConfig, toy_cells: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainConfig, ModelFile]:
+    """A recipe, and the model of a training that was left alone."""
+    recipe = config.model_copy(update={"epochs": 3, **request.param})
+    return recipe, run_training(recipe, toy_cells, tmp_path_factory.mktemp("whole") / "m.safetensors")
+
+
 @pytest.mark.parametrize("step", [4, 21])
 def test_every_kind_of_training_is_continued_exactly(
-    config: TrainConfig, toy_cells: Path, tmp_path: Path, extra: dict[str, object], step: int
+    kind: tuple[TrainConfig, ModelFile], toy_cells: Path, tmp_path: Path, step: int
 ) -> None:
-    recipe = config.model_copy(update={"epochs": 3, **extra})
-    whole = run_training(recipe, toy_cells, tmp_path / "whole.safetensors")
+    recipe, whole = kind
     out = tmp_path / "m.safetensors"
     with pytest.raises(RuntimeError, match="power cut"):
         run_training(recipe, toy_cells, out, _StopAfter(step, RuntimeError("power cut")))
