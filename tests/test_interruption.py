@@ -1,13 +1,14 @@
 """Runs that are interrupted, repeated and updated, through the whole pipeline."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from conftest import draw_picture, encode
+from messy_slides import quick_backend
 from stopping import Killed, Stopping
 
 from bloodcell_batch.config.classify import ClassifyConfig
@@ -26,8 +27,10 @@ SETTINGS = {"batch_size": 3, "workers": 2}
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(journals, "ROWS_PER_PART", 4)
+    with quick_backend():  # there are a hundred runs here, and which classes they find is all the same
+        yield
 
 
 @pytest.fixture
