@@ -14,6 +14,7 @@ Images = NDArray[np.uint8]
 SURE = 0.95
 """The top probability from which on one look is enough, of the networks that gain from a second."""
 
+_FEW = 64
 _RAMP = 0.05  # below the limit, over which the second look gains its full weight: close to it no number may jump
 
 
@@ -49,9 +50,13 @@ def looked_again(
     unsure = np.flatnonzero(first.max(axis=1) < limit)
     if not len(unsure):
         return first
-    again = look(all_turns(images[unsure])).reshape(len(TURNS), len(unsure), -1)
     found = first.copy()
-    found[unsure] = both_looks(first[unsure], again, limit)
+    # No more pictures at once than the first look had, or a few batches: three turns of all would fill the memory.
+    most = max(len(images) // len(TURNS), _FEW)
+    for start in range(0, len(unsure), most):
+        some = unsure[start : start + most]
+        again = look(all_turns(images[some])).reshape(len(TURNS), len(some), -1)
+        found[some] = both_looks(first[some], again, limit)
     return found
 
 

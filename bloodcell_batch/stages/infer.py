@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import repeat
 from typing import NamedTuple
@@ -22,6 +23,7 @@ _SUM_TOLERANCE = 1e-2
 _MOST_WAITING = 16  # outcomes held back per image of a batch, where nearly all are decided already
 _MOST_RUNNING = 2  # batches: the backend takes the second while the rows of the first are dealt with
 
+_NO_PIXELS = np.empty((0, 0, 0, 3), dtype=np.uint8)
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -54,22 +56,19 @@ def infer(
     run = partial(_run, backend=backend, outlier=outlier, roll_up=roll_up, embeddings=embeddings)
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="infer")
     running: deque[_Batch] = deque()
-    waiting: list[DecodedImage | Outcome] = []
-    images, since = 0, 0.0
+    waiting, since = _Waiting(batch_size), 0.0
     try:
         for outcome in outcomes:
             while running and running[0].is_done:
                 yield from running.popleft().outcomes()
-            if not isinstance(outcome, DecodedImage) and not waiting and not running:
+            if not isinstance(outcome, DecodedImage) and not waiting.outcomes and not running:
                 yield outcome  # nothing in front of it waits
                 continue
-            since = since if waiting else time.monotonic()
-            waiting.append(outcome)
-            images += isinstance(outcome, DecodedImage)
-            full = images == batch_size or len(waiting) == _MOST_WAITING * batch_size
-            if full or time.monotonic() - since > PATIENCE_S:
+            since = since if waiting.outcomes else time.monotonic()
+            waiting.add(outcome)
+            if waiting.is_full or time.monotonic() - since > PATIENCE_S:
                 running.append(_Batch(waiting, run, thread))
-                waiting, images = [], 0
+                waiting = _Waiting(batch_size)
                 if len(running) == _MOST_RUNNING:
                     yield from running.popleft().outcomes()
         running.append(_Batch(waiting, run, thread))
@@ -79,18 +78,40 @@ def infer(
         thread.shutdown(cancel_futures=True)
 
 
+class _Waiting:
+    """Outcomes that wait until a batch is full; the pixels of its images are copied into it, and not kept twice."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.outcomes: list[DecodedImage | Outcome] = []
+        self._size, self._images = batch_size, 0
+        self._batch = _NO_PIXELS
+
+    def add(self, outcome: DecodedImage | Outcome) -> None:
+        if isinstance(outcome, DecodedImage):
+            if not self._images:
+                self._batch = np.empty((self._size, *outcome.pixels.shape), dtype=np.uint8)
+            self._batch[self._images] = outcome.pixels
+            self._images += 1
+            outcome = replace(outcome, pixels=_NO_PIXELS)
+        self.outcomes.append(outcome)
+
+    @property
+    def is_full(self) -> bool:
+        return self._images == self._size or len(self.outcomes) == _MOST_WAITING * self._size
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Of all images so far, uint8 (N, S, S, 3)."""
+        return self._batch[: self._images]
+
+
 class _Batch:
     """Outcomes that wait for the images among them, which the backend has been given."""
 
-    def __init__(
-        self,
-        waiting: list[DecodedImage | Outcome],
-        run: Callable[[list[NDArray[np.uint8]]], Numbers],
-        thread: Executor,
-    ) -> None:
-        self._waiting = waiting
-        pixels = [outcome.pixels for outcome in waiting if isinstance(outcome, DecodedImage)]
-        self._numbers: Future[Numbers] | None = thread.submit(run, pixels) if pixels else None
+    def __init__(self, waiting: _Waiting, run: Callable[[NDArray[np.uint8]], Numbers], thread: Executor) -> None:
+        self._waiting = waiting.outcomes
+        pixels = waiting.pixels
+        self._numbers: Future[Numbers] | None = thread.submit(run, pixels) if len(pixels) else None
 
     @property
     def is_done(self) -> bool:
@@ -110,10 +131,10 @@ class _Batch:
 
 
 def _run(
-    pixels: list[NDArray[np.uint8]], backend: Backend, outlier: OutlierScore, roll_up: RollUp, *, embeddings: bool
+    pixels: NDArray[np.uint8], backend: Backend, outlier: OutlierScore, roll_up: RollUp, *, embeddings: bool
 ) -> Numbers:
     try:
-        probabilities, features = backend.infer(np.stack(pixels))
+        probabilities, features = backend.infer(pixels)
     except (RuntimeError, MemoryError) as error:  # what the runtimes raise when a device or its memory fails
         hint = "Run the same command again to go on where it stopped, or choose another --backend."
         raise BackendError(f"{backend.description} failed: {error}.", hint=hint) from error

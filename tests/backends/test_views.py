@@ -5,7 +5,7 @@ from bloodcell_batch.backends.contract import BackendOptions, Outputs
 from bloodcell_batch.backends.selection import open_backend
 from bloodcell_batch.backends.views import VIEWS, SecondLookBackend, ViewsBackend, with_views
 from bloodcell_batch.model.file import open_model
-from bloodcell_batch.model.second_look import SURE, TURNS
+from bloodcell_batch.model.second_look import SURE, TURNS, looked_again
 
 
 class CornerBackend:
@@ -90,6 +90,25 @@ def test_the_second_look_comes_in_without_a_jump() -> None:
     assert ((found > mean) & (found < first))[between].all()
     # A step of 1/255 moves the weight of the second look by 0.08; a jump would move it by 1.
     assert np.abs(np.diff(found)).max() < 0.1
+
+
+def test_a_second_look_at_many_takes_some_at_a_time() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (500, 4, 4, 3), dtype=np.uint8)
+    sizes: list[int] = []
+
+    def look(turns: NDArray[np.uint8]) -> NDArray[np.float32]:
+        sizes.append(len(turns))
+        corner = (turns[:, 0, 0, 0] / 255).astype(np.float32)
+        return np.stack([corner, 1 - corner], axis=1, dtype=np.float32)
+
+    first = np.full((500, 2), 0.5, dtype=np.float32)
+    first[::5, 0] = 0.99
+    found = looked_again(first, images, SURE, look)
+    assert sum(sizes) == 3 * 400
+    assert max(sizes) <= 500
+    for number in (0, 1, 166, 499):
+        alone = looked_again(first[number : number + 1], images[number : number + 1], SURE, look)
+        assert np.array_equal(found[number], alone[0])
 
 
 def test_the_second_look_is_at_the_quarter_turns() -> None:

@@ -1,4 +1,5 @@
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -118,6 +119,21 @@ def test_outcomes_leave_while_the_next_batch_runs() -> None:
     next(stream)
     assert 3 <= len(taken) <= 6
     stream.close()
+
+
+def test_pictures_that_wait_are_kept_once() -> None:
+    pixels: list[weakref.ref[NDArray[np.uint8]]] = []
+
+    def source() -> Iterator[DecodedImage]:
+        for number in range(20):
+            image = _image(number)
+            pixels.append(weakref.ref(image.pixels))
+            yield image
+            del image
+            assert sum(one() is not None for one in pixels) <= 1
+
+    outcomes = list(infer(source(), EchoBackend(), OUTLIER, rolled_up(DEFAULT_CLASSES), 6))
+    assert [outcome.file.path for outcome in outcomes] == [f"{number:03d}" for number in range(20)]
 
 
 class SlowBackend(EchoBackend):

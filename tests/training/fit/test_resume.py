@@ -109,7 +109,7 @@ KINDS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+@pytest.fixture(scope="module", params=list(KINDS.values()), ids=list(KINDS))
 def kind(
     request: pytest.FixtureRequest, config: TrainConfig, toy_cells: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[TrainConfig, ModelFile]:
