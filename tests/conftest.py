@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bloodcell_batch.cell_classes import DEFAULT_CLASSES
+from bloodcell_batch.model import file
 
 if TYPE_CHECKING:
     from browser import Browser
@@ -42,6 +43,23 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["XDG_CACHE_HOME"]
     else:
         os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packaged_models_read_once() -> Iterator[None]:
+    """The packaged models are hashed and their headers checked once a process, not in each of some thousand runs."""
+    open_network, opened = file.open_network, dict[Path, file.ModelFile]()
+
+    def once(path: Path, required_sha256: str | None = None) -> file.ModelFile:
+        if path not in {file.DEFAULT_MODEL, file.DEFAULT_FINDER} or required_sha256 is not None:
+            return open_network(path, required_sha256)
+        if path not in opened:
+            opened[path] = open_network(path)
+        return opened[path]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file, "open_network", once)
+        yield
 
 
 @pytest.fixture(scope="session")
