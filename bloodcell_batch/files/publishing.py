@@ -10,7 +10,7 @@ from bloodcell_batch.errors import OutputError
 from bloodcell_batch.files.writing import locked, writing
 
 _TABLES = (".csv", ".parquet", ".xlsx")
-_LOCK = ".lock"
+_PARTIAL, _LOCK = ".partial", ".lock"
 
 
 def check_new(*paths: Path, overwrite: bool, suffix: str = "") -> None:
@@ -56,7 +56,7 @@ def check_new_folder(out: Path) -> None:
         OutputError: `out` is a file, a folder with something in it, or named like a table; or its folder is missing.
     """
     with writing(f"to {out}"):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and (not out.is_dir() or any(entry.name != _PARTIAL for entry in out.iterdir())):
             raise OutputError(f"{out} is no empty folder.", hint="Give a new folder: nothing is replaced.")
         if not out.exists() and out.suffix.lower() in _TABLES:
             hint = f"Give the name of a new folder, such as {out.with_suffix('')}; tables are written into it."
@@ -67,23 +67,33 @@ def check_new_folder(out: Path) -> None:
 
 @contextmanager
 def folder_whole(out: Path) -> Iterator[Path]:
-    """An empty folder beside `out` for the body to fill; it takes the place of `out` when the body is done.
+    """An empty folder for the body to fill; it becomes `out` when the body is done. Where `out` is there already, which
+    may be a link or a mounted disk that nothing can take the place of, what is in it moves there, files last.
 
-    What a killed run left there is taken away first.
+    What a killed run left is taken away first.
 
     Raises:
         LockedError: another run fills it.
-        OutputError: it can't be made or renamed; or the body raised an OSError.
+        OutputError: it can't be made or renamed, or is not ours; or the body raised an OSError.
     """
-    fresh = out.absolute().with_name(f".{out.absolute().name}.partial")
+    there = out.is_dir()
+    fresh = out / _PARTIAL if there else out.absolute().with_name(f".{out.absolute().name}{_PARTIAL}")
     with writing(f"to {out}"):
         fresh.mkdir(exist_ok=True)
+        if fresh.is_symlink() or (any(fresh.iterdir()) and not (fresh / _LOCK).is_file()):
+            raise OutputError(
+                f"{fresh} is not what a run of this program left.", hint="Take it away, then run it again."
+            )
         with locked(fresh / _LOCK, f"Another run is writing {out}"):
             try:
                 _clear(fresh)
                 yield fresh
                 (fresh / _LOCK).unlink()
-                fresh.replace(out)
+                if there:
+                    for entry in sorted(fresh.iterdir(), key=Path.is_file):
+                        entry.replace(out / entry.name)
+                else:
+                    fresh.replace(out)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
 

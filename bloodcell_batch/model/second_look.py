@@ -14,7 +14,7 @@ Images = NDArray[np.uint8]
 SURE = 0.95
 """The top probability from which on one look is enough, of the networks that gain from a second."""
 
-_FEW = 64
+_FEW = 64  # cells that are looked at again at once, however few the first look was at
 _RAMP = 0.05  # below the limit, over which the second look gains its full weight: close to it no number may jump
 
 

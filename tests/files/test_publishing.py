@@ -71,10 +71,44 @@ def test_a_folder_appears_whole_and_what_a_killed_run_left_is_gone(tmp_path: Pat
     left.mkdir(parents=True)
     (left / "old.png").touch()
     (tmp_path / ".out.partial" / "old.csv").touch()
+    (tmp_path / ".out.partial" / ".lock").touch()
     with folder_whole(tmp_path / "out") as fresh:
         (fresh / "new.csv").touch()
         assert not (tmp_path / "out").exists()
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["out", "out/new.csv"]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_that_is_there_is_filled_and_stays_itself(tmp_path: Path, linked: bool) -> None:  # noqa: FBT001
+    real = out = tmp_path / "real"
+    (real / ".partial" / "s1").mkdir(parents=True)  # left by a killed run
+    (real / ".partial" / ".lock").touch()
+    if linked:
+        out = tmp_path / "out"
+        out.symlink_to(real)
+    inode = real.stat().st_ino
+    check_new_folder(out)
+    with folder_whole(out) as fresh:
+        (fresh / "s2").mkdir()
+        (fresh / "s2" / "a.png").touch()
+        (fresh / "cells.csv").touch()
+        assert [path.name for path in real.iterdir()] == [".partial"]
+    assert real.stat().st_ino == inode
+    assert out.is_symlink() == linked
+    assert sorted(path.relative_to(real).as_posix() for path in real.rglob("*")) == ["cells.csv", "s2", "s2/a.png"]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_nothing_of_others_is_taken_away(tmp_path: Path, linked: bool) -> None:  # noqa: FBT001
+    theirs = tmp_path / ("theirs" if linked else ".out.partial")
+    theirs.mkdir()
+    (theirs / "precious.csv").touch()
+    if linked:
+        (theirs / ".lock").touch()
+        (tmp_path / ".out.partial").symlink_to(theirs)
+    with pytest.raises(OutputError, match="is not what a run"), folder_whole(tmp_path / "out"):
+        pass
+    assert (theirs / "precious.csv").exists()
 
 
 def test_two_runs_do_not_fill_one_folder(tmp_path: Path) -> None:

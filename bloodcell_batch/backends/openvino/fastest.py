@@ -28,7 +28,7 @@ _ROUNDS = 3  # that it runs at least
 _BEATEN = 1.3  # a setting that took so much longer than the best in its first round is not run again
 _WORTH = 1.04  # how much faster another setting must be than the one before it in the list: measuring is not exact
 _CLEAR = 1.15  # how much faster it is where no doubt is left
-_CONFIRMED = 8  # rounds after which the others are decided
+_CONFIRMED = 8  # rounds after which it counts, clear or not
 _PATIENCE = 120.0  # seconds to wait for another process that measures
 
 
